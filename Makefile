@@ -1,0 +1,76 @@
+# `make run` and `make test` need only Python 3.11 or newer; each target installs what it lacks.
+PYTHON ?= python3
+VENV ?= .venv
+TRAIN_VENV ?= .venv-train
+DATA ?= ../shared/data
+RUNS ?= runs
+MODEL ?= balanced
+BIN := $(VENV)/bin
+TRAIN := $(TRAIN_VENV)/bin
+
+.PHONY: run test lint format openapi lock models-mtcnn train export test-training evaluate-emotion evaluate-detection clean
+
+run: $(VENV)/.service
+	$(BIN)/fer-service serve
+
+test: $(VENV)/.dev
+	$(BIN)/pytest -q --ignore tests/training
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(VENV)/.dev
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+openapi: $(VENV)/.service
+	mkdir -p openapi
+	$(BIN)/fer-service openapi > openapi/openapi.json
+
+# Needs uv; writes the exact versions and hashes that every other target installs.
+lock:
+	uv pip compile pyproject.toml --universal --generate-hashes --no-header -q -o requirements/service.txt
+	uv pip compile pyproject.toml --group dev --universal --generate-hashes --no-header -q \
+		-c requirements/service.txt -o requirements/dev.txt
+
+models-mtcnn: $(TRAIN_VENV)/.training
+	$(TRAIN)/python -m training.mtcnn.build
+
+train: $(TRAIN_VENV)/.training
+	$(TRAIN)/python -m training.train --variant $(MODEL) --data $(DATA)/fer2013 --run $(RUNS)/$(MODEL)
+	$(MAKE) export
+
+export: $(TRAIN_VENV)/.training
+	$(TRAIN)/python -m training.export --variant $(MODEL) --data $(DATA)/fer2013 --run $(RUNS)/$(MODEL)
+
+test-training: $(TRAIN_VENV)/.training
+	$(TRAIN)/mypy training benchmarks tests/training
+	$(TRAIN)/pytest -q tests/training
+
+evaluate-emotion: $(TRAIN_VENV)/.training
+	$(TRAIN)/python -m training.evaluate --model $(MODEL) --data $(DATA)/fer2013
+
+evaluate-detection: $(VENV)/.service
+	$(BIN)/python -m benchmarks.detection --data $(DATA)/detection/wider_subset
+
+clean:
+	rm -rf $(VENV) $(TRAIN_VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache
+
+$(VENV)/.service: requirements/service.txt pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install -q --disable-pip-version-check --require-hashes -r requirements/service.txt
+	$(BIN)/pip install -q --disable-pip-version-check --no-deps -e .
+	touch $@
+
+$(VENV)/.dev: $(VENV)/.service requirements/dev.txt
+	$(BIN)/pip install -q --disable-pip-version-check --require-hashes -r requirements/dev.txt
+	touch $@
+
+$(TRAIN_VENV)/.training: pyproject.toml
+	$(PYTHON) -m venv $(TRAIN_VENV)
+	$(TRAIN)/pip install -q --upgrade 'pip>=25.1'
+	$(TRAIN)/pip install -q -e . --group dev --group training
+	touch $@

@@ -1,0 +1,124 @@
+"""What the vision code speaks in: frozen values, and the small Protocol its graphs satisfy."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+UInt8Array = NDArray[np.uint8]
+Float32Array = NDArray[np.float32]
+
+# FER2013's order; the column order of every probability array in this project.
+EMOTIONS = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
+
+
+class Session(Protocol):
+    """A loaded graph. Safe to call from several threads at once."""
+
+    def run(self, inputs: Mapping[str, NDArray[Any]]) -> Sequence[NDArray[Any]]:
+        """Feed arrays by input name; get the outputs in the graph's own order."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """A position in pixels of the upright image."""
+
+    x: float
+    y: float
+
+
+@dataclass(frozen=True, slots=True)
+class Box:
+    """Whole pixels of the upright image; always inside it, never empty."""
+
+    x: int
+    y: int
+    width: int
+    height: int
+
+
+@dataclass(frozen=True, slots=True)
+class Landmarks:
+    """Left and right are the viewer's (the image's), not the person's."""
+
+    left_eye: Point
+    right_eye: Point
+    nose: Point
+    mouth_left: Point
+    mouth_right: Point
+
+
+@dataclass(frozen=True, slots=True)
+class Face:
+    """One detected face.
+
+    region: the detector's own box (x1, y1, x2, y2) in float pixels of the upright image, before it is
+    rounded and clipped for show; may reach beyond the image. The crop is cut from this one.
+    confidence: O-Net's face probability, 0..1.
+    """
+
+    box: Box
+    region: tuple[float, float, float, float]
+    confidence: float
+    landmarks: Landmarks
+
+
+@dataclass(frozen=True, slots=True)
+class DecodedImage:
+    """An upright image, possibly decoded at a reduced scale.
+
+    pixels: (h, w, 3) uint8 RGB; width and height are those of the full upright image, so that
+    w / width is the scale at which the pixels were decoded.
+    """
+
+    pixels: UInt8Array
+    width: int
+    height: int
+    format: str
+    exif_orientation: int
+
+
+@dataclass(frozen=True, slots=True)
+class AnalyzedFace:
+    """A face and how likely people would call its expression each of EMOTIONS.
+
+    probabilities: seven floats that sum to 1, in EMOTIONS order.
+    uncertain: the answer is right less than half the time at this confidence.
+    crop: the (48, 48) uint8 image the classifier saw.
+    """
+
+    face: Face
+    probabilities: tuple[float, ...]
+    uncertain: bool
+    crop: UInt8Array
+
+    @property
+    def dominant_emotion(self) -> str:
+        """The most likely of EMOTIONS."""
+        return EMOTIONS[max(range(len(EMOTIONS)), key=self.probabilities.__getitem__)]
+
+
+@dataclass(frozen=True, slots=True)
+class Timings:
+    """Wall-clock milliseconds that each stage took."""
+
+    decode: float
+    detect: float
+    crop: float
+    classify: float
+
+
+@dataclass(frozen=True, slots=True)
+class Analysis:
+    """All that was found in one image; faces largest first."""
+
+    width: int
+    height: int
+    format: str
+    exif_orientation: int
+    faces: tuple[AnalyzedFace, ...]
+    model: str
+    timings: Timings
