@@ -1,0 +1,56 @@
+"""Makes probabilities honest, on images that training never saw."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What makes a network's answers honest.
+
+    temperature: what logits are divided by; uncertain_below: the largest probability under which the
+    answer is wrong more often than right.
+    """
+
+    temperature: float
+    uncertain_below: float
+
+
+def calibrate(logits: Tensor, labels: Tensor) -> Calibration:
+    """Fit on held-out logits (N, 7) and labels (N,)."""
+    temperature = fit_temperature(logits, labels)
+    confidence, predicted = (logits / temperature).softmax(1).max(1)
+    return Calibration(temperature, fit_uncertain_below(confidence, predicted == labels))
+
+
+def fit_temperature(logits: Tensor, labels: Tensor) -> float:
+    """The temperature of least cross entropy (Guo et al., 2017, section 4.2)."""
+    log_temperature = torch.zeros((), requires_grad=True)
+    _minimise(log_temperature, lambda: F.cross_entropy(logits / log_temperature.exp(), labels))
+    return float(log_temperature.exp())
+
+
+def fit_uncertain_below(confidence: Tensor, right: Tensor) -> float:
+    """Where a logistic fit of being right on the confidence's log-odds crosses one half."""
+    odds = torch.logit(confidence.double(), eps=1e-6)
+    line = torch.tensor([1.0, 0.0], dtype=torch.double, requires_grad=True)
+    target = right.double()
+    _minimise(line, lambda: F.binary_cross_entropy_with_logits(line[0] * odds + line[1], target))
+    slope, offset = line.detach().tolist()
+    return float(torch.sigmoid(torch.tensor(-offset / slope)))
+
+
+def _minimise(parameter: Tensor, loss: Callable[[], Tensor]) -> None:
+    optimiser = torch.optim.LBFGS([parameter], max_iter=200, line_search_fn="strong_wolfe")
+
+    def closure() -> Tensor:
+        optimiser.zero_grad()
+        value = loss()
+        value.backward()
+        return value
+
+    optimiser.step(closure)

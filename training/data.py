@@ -1,0 +1,170 @@
+"""FER2013 in the forms it is published in, as arrays in memory.
+
+Every loader returns `Faces`; a bad row stops the load with the file's name and the row's line number.
+"""
+
+import csv
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from service.vision.types import EMOTIONS
+
+SIDE = 48
+# FER+ (Barsoum et al., 2016) asked ten people for one of these; the last three have no FER2013 class.
+VOTES = (
+    "neutral",
+    "happiness",
+    "surprise",
+    "sadness",
+    "anger",
+    "disgust",
+    "fear",
+    "contempt",
+    "unknown",
+    "NF",
+)
+# For each of EMOTIONS, its column in VOTES.
+VOTE_OF_EMOTION = (4, 5, 6, 1, 3, 2, 0)
+KAGGLE_USAGE = {"train": "Training", "public_test": "PublicTest", "private_test": "PrivateTest"}
+
+
+class DataError(ValueError):
+    """The data is missing or has a row that cannot be read; the message names it."""
+
+
+@dataclass(frozen=True)
+class Faces:
+    """Faces with what people said of them.
+
+    images: (N, 48, 48) uint8 grayscale; labels: (N,) int64 index into EMOTIONS; votes: (N, 10) float32 in
+    the order of VOTES, NaN where there are none.
+    """
+
+    images: NDArray[np.uint8]
+    labels: NDArray[np.int64]
+    votes: NDArray[np.float32]
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def subset(self, index: NDArray[Any]) -> "Faces":
+        """The faces at these positions."""
+        return Faces(self.images[index], self.labels[index], self.votes[index])
+
+
+def load(source: Path, split: str, ferplus: Path | None = None) -> Faces:
+    """Load a split (train, public_test, private_test) from whichever form `source` is in.
+
+    source: a folder with contact sheets (`labels.csv` and `<split>.png`), a folder of images
+    (`<split>/<emotion>/*.png`), or Kaggle's `fer2013.csv` / `icml_face_data.csv`.
+    ferplus: FER+'s `fer2013new.csv`, whose rows follow those of Kaggle's file.
+    """
+    if not source.exists():
+        raise DataError(f"no FER2013 data at {source}: pass --data with fer2013.csv or a folder")
+    if source.is_file():
+        return load_kaggle(source, split, ferplus)
+    if (source / "labels.csv").exists():
+        return load_sheets(source, split)
+    return load_folders(source, split)
+
+
+def load_sheets(folder: Path, split: str) -> Faces:
+    """Contact sheets: `<split>.png` holds rows of 48x48 tiles, `labels.csv` names them in order."""
+    columns = ["votes_" + vote.lower() for vote in VOTES]
+    labels, votes = [], []
+    for line, row in _rows(folder / "labels.csv"):
+        if row["split"] == split:
+            labels.append(_emotion_by_name(row["emotion"], folder / "labels.csv", line))
+            votes.append([float(row[column] or "nan") for column in columns])
+    sheet = cv2.imread(str(folder / f"{split}.png"), cv2.IMREAD_GRAYSCALE)
+    if sheet is None or not labels:
+        raise DataError(f"{folder} holds no split {split!r}")
+    height, width = sheet.shape
+    tiles = sheet.reshape(height // SIDE, SIDE, width // SIDE, SIDE).transpose(0, 2, 1, 3)
+    images = np.ascontiguousarray(tiles.reshape(-1, SIDE, SIDE)[: len(labels)], dtype=np.uint8)
+    return Faces(images, np.array(labels, np.int64), np.array(votes, np.float32))
+
+
+def load_kaggle(path: Path, split: str, ferplus: Path | None = None) -> Faces:
+    """Kaggle's CSV: emotion 0..6, 2304 pixel values, usage; some releases put spaces before column names."""
+    all_votes = _ferplus_votes(ferplus) if ferplus else None
+    images, labels, votes = [], [], []
+    for line, row in _rows(path):
+        if row["Usage"] == KAGGLE_USAGE[split]:
+            images.append(_pixels(row["pixels"], path, line))
+            labels.append(_emotion_by_index(row["emotion"], path, line))
+            votes.append(all_votes[line - 2] if all_votes else [float("nan")] * len(VOTES))
+    if not images:
+        raise DataError(f"{path} holds no row with Usage {KAGGLE_USAGE[split]}")
+    return Faces(np.stack(images), np.array(labels, np.int64), np.array(votes, np.float32))
+
+
+def load_folders(folder: Path, split: str) -> Faces:
+    """Image folders: `<split>/<emotion>/*`, as the image releases of FER2013 have them."""
+    images, labels = [], []
+    for index, emotion in enumerate(EMOTIONS):
+        for path in sorted((folder / split / emotion).glob("*")):
+            image = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
+            if image is None or image.shape != (SIDE, SIDE):
+                raise DataError(f"{path} is no {SIDE}x{SIDE} image")
+            images.append(np.asarray(image, dtype=np.uint8))
+            labels.append(index)
+    if not images:
+        raise DataError(f"{folder / split} holds no folder named for an emotion ({', '.join(EMOTIONS)})")
+    votes = np.full((len(images), len(VOTES)), np.nan, np.float32)
+    return Faces(np.stack(images), np.array(labels, np.int64), votes)
+
+
+def vote_shares(votes: NDArray[np.float32]) -> NDArray[np.float32]:
+    """FER+ votes (N, 10) as shares of the seven emotions (N, 7); all zero where none of them got a vote."""
+    seven = np.nan_to_num(votes[:, VOTE_OF_EMOTION])
+    return seven / np.maximum(seven.sum(axis=1, keepdims=True), 1)
+
+
+def ferplus_majority(votes: NDArray[np.float32]) -> NDArray[np.int64]:
+    """The emotion (N,) with most of all ten kinds of votes; -1 for a tie or where it is none of the seven."""
+    counts = np.nan_to_num(votes)
+    winners = counts == counts.max(axis=1, keepdims=True)
+    seven = winners[:, VOTE_OF_EMOTION]
+    clear = (winners.sum(axis=1) == 1) & seven.any(axis=1)
+    return np.where(clear, seven.argmax(axis=1), -1)
+
+
+def _rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
+    with path.open(newline="") as file:
+        reader = csv.DictReader(file, skipinitialspace=True)
+        for line, row in enumerate(reader, start=2):
+            if None in row.values():
+                raise DataError(f"{path.name}, line {line}: too few columns")
+            yield line, row
+
+
+def _emotion_by_name(name: str, path: Path, line: int) -> int:
+    if name not in EMOTIONS:
+        raise DataError(f"{path.name}, line {line}: emotion {name!r} is none of {', '.join(EMOTIONS)}")
+    return EMOTIONS.index(name)
+
+
+def _emotion_by_index(text: str, path: Path, line: int) -> int:
+    if text not in ("0", "1", "2", "3", "4", "5", "6"):
+        raise DataError(f"{path.name}, line {line}: emotion {text!r} is not 0 to 6")
+    return int(text)
+
+
+def _pixels(text: str, path: Path, line: int) -> NDArray[np.uint8]:
+    try:
+        return np.array(text.split(), dtype=np.uint8).reshape(SIDE, SIDE)
+    except (ValueError, OverflowError) as error:
+        raise DataError(
+            f"{path.name}, line {line}: pixels are not {SIDE * SIDE} values of 0 to 255"
+        ) from error
+
+
+def _ferplus_votes(path: Path) -> list[list[float]]:
+    return [[float(row[vote]) for vote in VOTES] for _, row in _rows(path)]

@@ -1,0 +1,53 @@
+"""Measure a graph of the model store on FER2013.
+
+`python -m training.evaluate --model balanced --data fer2013.csv`
+"""
+
+import argparse
+import json
+from pathlib import Path
+
+import numpy as np
+import onnxruntime as ort
+
+from service.vision.types import Float32Array, UInt8Array
+from training.data import DataError, load
+from training.metrics import Report, report
+
+STORE = Path(__file__).parents[1] / "model_store"
+
+
+def probabilities(graph: Path, images: UInt8Array, batch: int = 256) -> Float32Array:
+    """One forward pass for each of (N, 48, 48) images -> (N, 7)."""
+    session = ort.InferenceSession(str(graph), providers=["CPUExecutionProvider"])
+    starts = range(0, len(images), batch)
+    return np.concatenate([session.run(None, {"crops": images[i : i + batch, None]})[0] for i in starts])
+
+
+def evaluate(store: Path, model: str, data: Path, split: str, ferplus: Path | None = None) -> Report:
+    """The figures of a model of the store on one split."""
+    entry = json.loads((store / "manifest.json").read_text())["emotion"][model]
+    faces = load(data, split, ferplus)
+    return report(probabilities(store / entry["file"], faces.images), faces, entry["uncertain_below"])
+
+
+def main() -> None:
+    """Parse the command line and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--model", default="balanced")
+    parser.add_argument(
+        "--data", type=Path, required=True, help="fer2013.csv, contact sheets or image folders"
+    )
+    parser.add_argument("--ferplus", type=Path, help="FER+ votes (fer2013new.csv) for a Kaggle file")
+    parser.add_argument("--split", default="public_test", choices=("public_test", "private_test"))
+    parser.add_argument("--store", type=Path, default=STORE)
+    arguments = parser.parse_args()
+    try:
+        found = evaluate(arguments.store, arguments.model, arguments.data, arguments.split, arguments.ferplus)
+    except DataError as error:
+        raise SystemExit(f"evaluate: {error}") from error
+    print(f"{arguments.model} on {arguments.split}\n{found.text()}")
+
+
+if __name__ == "__main__":
+    main()

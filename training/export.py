@@ -1,0 +1,150 @@
+"""From a run to a graph of the model store: fold, calibrate, export, compare, measure.
+
+`python -m training.export --variant balanced --data fer2013.csv --run runs/balanced`
+"""
+
+import argparse
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import onnx
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from service.vision.types import EMOTIONS
+from training import manifest
+from training.calibrate import Calibration, calibrate
+from training.data import Faces, load
+from training.engine import load_network, predict, split_held_out
+from training.evaluate import STORE, evaluate, probabilities
+from training.presets import to_network
+
+OPSET = 17
+PARITY_IMAGES = 256
+PARITY = 1e-4
+
+
+class Served(nn.Module):
+    """The network as it is served: (N, 1, 48, 48) uint8 -> calibrated probabilities (N, 7) float32."""
+
+    def __init__(self, network: nn.Module, temperature: float) -> None:
+        super().__init__()
+        self.network, self.temperature = network, temperature
+
+    def forward(self, crops: Tensor) -> Tensor:
+        logits = self.network(to_network(crops.float() / 255))
+        return (logits / self.temperature).softmax(dim=1)
+
+
+def export(run: Path, faces: Faces, store: Path, file: str) -> Calibration:
+    """Write the run's averaged network to `store / file`, calibrated on the images it held out.
+
+    Raises ValueError where ONNX Runtime and PyTorch differ by more than PARITY.
+    """
+    network = load_network(run)
+    config = json.loads((run / "config.json").read_text())
+    _, held_out = split_held_out(faces, config["held_out"], config["seed"])
+    calibration = calibrate(predict(network, held_out), torch.from_numpy(held_out.labels))
+    served = Served(fold(network), calibration.temperature).eval()
+    write_graph(served, store / file)
+    check_parity(served, store / file, faces)
+    return calibration
+
+
+def fold(network: nn.Module) -> nn.Module:
+    """Fold every normalisation into the convolution before it."""
+    for module in network.modules():
+        if isinstance(module, nn.Sequential):
+            for index in range(len(module) - 1):
+                if isinstance(module[index], nn.Conv2d) and isinstance(module[index + 1], nn.BatchNorm2d):
+                    module[index] = fuse_conv_bn_eval(module[index], module[index + 1])
+                    module[index + 1] = nn.Identity()
+    return network
+
+
+def write_graph(served: nn.Module, path: Path) -> None:
+    """Export with a free batch size, and without the exporter's traces of this machine."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    torch.onnx.export(
+        served,
+        (torch.zeros(2, 1, 48, 48, dtype=torch.uint8),),
+        str(path),
+        opset_version=OPSET,
+        dynamo=False,
+        input_names=["crops"],
+        output_names=["probabilities"],
+        dynamic_axes={"crops": {0: "faces"}, "probabilities": {0: "faces"}},
+    )
+    model = onnx.load(str(path))
+    shorten_names(model.graph)
+    onnx.checker.check_model(model)
+    onnx.save(model, str(path))
+
+
+def shorten_names(graph: onnx.GraphProto) -> None:
+    """Replace the exporter's long paths, which take 2 % of the file, by numbers."""
+    names = {value.name: value.name for value in (*graph.input, *graph.output)}
+
+    def short(name: str) -> str:
+        return names.setdefault(name, str(len(names))) if name else name
+
+    for tensor in graph.initializer:
+        tensor.name = short(tensor.name)
+    for node in graph.node:
+        node.ClearField("name")
+        node.ClearField("doc_string")
+        node.input[:] = [short(name) for name in node.input]
+        node.output[:] = [short(name) for name in node.output]
+
+
+def check_parity(served: nn.Module, path: Path, faces: Faces) -> float:
+    """The largest difference between ONNX Runtime's probabilities and PyTorch's on 256 images."""
+    images = faces.images[:PARITY_IMAGES]
+    with torch.no_grad():
+        expected = served(torch.from_numpy(images)[:, None]).numpy()
+    difference = float(np.abs(probabilities(path, images) - expected).max())
+    if difference > PARITY:
+        raise ValueError(f"{path.name} differs from PyTorch by {difference:.2g}, more than {PARITY}")
+    return difference
+
+
+def entry(
+    store: Path, file: str, calibration: Calibration, provenance: Mapping[str, str], version: str
+) -> manifest.Entry:
+    """The manifest entry of an exported graph, not yet measured."""
+    base = manifest.graph_entry(store, file, version=version, licence="MIT", provenance=provenance)
+    base |= {"labels": list(EMOTIONS), "uncertain_below": round(calibration.uncertain_below, 4)}
+    return base
+
+
+def main() -> None:
+    """Parse the command line; export, then measure on the public test split and write the figures down."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--variant", default="balanced")
+    parser.add_argument(
+        "--data", type=Path, required=True, help="fer2013.csv, contact sheets or image folders"
+    )
+    parser.add_argument("--ferplus", type=Path, help="FER+ votes (fer2013new.csv) for a Kaggle file")
+    parser.add_argument("--run", type=Path, required=True)
+    parser.add_argument("--store", type=Path, default=STORE)
+    parser.add_argument("--version", default="1")
+    arguments = parser.parse_args()
+    name, store, file = arguments.variant, arguments.store, f"emotion/{arguments.variant}.onnx"
+    calibration = export(arguments.run, load(arguments.data, "train", arguments.ferplus), store, file)
+    provenance = {
+        "data": "FER2013 training split with FER+ votes",
+        "command": f"make train MODEL={name}",
+        "temperature": f"{calibration.temperature:.4f}",
+    }
+    found = entry(store, file, calibration, provenance, arguments.version)
+    manifest.update(store, "emotion", {name: found})
+    measured = evaluate(store, name, arguments.data, "public_test", arguments.ferplus)
+    manifest.update(store, "emotion", {name: found | {"measured": measured.figures()}})
+    print(f"{store / file}: {found['bytes']} bytes\n{measured.text()}")
+
+
+if __name__ == "__main__":
+    main()
