@@ -1,0 +1,129 @@
+"""What handlers ask for, as `Annotated` aliases."""
+
+import secrets
+from dataclasses import dataclass
+from time import monotonic
+from typing import Annotated, Literal
+
+from fastapi import Depends, Header, Query, Request, Security
+from fastapi.security import APIKeyHeader
+
+from service.api.errors import InvalidParameterError, NotReadyError, UnauthorizedError
+from service.runtime.engine import Engine
+from service.runtime.model_store import ModelStore
+from service.settings import Settings
+from service.telemetry.metrics import Metrics
+from service.vision.pipeline import AnalysisOptions, EmotionPipeline
+
+
+@dataclass(slots=True)
+class Runtime:
+    """What the lifespan loads and handlers share."""
+
+    store: ModelStore
+    pipeline: EmotionPipeline
+    engine: Engine
+
+
+def _settings(request: Request) -> Settings:
+    settings: Settings = request.app.state.settings
+    return settings
+
+
+def _metrics(request: Request) -> Metrics:
+    metrics: Metrics = request.app.state.metrics
+    return metrics
+
+
+def _runtime(request: Request) -> Runtime:
+    runtime: Runtime | None = request.app.state.runtime
+    if runtime is None:
+        raise NotReadyError("the service is loading")
+    return runtime
+
+
+SettingsDep = Annotated[Settings, Depends(_settings)]
+MetricsDep = Annotated[Metrics, Depends(_metrics)]
+RuntimeDep = Annotated[Runtime, Depends(_runtime)]
+
+_api_key_header = APIKeyHeader(
+    name="X-API-Key",
+    auto_error=False,
+    description="Needed where the service was started with `FER_API_KEYS`.",
+)
+
+
+def require_api_key(settings: SettingsDep, key: Annotated[str | None, Security(_api_key_header)]) -> None:
+    """Refuse the request unless its key is one of the configured ones (or none is configured)."""
+    if not settings.api_keys:
+        return
+    given = (key or "").encode()
+    # Every key is compared, in constant time, so that timing tells nothing.
+    matches = [secrets.compare_digest(given, known.encode()) for known in settings.api_keys]
+    if not any(matches):
+        raise UnauthorizedError("the header X-API-Key is missing or holds no valid key")
+
+
+def _deadline(
+    settings: SettingsDep,
+    timeout_ms: Annotated[
+        str | None,
+        Header(
+            alias="X-Request-Timeout-Ms",
+            description="Shortens the deadline of this request; never lengthens it.",
+        ),
+    ] = None,
+) -> float:
+    """When this request must be done, on the clock of `time.monotonic`."""
+    seconds = settings.request_timeout_s
+    if timeout_ms is not None:
+        if not (timeout_ms.isascii() and timeout_ms.isdecimal() and int(timeout_ms[:10]) > 0):
+            raise InvalidParameterError(
+                "X-Request-Timeout-Ms: it must be a positive whole number of milliseconds"
+            )
+        seconds = min(seconds, int(timeout_ms[:10]) / 1000)
+    return monotonic() + seconds
+
+
+DeadlineDep = Annotated[float, Depends(_deadline)]
+
+
+@dataclass(frozen=True, slots=True)
+class DetectQuery:
+    """The query parameters of a detection."""
+
+    options: AnalysisOptions
+    include_crops: bool
+
+
+def _detect_query(
+    model: Annotated[
+        str | None, Query(description="Emotion model; see `GET /models`.", max_length=100)
+    ] = None,
+    min_face_size: Annotated[
+        float | None,
+        Query(
+            ge=12,
+            le=65535,
+            allow_inf_nan=False,
+            description="Smallest face to look for, in pixels of the upright image. "
+            "Default: the larger of 40 and 4 % of the longer side.",
+        ),
+    ] = None,
+    min_confidence: Annotated[
+        float,
+        Query(ge=0, le=1, allow_inf_nan=False, description="Leave out faces the detector is less sure of."),
+    ] = 0.0,
+    max_faces: Annotated[
+        int | None, Query(ge=1, le=100_000, description="Only the largest so many faces.")
+    ] = None,
+    include: Annotated[
+        list[Literal["crops"]] | None,
+        Query(description="`crops` adds the 48x48 crop of each face as base64 PNG."),
+    ] = None,
+) -> DetectQuery:
+    options = AnalysisOptions(model, min_face_size, min_confidence, max_faces)
+    return DetectQuery(options, "crops" in (include or []))
+
+
+DetectQueryDep = Annotated[DetectQuery, Depends(_detect_query)]

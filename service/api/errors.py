@@ -1,0 +1,185 @@
+"""Every failure that a client can meet, and the one table that gives it a status and a code.
+
+Exception
+ + ServiceError              raised here, by the HTTP side
+ |  + EmptyBodyError         + MalformedBodyError     + BodyTooLargeError
+ |  + TooManyImagesError     + NotAcceptableError     + InvalidParameterError
+ |  + UnauthorizedError      + DeadlineExceededError  + NotReadyError
+ + ImageError                raised by the decoder
+ |  + UnsupportedFormatError + InvalidImageError      + ImageTooLargeError
+ + UnknownModelError         raised by the pipeline
+ + OverloadedError, ClosedError, ExpiredError         raised by the engine
+
+Answers are RFC 9457 problem details; anything that is not in the table is an `internal_error`.
+"""
+
+from dataclasses import dataclass
+from http import HTTPStatus
+
+import structlog
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+
+from service.api.schemas import Problem
+from service.runtime.engine import ClosedError, ExpiredError, OverloadedError
+from service.vision.errors import ImageTooLargeError, InvalidImageError, UnsupportedFormatError
+from service.vision.pipeline import UnknownModelError
+
+PROBLEM_MEDIA_TYPE = "application/problem+json"
+
+
+class ServiceError(Exception):
+    """The message is for the client: no path, no internals."""
+
+
+class EmptyBodyError(ServiceError):
+    """No bytes, no file, or the field is missing."""
+
+
+class MalformedBodyError(ServiceError):
+    """Multipart, JSON or base64 that does not parse."""
+
+
+class BodyTooLargeError(ServiceError):
+    """More bytes than a body may have; reading stopped there."""
+
+
+class TooManyImagesError(ServiceError):
+    """More files than a batch may have."""
+
+
+class NotAcceptableError(ServiceError):
+    """An Accept header that no answer satisfies."""
+
+
+class InvalidParameterError(ServiceError):
+    """A query value or header out of range."""
+
+
+class UnauthorizedError(ServiceError):
+    """A key is asked for, and it is missing or wrong."""
+
+
+class DeadlineExceededError(ServiceError):
+    """The request ran past its deadline."""
+
+
+class NotReadyError(ServiceError):
+    """The service is loading or draining."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """How one failure looks on the wire."""
+
+    code: str
+    status: int
+    title: str
+
+
+INTERNAL = Kind("internal_error", 500, "The service failed")
+NOT_FOUND = Kind("not_found", 404, "No such resource")
+METHOD_NOT_ALLOWED = Kind("method_not_allowed", 405, "The resource does not support this method")
+INVALID_PARAMETER = Kind("invalid_parameter", 422, "A parameter has a value that it cannot have")
+DEADLINE_EXCEEDED = Kind("deadline_exceeded", 504, "The request ran past its deadline")
+NOT_READY = Kind("not_ready", 503, "The service is loading or draining")
+
+KINDS: dict[type[Exception], Kind] = {
+    EmptyBodyError: Kind("empty_body", 400, "The request holds no image"),
+    MalformedBodyError: Kind("malformed_body", 400, "The body does not parse"),
+    BodyTooLargeError: Kind("body_too_large", 413, "The body is too large"),
+    TooManyImagesError: Kind("too_many_images", 413, "The batch holds too many images"),
+    NotAcceptableError: Kind("not_acceptable", 406, "No answer satisfies the Accept header"),
+    InvalidParameterError: INVALID_PARAMETER,
+    UnauthorizedError: Kind("unauthorized", 401, "A valid API key is needed"),
+    DeadlineExceededError: DEADLINE_EXCEEDED,
+    NotReadyError: NOT_READY,
+    UnsupportedFormatError: Kind("unsupported_media_type", 415, "The bytes are in no accepted image format"),
+    InvalidImageError: Kind("invalid_image", 422, "The image does not decode"),
+    ImageTooLargeError: Kind("image_too_large", 413, "The image has too many pixels"),
+    UnknownModelError: INVALID_PARAMETER,
+    OverloadedError: Kind("overloaded", 503, "The service has too much to do"),
+    ClosedError: NOT_READY,
+    ExpiredError: DEADLINE_EXCEEDED,
+}
+ALL_KINDS = tuple(dict.fromkeys([*KINDS.values(), NOT_FOUND, METHOD_NOT_ALLOWED, INTERNAL]))
+
+
+def kind_of(error: Exception) -> Kind:
+    """The row of the table for an exception; `internal_error` for one that is not in it."""
+    return KINDS.get(type(error), INTERNAL)
+
+
+def problem_of(error: Exception, request_id: str) -> Problem:
+    """Problem details. What is not in the table keeps its text to itself and is logged."""
+    kind = kind_of(error)
+    if kind is INTERNAL:
+        structlog.get_logger("fer").error("internal error", exc_info=error)
+        return _problem(
+            kind, "An unexpected error occurred; the log has it under this request id.", request_id
+        )
+    return _problem(kind, f"{error}"[:1].upper() + f"{error}"[1:], request_id)
+
+
+def error_response(error: Exception, request_id: str) -> Response:
+    """The answer to a request that failed with this exception."""
+    problem = problem_of(error, request_id)
+    response = _respond(problem)
+    if isinstance(error, OverloadedError):
+        response.headers["Retry-After"] = str(error.retry_after)
+    if isinstance(error, UnauthorizedError):
+        response.headers["WWW-Authenticate"] = "ApiKey"
+    return response
+
+
+def install_error_handlers(app: FastAPI) -> None:
+    """Answer every exception of the table, and the framework's own, with problem details."""
+    for error_type in KINDS:
+        app.add_exception_handler(error_type, _on_known_error)
+    app.add_exception_handler(RequestValidationError, _on_invalid_parameter)
+    app.add_exception_handler(HTTPException, _on_http_error)
+
+
+async def _on_known_error(request: Request, error: Exception) -> Response:
+    _count(request, kind_of(error))
+    return error_response(error, request.state.request_id)
+
+
+async def _on_invalid_parameter(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)
+    first = error.errors()[0]
+    _count(request, INVALID_PARAMETER)
+    detail = f"{first['loc'][-1]}: {first['msg']}"
+    return _respond(_problem(INVALID_PARAMETER, detail, request.state.request_id))
+
+
+async def _on_http_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    known = {404: NOT_FOUND, 405: METHOD_NOT_ALLOWED}
+    fallback = Kind("http_error", error.status_code, HTTPStatus(error.status_code).phrase)
+    kind = known.get(error.status_code, fallback)
+    _count(request, kind)
+    detail = f"{request.method} is not possible on this path, or nothing is there."
+    response = _respond(_problem(kind, detail, request.state.request_id))
+    response.headers.update(error.headers or {})
+    return response
+
+
+def _count(request: Request, kind: Kind) -> None:
+    request.app.state.metrics.rejected(kind.code)
+
+
+def _problem(kind: Kind, detail: str, request_id: str) -> Problem:
+    return Problem(
+        type=f"urn:fer-service:problem:{kind.code}",
+        title=kind.title,
+        status=kind.status,
+        detail=detail,
+        code=kind.code,
+        request_id=request_id,
+    )
+
+
+def _respond(problem: Problem) -> Response:
+    return Response(problem.model_dump_json(), problem.status, media_type=PROBLEM_MEDIA_TYPE)

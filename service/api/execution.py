@@ -1,0 +1,108 @@
+"""Runs an analysis for a request: on a worker, within the deadline, and only while somebody waits."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from time import monotonic
+from typing import Annotated, TypeVar
+
+from fastapi import Depends, Request
+
+from service.api.answers import detection
+from service.api.deps import (
+    DeadlineDep,
+    DetectQuery,
+    DetectQueryDep,
+    MetricsDep,
+    Runtime,
+    RuntimeDep,
+    SettingsDep,
+)
+from service.api.errors import DeadlineExceededError
+from service.api.schemas import Detection
+from service.api.uploads import Body, read_body
+from service.runtime.engine import Finished
+from service.settings import Settings
+from service.telemetry.metrics import Metrics
+from service.vision.types import Analysis
+
+T = TypeVar("T")
+
+
+class ClientGoneError(Exception):
+    """The client hung up; nobody is left to answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """What a request asks for and what it is answered with."""
+
+    settings: Settings
+    runtime: Runtime
+    metrics: Metrics
+    query: DetectQuery
+    deadline: float
+
+    async def read(self, request: Request) -> Body:
+        """The request's body, unless it is too large or too slow."""
+        return await within(self.deadline, read_body(request, self.settings.max_body_bytes))
+
+    async def run(self, call: Callable[[], T]) -> Finished[T]:
+        """Make a call on a worker; raises DeadlineExceededError when it is not done in time."""
+        return await within(self.deadline, self.runtime.engine.run(call, self.deadline))
+
+    async def detect(self, image: Callable[[], bytes]) -> Detection:
+        """Analyze the image that `image` unpacks, both on a worker."""
+        started = monotonic()
+        pipeline, options = self.runtime.pipeline, self.query.options
+        finished = await self.run(lambda: pipeline.analyze(image(), options))
+        self.metrics.analysis(finished.value, finished.queue_ms)
+        return self._answer(finished.value, finished.queue_ms, started)
+
+    def _answer(self, analysis: Analysis, queue_ms: float, started: float) -> Detection:
+        entry = self.runtime.store.manifest.emotion[analysis.model]
+        total_ms = (monotonic() - started) * 1000
+        return detection(
+            analysis, entry, queue_ms=queue_ms, total_ms=total_ms, include_crops=self.query.include_crops
+        )
+
+
+def _task(
+    settings: SettingsDep,
+    runtime: RuntimeDep,
+    metrics: MetricsDep,
+    query: DetectQueryDep,
+    deadline: DeadlineDep,
+) -> Task:
+    runtime.pipeline.classifier(query.options.model)  # an unknown model is told before the body is read
+    return Task(settings, runtime, metrics, query, deadline)
+
+
+TaskDep = Annotated[Task, Depends(_task)]
+
+
+async def within(deadline: float, work: Awaitable[T]) -> T:
+    """The result of `work`, or DeadlineExceededError when it takes past the deadline."""
+    loop = asyncio.get_running_loop()
+    try:
+        async with asyncio.timeout_at(loop.time() + deadline - monotonic()):
+            return await work
+    except TimeoutError as error:
+        raise DeadlineExceededError("the request ran past its deadline") from error
+
+
+async def while_connected(request: Request, work: Awaitable[T]) -> T:
+    """The result of `work`; it is cancelled, and ClientGoneError raised, when the client hangs up first.
+
+    The body must have been read: from then on a disconnect is all that can arrive.
+    """
+    task = asyncio.ensure_future(work)
+    gone = asyncio.ensure_future(request.receive())
+    try:
+        await asyncio.wait((task, gone), return_when=asyncio.FIRST_COMPLETED)
+        if not task.done():
+            raise ClientGoneError
+        return task.result()
+    finally:
+        task.cancel()
+        gone.cancel()

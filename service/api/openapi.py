@@ -1,0 +1,193 @@
+"""What the OpenAPI document says beyond the types: bodies that are read by hand, examples, errors."""
+
+from typing import Any
+
+from service.api.errors import (
+    ALL_KINDS,
+    INVALID_PARAMETER,
+    PROBLEM_MEDIA_TYPE,
+    Kind,
+)
+from service.api.schemas import JsonImage, Problem
+from service.vision.image import ACCEPTED_FORMATS
+
+Json = dict[str, Any]
+Responses = dict[int | str, Json]
+
+_BINARY: Json = {"type": "string", "format": "binary"}
+_REQUEST_ID = "0f8fad5bd9cb469fa16570867728950e"
+
+DETECTION_EXAMPLE: Json = {
+    "image": {"width": 1280, "height": 720, "format": "jpeg", "exif_orientation": 1},
+    "faces": [
+        {
+            "box": {"x": 412, "y": 120, "width": 188, "height": 231},
+            "detection_confidence": 0.9987,
+            "landmarks": {
+                "left_eye": {"x": 462.1, "y": 214.0},
+                "right_eye": {"x": 549.6, "y": 212.3},
+                "nose": {"x": 507.9, "y": 262.4},
+                "mouth_left": {"x": 470.2, "y": 300.8},
+                "mouth_right": {"x": 543.1, "y": 299.5},
+            },
+            "dominant_emotion": "happy",
+            "probabilities": {
+                "angry": 0.0102,
+                "disgust": 0.0007,
+                "fear": 0.0093,
+                "happy": 0.9301,
+                "sad": 0.0098,
+                "surprise": 0.0197,
+                "neutral": 0.0202,
+            },
+            "uncertain": False,
+            "crop": None,
+        }
+    ],
+    "model": {"name": "balanced", "version": "1", "digest": "sha256:" + "0123456789abcdef" * 4},
+    "timings_ms": {"queue": 0.1, "decode": 2.0, "detect": 8.1, "crop": 0.1, "classify": 1.2, "total": 11.6},
+}
+
+
+def problem_example(kind: Kind, detail: str) -> Json:
+    """Problem details as a client would get them."""
+    return Problem(
+        type=f"urn:fer-service:problem:{kind.code}",
+        title=kind.title,
+        status=kind.status,
+        detail=detail,
+        code=kind.code,
+        request_id=_REQUEST_ID,
+    ).model_dump()
+
+
+_DETAILS = {
+    "empty_body": "The request holds no image: send one in form field 'image', raw, or as JSON",
+    "malformed_body": "The field 'image' is not base64",
+    "body_too_large": "The body is larger than 20000000 bytes",
+    "too_many_images": "The form has more than 16 file(s) in field 'images'",
+    "not_acceptable": "This resource answers in application/json",
+    "invalid_parameter": "min_face_size: Input should be greater than or equal to 12",
+    "unauthorized": "The header X-API-Key is missing or holds no valid key",
+    "deadline_exceeded": "The request ran past its deadline",
+    "not_ready": "The service is shutting down",
+    "unsupported_media_type": "The bytes are in none of the accepted formats: " + ", ".join(ACCEPTED_FORMATS),
+    "invalid_image": "The jpeg image does not decode",
+    "image_too_large": "The image has 20000 x 20000 pixels, more than the limit of 64000000",
+    "overloaded": "The service has as many requests as it can queue",
+    "internal_error": "An unexpected error occurred; the log has it under this request id.",
+}
+
+
+def problem_responses(*codes: str) -> Responses:
+    """The `responses` of a route that can fail with these codes, one example each."""
+    kinds = [kind for kind in ALL_KINDS if kind.code in codes]
+    return {status: _problem_response(status, kinds) for status in sorted({kind.status for kind in kinds})}
+
+
+def _problem_response(status: int, kinds: list[Kind]) -> Json:
+    same = [kind for kind in kinds if kind.status == status]
+    examples = {kind.code: {"value": problem_example(kind, _DETAILS[kind.code])} for kind in same}
+    response: Json = {
+        "description": "; ".join(kind.title for kind in same),
+        "content": {
+            PROBLEM_MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}, "examples": examples}
+        },
+    }
+    if any(kind.code == "overloaded" for kind in same):
+        response["headers"] = {
+            "Retry-After": {"description": "Whole seconds.", "schema": {"type": "integer", "minimum": 1}}
+        }
+    return response
+
+
+_COMMON = (
+    "empty_body",
+    "malformed_body",
+    "body_too_large",
+    "not_acceptable",
+    "invalid_parameter",
+    "unauthorized",
+    "deadline_exceeded",
+    "not_ready",
+    "overloaded",
+    "internal_error",
+)
+_ONE_IMAGE = ("unsupported_media_type", "invalid_image", "image_too_large", "too_many_images")
+
+DETECT_RESPONSES: Responses = {
+    200: {"content": {"application/json": {"example": DETECTION_EXAMPLE}}},
+    **problem_responses(*_COMMON, *_ONE_IMAGE),
+}
+BATCH_RESPONSES: Responses = {
+    200: {
+        "content": {
+            "application/json": {
+                "example": {
+                    "results": [
+                        {"status": "ok", "result": DETECTION_EXAMPLE},
+                        {
+                            "status": "error",
+                            "error": problem_example(
+                                next(k for k in ALL_KINDS if k.code == "invalid_image"),
+                                _DETAILS["invalid_image"],
+                            ),
+                        },
+                    ]
+                }
+            }
+        }
+    },
+    **problem_responses(*_COMMON, "too_many_images"),
+}
+DETECT_BODY: Json = {
+    "requestBody": {
+        "required": True,
+        "description": "One image: " + ", ".join(ACCEPTED_FORMATS) + ". The format is told from the bytes.",
+        "content": {
+            "multipart/form-data": {
+                "schema": {"type": "object", "required": ["image"], "properties": {"image": _BINARY}}
+            },
+            "application/json": {
+                "schema": {"$ref": "#/components/schemas/JsonImage"},
+                "example": {"image": "data:image/jpeg;base64,/9j/4AAQSkZJRgABAQAAAQABAAD..."},
+            },
+            "image/*": {"schema": _BINARY},
+            "application/octet-stream": {"schema": _BINARY},
+        },
+    }
+}
+BATCH_BODY: Json = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "multipart/form-data": {
+                "schema": {
+                    "type": "object",
+                    "required": ["images"],
+                    "properties": {"images": {"type": "array", "items": _BINARY}},
+                }
+            }
+        },
+    }
+}
+
+
+def complete(document: Json) -> Json:
+    """Add the schemas that hand-read bodies and problems refer to; drop the framework's own error form."""
+    schemas = document.setdefault("components", {}).setdefault("schemas", {})
+    for model in (Problem, JsonImage):
+        schemas[model.__name__] = model.model_json_schema(ref_template="#/components/schemas/{model}")
+    for path in document["paths"].values():
+        for operation in path.values():
+            _drop_framework_errors(operation["responses"])
+    for name in ("HTTPValidationError", "ValidationError"):
+        schemas.pop(name, None)
+    return document
+
+
+def _drop_framework_errors(responses: Json) -> None:
+    content = responses.get("422", {}).get("content", {})
+    content.pop("application/json", None)
+    if "422" in responses and not content:
+        responses["422"] = _problem_response(INVALID_PARAMETER.status, [INVALID_PARAMETER])

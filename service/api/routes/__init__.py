@@ -1,0 +1,1 @@
+"""The endpoints; handlers stay short."""

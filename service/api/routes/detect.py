@@ -1,0 +1,70 @@
+"""POST /detect-emotions and POST /detect-emotions/batch."""
+
+import asyncio
+from functools import partial
+
+from fastapi import APIRouter, Request, Response
+
+from service.api import openapi
+from service.api.errors import EmptyBodyError, kind_of, problem_of
+from service.api.execution import Task, TaskDep, while_connected
+from service.api.negotiation import negotiate
+from service.api.schemas import Batch, BatchError, BatchOk, Detection
+from service.api.uploads import batch_images, single_image
+
+router = APIRouter(tags=["detection"])
+
+JSON = "application/json"
+
+
+@router.post(
+    "/detect-emotions",
+    response_model=Detection,
+    responses=openapi.DETECT_RESPONSES,
+    openapi_extra=openapi.DETECT_BODY,
+)
+async def detect_emotions(request: Request, task: TaskDep) -> Response:
+    """Find the faces in one image and tell how likely people would call each expression what."""
+    negotiate(request.headers.get("accept"), [JSON])
+    body = await task.read(request)
+    with task.runtime.engine.admit():
+        answer = await while_connected(request, task.detect(partial(single_image, body)))
+    return Response(answer.model_dump_json(exclude_none=True), media_type=JSON)
+
+
+@router.post(
+    "/detect-emotions/batch",
+    response_model=Batch,
+    responses=openapi.BATCH_RESPONSES,
+    openapi_extra=openapi.BATCH_BODY,
+)
+async def detect_emotions_batch(request: Request, task: TaskDep) -> Response:
+    """The same for several images, answered in their order; one that fails does not fail the others."""
+    negotiate(request.headers.get("accept"), [JSON])
+    body = await task.read(request)
+    with task.runtime.engine.admit():
+        images = (await task.run(partial(batch_images, body, task.settings.max_batch_images))).value
+        task.metrics.batch(len(images))
+        answer = await while_connected(request, _detect_all(task, images, request.state.request_id))
+    return Response(answer.model_dump_json(exclude_none=True), media_type=JSON)
+
+
+async def _detect_all(task: Task, images: list[bytes], request_id: str) -> Batch:
+    """Analyze all, no more at a time than there are workers, so that other requests get their turn."""
+    turn = asyncio.Semaphore(task.runtime.engine.workers)
+
+    async def one(image: bytes) -> BatchOk | BatchError:
+        try:
+            async with turn:
+                return BatchOk(result=await task.detect(partial(_not_empty, image)))
+        except Exception as error:
+            task.metrics.rejected(kind_of(error).code)
+            return BatchError(error=problem_of(error, request_id))
+
+    return Batch(results=list(await asyncio.gather(*map(one, images))))
+
+
+def _not_empty(image: bytes) -> bytes:
+    if not image:
+        raise EmptyBodyError("this file of the batch is empty")
+    return image

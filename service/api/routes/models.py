@@ -1,0 +1,34 @@
+"""GET /models."""
+
+from fastapi import APIRouter, Response
+
+from service.api.answers import digest
+from service.api.deps import RuntimeDep
+from service.api.openapi import problem_responses
+from service.api.schemas import ModelInfo, Models
+from service.runtime.model_store import EmotionEntry
+
+router = APIRouter(tags=["models"])
+
+
+@router.get("/models", response_model=Models, responses=problem_responses("unauthorized", "not_ready"))
+async def models(runtime: RuntimeDep) -> Response:
+    """The emotion models that requests may choose, the default one marked."""
+    default = runtime.pipeline.default
+    entries = runtime.store.manifest.emotion.items()
+    found = [_info(name, entry, name == default) for name, entry in entries]
+    return Response(Models(models=found).model_dump_json(), media_type="application/json")
+
+
+def _info(name: str, entry: EmotionEntry, default: bool) -> ModelInfo:
+    return ModelInfo(
+        name=name,
+        version=entry.version,
+        digest=digest(entry),
+        default=default,
+        bytes=entry.bytes,
+        labels=list(entry.labels),
+        uncertain_below=entry.uncertain_below,
+        licence=entry.licence,
+        measured=dict(entry.measured),
+    )

@@ -1,0 +1,32 @@
+"""GET /livez, /readyz and /metrics."""
+
+from fastapi import APIRouter, Request, Response
+from prometheus_client import CONTENT_TYPE_LATEST
+
+from service.api.deps import MetricsDep
+from service.api.errors import NotReadyError
+from service.api.openapi import problem_responses
+from service.api.schemas import Health
+
+router = APIRouter(tags=["operations"])
+
+
+@router.get("/livez")
+async def livez() -> Health:
+    """The process answers. Touches no model."""
+    return Health()
+
+
+@router.get("/readyz", responses=problem_responses("not_ready"))
+async def readyz(request: Request) -> Health:
+    """The graphs are loaded and warm, and the service is not draining."""
+    runtime = request.app.state.runtime
+    if runtime is None or not runtime.engine.accepting:
+        raise NotReadyError("the service is loading or draining")
+    return Health()
+
+
+@router.get("/metrics", responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}})
+async def metrics(metrics: MetricsDep) -> Response:
+    """Metrics in Prometheus' text format."""
+    return Response(metrics.render(), media_type=CONTENT_TYPE_LATEST)

@@ -1,0 +1,171 @@
+"""Wire types: what JSON looks like, and nothing else."""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from service.vision.types import EMOTIONS
+
+Emotion = Literal["angry", "disgust", "fear", "happy", "sad", "surprise", "neutral"]
+Probability = Annotated[float, Field(ge=0, le=1)]
+
+
+class Wire(BaseModel):
+    """Frozen, and strict about its own field names."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class JsonImage(Wire):
+    """The JSON form of a request body."""
+
+    image: str = Field(description="The image file, as base64 or as a `data:` URI.")
+
+
+class ImageInfo(Wire):
+    """The image as it was received; width and height are those of the upright picture."""
+
+    width: int = Field(description="Pixels, after the EXIF orientation is applied.")
+    height: int = Field(description="Pixels, after the EXIF orientation is applied.")
+    format: Literal["jpeg", "png", "webp", "bmp", "tiff", "gif", "heif", "avif"]
+    exif_orientation: int = Field(ge=1, le=8, description="As the file said; 1 where it said nothing.")
+
+
+class BoxSchema(Wire):
+    """Whole pixels of the upright image, clipped to it."""
+
+    x: int
+    y: int
+    width: int
+    height: int
+
+
+class PointSchema(Wire):
+    """Pixels of the upright image."""
+
+    x: float
+    y: float
+
+
+class LandmarksSchema(Wire):
+    """Five points. Left and right are the viewer's (the image's), not the person's."""
+
+    left_eye: PointSchema
+    right_eye: PointSchema
+    nose: PointSchema
+    mouth_left: PointSchema
+    mouth_right: PointSchema
+
+
+class Probabilities(Wire):
+    """How likely people would call the expression each of the seven; sums to 1."""
+
+    angry: Probability
+    disgust: Probability
+    fear: Probability
+    happy: Probability
+    sad: Probability
+    surprise: Probability
+    neutral: Probability
+
+
+class FaceSchema(Wire):
+    """One face."""
+
+    box: BoxSchema
+    detection_confidence: Probability = Field(description="How sure the detector is that this is a face.")
+    landmarks: LandmarksSchema
+    dominant_emotion: Emotion = Field(description="The most likely of the seven.")
+    probabilities: Probabilities
+    uncertain: bool = Field(
+        description="True where the answer is wrong more often than right: its probability is too low."
+    )
+    crop: str | None = Field(
+        None,
+        description="The 48x48 grayscale crop that was classified, as base64 PNG; with `include=crops` only.",
+    )
+
+
+class ModelRef(Wire):
+    """Which emotion model answered."""
+
+    name: str
+    version: str
+    digest: str = Field(description="sha256 of the graph file.", pattern="^sha256:[0-9a-f]{64}$")
+
+
+class TimingsSchema(Wire):
+    """Milliseconds. queue: waiting for a worker; total: from the last byte of the body to the answer."""
+
+    queue: float
+    decode: float
+    detect: float
+    crop: float
+    classify: float
+    total: float
+
+
+class Detection(Wire):
+    """The answer for one image; faces come largest first."""
+
+    image: ImageInfo
+    faces: list[FaceSchema]
+    model: ModelRef
+    timings_ms: TimingsSchema
+
+
+class Problem(Wire):
+    """RFC 9457 problem details."""
+
+    type: str = Field(description="A URN for this kind of problem.")
+    title: str
+    status: int
+    detail: str
+    code: str = Field(description="Stable; what a program should look at.")
+    request_id: str
+
+
+class BatchOk(Wire):
+    """An image of a batch that was analyzed."""
+
+    status: Literal["ok"] = "ok"
+    result: Detection
+
+
+class BatchError(Wire):
+    """An image of a batch that could not be analyzed."""
+
+    status: Literal["error"] = "error"
+    error: Problem
+
+
+class Batch(Wire):
+    """One entry for each image, in the order of the request."""
+
+    results: list[Annotated[BatchOk | BatchError, Field(discriminator="status")]]
+
+
+class ModelInfo(Wire):
+    """One emotion model that requests may choose."""
+
+    name: str
+    version: str
+    digest: str = Field(description="sha256 of the graph file.", pattern="^sha256:[0-9a-f]{64}$")
+    default: bool
+    bytes: int = Field(description="Size of the graph file.")
+    labels: list[str] = Field(examples=[list(EMOTIONS)])
+    uncertain_below: Probability
+    licence: str
+    measured: dict[str, float] = Field(description="Figures of the model card, measured on the graph file.")
+
+
+class Models(Wire):
+    """What `model=` accepts."""
+
+    models: list[ModelInfo]
+
+
+class Health(Wire):
+    """The state of a probe."""
+
+    status: Literal["ok"] = "ok"

@@ -1,0 +1,193 @@
+"""Request bodies -> the bytes of images. Everything stays in memory, and limits hold while reading.
+
+`read_body` runs on the event loop and only counts and joins; taking a body apart costs CPU, so
+`single_image` and `batch_images` are called on a worker.
+"""
+
+import base64
+import binascii
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from email.message import Message
+
+from fastapi import Request
+from pydantic import ValidationError
+from python_multipart.exceptions import FormParserError
+from python_multipart.multipart import MultipartParser, parse_options_header
+
+from service.api.errors import BodyTooLargeError, EmptyBodyError, MalformedBodyError, TooManyImagesError
+from service.api.schemas import JsonImage
+
+MAX_HEADER_BYTES = 8_192
+MAX_HEADERS_PER_PART = 16
+# Form fields beside the images; more than a form could honestly have.
+MAX_OTHER_PARTS = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Body:
+    """A whole request body and what its Content-Type header said."""
+
+    data: bytes
+    content_type: str
+    boundary: bytes | None
+
+
+async def read_body(request: Request, limit: int) -> Body:
+    """Read the body; stop with BodyTooLargeError at the first byte beyond `limit`."""
+    declared = request.headers.get("content-length", "")
+    if declared.isdecimal() and int(declared) > limit:
+        raise BodyTooLargeError(_too_large(limit))
+    chunks, size = [], 0
+    async for chunk in request.stream():
+        size += len(chunk)
+        if size > limit:
+            raise BodyTooLargeError(_too_large(limit))
+        chunks.append(chunk)
+    return _described(b"".join(chunks), request.headers.get("content-type", ""))
+
+
+def single_image(body: Body) -> bytes:
+    """The image of a multipart, JSON or raw body. Raises EmptyBodyError or MalformedBodyError."""
+    image = _single(body)
+    if not image:
+        raise EmptyBodyError("the request holds no image: send one in form field 'image', raw, or as JSON")
+    return image
+
+
+def batch_images(body: Body, most: int) -> list[bytes]:
+    """The files in form field `images`, in order; an empty one stays as no bytes.
+
+    Raises EmptyBodyError, MalformedBodyError or TooManyImagesError.
+    """
+    if not body.data:
+        raise EmptyBodyError("the request has no body: send files in form field 'images'")
+    if body.content_type != "multipart/form-data":
+        raise MalformedBodyError("a batch is multipart/form-data with files in field 'images'")
+    images = _form_files(body, "images", most)
+    if not images:
+        raise EmptyBodyError("the form has no field 'images'")
+    return images
+
+
+def _single(body: Body) -> bytes:
+    if not body.data:
+        return b""
+    if body.content_type == "multipart/form-data":
+        files = _form_files(body, "image", 1)
+        return files[0] if files else b""
+    if body.content_type == "application/json":
+        return _json_image(body.data)
+    return body.data
+
+
+def _json_image(data: bytes) -> bytes:
+    try:
+        text = JsonImage.model_validate_json(data).image
+    except ValidationError as error:
+        raise MalformedBodyError(f'the JSON body is not {{"image": "<base64>"}}: {_reason(error)}') from error
+    if text.startswith("data:"):
+        header, _, text = text.partition(",")
+        if not header.endswith(";base64"):
+            raise MalformedBodyError("the data: URI is not base64")
+    try:
+        # Encoders wrap lines; any other stranger is an error.
+        return base64.b64decode("".join(text.split()), validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise MalformedBodyError("the field 'image' is not base64") from error
+
+
+@dataclass(slots=True)
+class _Form:
+    """Collects the files of one form field while the parser walks the body."""
+
+    name: str
+    most: int
+    files: list[bytes] = field(default_factory=list)
+    _header: bytearray = field(default_factory=bytearray)
+    _value: bytearray = field(default_factory=bytearray)
+    _headers: Message = field(default_factory=Message)
+    _data: bytearray | None = None
+    _others: int = 0
+    ended: bool = False
+
+    def callbacks(self) -> dict[str, Callable[..., None]]:
+        return {
+            "on_part_begin": self._begin_part,
+            "on_part_data": self._part_data,
+            "on_part_end": self._end_part,
+            "on_header_field": self._header_field,
+            "on_header_value": self._header_value,
+            "on_header_end": self._end_header,
+            "on_headers_finished": self._end_headers,
+            "on_end": self._end,
+        }
+
+    def _begin_part(self) -> None:
+        self._headers, self._data = Message(), None
+
+    def _header_field(self, data: bytes, start: int, end: int) -> None:
+        self._header += data[start:end]
+
+    def _header_value(self, data: bytes, start: int, end: int) -> None:
+        self._value += data[start:end]
+
+    def _end_header(self) -> None:
+        self._headers[self._header.decode("latin-1")] = self._value.decode("latin-1")
+        self._header, self._value = bytearray(), bytearray()
+
+    def _end_headers(self) -> None:
+        _, options = parse_options_header(self._headers.get("content-disposition", ""))
+        if options.get(b"name") != self.name.encode():
+            self._others += 1
+            if self._others > MAX_OTHER_PARTS:
+                raise MalformedBodyError(f"the form has more than {MAX_OTHER_PARTS} other fields")
+            return
+        if len(self.files) == self.most:
+            raise TooManyImagesError(f"the form has more than {self.most} file(s) in field '{self.name}'")
+        self._data = bytearray()
+
+    def _part_data(self, data: bytes, start: int, end: int) -> None:
+        if self._data is not None:
+            self._data += memoryview(data)[start:end]
+
+    def _end_part(self) -> None:
+        if self._data is not None:
+            self.files.append(bytes(self._data))
+        self._data = None
+
+    def _end(self) -> None:
+        self.ended = True
+
+
+def _form_files(body: Body, name: str, most: int) -> list[bytes]:
+    if not body.boundary:
+        raise MalformedBodyError("the multipart Content-Type has no boundary")
+    form = _Form(name, most)
+    try:
+        parser = MultipartParser(
+            body.boundary,
+            form.callbacks(),  # type: ignore[arg-type]
+            max_header_count=MAX_HEADERS_PER_PART,
+            max_header_size=MAX_HEADER_BYTES,
+        )
+        parser.write(body.data)
+        parser.finalize()
+    except FormParserError as error:
+        raise MalformedBodyError(f"the multipart body does not parse: {error}") from error
+    if not form.ended:
+        raise MalformedBodyError("the multipart body ends before its closing boundary")
+    return form.files
+
+
+def _described(data: bytes, header: str) -> Body:
+    content_type, options = parse_options_header(header)
+    return Body(data, content_type.decode("latin-1").lower(), options.get(b"boundary"))
+
+
+def _too_large(limit: int) -> str:
+    return f"the body is larger than {limit} bytes"
+
+
+def _reason(error: ValidationError) -> str:
+    return error.errors()[0]["msg"]

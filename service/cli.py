@@ -1,0 +1,141 @@
+"""The command line: `fer-service serve | models | openapi`."""
+
+import json
+import socket
+import sys
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+import uvicorn
+
+from service.lifespan import load
+from service.main import create_app
+from service.runtime.model_store import EmotionEntry, ModelStore, ModelStoreError
+from service.settings import Settings, SettingsError, read_settings
+from service.telemetry.logging import configure_logging
+from service.version import __version__
+
+app = typer.Typer(
+    name="fer-service",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Find the faces in images and tell how likely people would call each expression.",
+)
+
+StoreOption = Annotated[Path | None, typer.Option(help="Folder of graphs with a manifest.json.")]
+
+
+@app.callback(invoke_without_command=True)
+def root(
+    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
+) -> None:
+    """Find the faces in images and tell how likely people would call each expression."""
+    if version:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+@app.command()
+def serve(
+    host: Annotated[str | None, typer.Option(help="Address to listen on; 0.0.0.0 for all.")] = None,
+    port: Annotated[int | None, typer.Option(help="Port to listen on; 0 picks a free one.")] = None,
+    workers: Annotated[int | None, typer.Option(help="Worker threads; 0: one for each usable CPU.")] = None,
+    model_store: StoreOption = None,
+    log_level: Annotated[str | None, typer.Option(help="debug, info, warning or error.")] = None,
+) -> None:
+    """Start the service. Settings come from FER_... variables and .env; options override them."""
+    settings = _settings(
+        host=host,
+        port=port,
+        workers=workers,
+        model_store=model_store,
+        log_level=log_level,
+    )
+    configure_logging(settings.log_level, settings.log_format)
+    listener = _listen(settings)
+    try:
+        loaded = load(settings)
+    except ModelStoreError as error:
+        _fail(str(error))
+    config = uvicorn.Config(
+        create_app(settings, loaded),
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=int(settings.shutdown_grace_s),
+    )
+    _Server(config).run(sockets=[listener])
+
+
+@app.command()
+def models(model_store: StoreOption = None) -> None:
+    """List the emotion models of the store, after checking every file."""
+    settings = _settings(model_store=model_store)
+    try:
+        store = ModelStore.open(settings.model_store)
+        store.pipeline(settings.default_model)
+    except ModelStoreError as error:
+        _fail(str(error))
+    default = settings.default_model or store.manifest.default
+    typer.echo(f"{'model':<12} {'version':<8} {'bytes':>10}  {'accuracy':<9} digest")
+    for name, entry in store.manifest.emotion.items():
+        typer.echo(_row(f"{name}{' *' if name == default else ''}", entry))
+
+
+@app.command()
+def openapi() -> None:
+    """Print the OpenAPI document."""
+    json.dump(create_app(Settings(_env_file=None)).openapi(), sys.stdout, indent=2)
+    typer.echo()
+
+
+def main() -> None:
+    """Entry point of the installed command."""
+    app()
+
+
+class _Server(uvicorn.Server):
+    """Stops admitting at the first signal, so that kept-alive connections learn of it too."""
+
+    def handle_exit(self, sig: int, frame: object) -> None:
+        runtime = self.config.app.state.runtime  # type: ignore[union-attr]
+        if runtime:
+            runtime.engine.stop_admitting()
+        super().handle_exit(sig, frame)  # type: ignore[arg-type]
+
+
+def _row(name: str, entry: EmotionEntry) -> str:
+    accuracy = entry.measured.get("fer2013_public_accuracy")
+    shown = f"{accuracy:.2%}" if accuracy is not None else "-"
+    return f"{name:<12} {entry.version:<8} {entry.bytes:>10}  {shown:<9} sha256:{entry.sha256}"
+
+
+def _settings(**overrides: object) -> Settings:
+    try:
+        return read_settings(**overrides)
+    except SettingsError as error:
+        _fail(str(error))
+
+
+def _listen(settings: Settings) -> socket.socket:
+    """Bind before loading, so that a taken port is told at once."""
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((settings.host, settings.port))
+        listener.listen(2048)
+    except OSError as error:
+        _fail(f"cannot listen on {settings.host} port {settings.port}: {error.strerror or error}")
+    return listener
+
+
+def _fail(message: str) -> NoReturn:
+    typer.echo(f"fer-service: {message}", err=True)
+    raise typer.Exit(1)
+
+
+if __name__ == "__main__":
+    main()

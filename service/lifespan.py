@@ -1,0 +1,48 @@
+"""Start and stop: load and check the graphs, warm them up, and at the end drain and close."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from time import monotonic
+
+import anyio.to_thread
+import structlog
+from fastapi import FastAPI
+
+from service.api.answers import digest
+from service.api.deps import Runtime
+from service.runtime.cpus import usable_cpus
+from service.runtime.engine import Engine
+from service.runtime.model_store import ModelStore
+from service.settings import Settings
+from service.version import __version__
+from service.vision.pipeline import EmotionPipeline
+
+log = structlog.get_logger("fer")
+
+
+@asynccontextmanager
+async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+    """Load, serve, drain. Raises ModelStoreError when the graphs cannot be used."""
+    settings: Settings = app.state.settings
+    started = monotonic()
+    store, pipeline = app.state.loaded or await anyio.to_thread.run_sync(load, settings)
+    engine = Engine(settings.workers or usable_cpus(), settings.queue_size)
+    models = store.manifest.emotion.items()
+    app.state.metrics.describe(__version__, [(name, entry.version, digest(entry)) for name, entry in models])
+    app.state.runtime = Runtime(store, pipeline, engine)
+    log.info("ready", workers=engine.workers, model=pipeline.default, seconds=round(monotonic() - started, 2))
+    try:
+        yield
+    finally:
+        finished = await engine.drain(settings.shutdown_grace_s)
+        log.info("stopped", all_requests_finished=finished)
+        engine.close()
+
+
+def load(settings: Settings) -> tuple[ModelStore, EmotionPipeline]:
+    """The checked store and its pipeline, each graph run once so that the first request is no slower."""
+    store = ModelStore.open(settings.model_store)
+    # One thread a run: parallel requests fill the cores without fighting over them.
+    pipeline = store.pipeline(settings.default_model, max_pixels=settings.max_pixels)
+    pipeline.warm_up()
+    return store, pipeline

@@ -1,0 +1,74 @@
+"""The app: wiring, nothing else."""
+
+from typing import Any
+
+from fastapi import Depends, FastAPI
+
+from service.api.deps import Runtime, require_api_key
+from service.api.errors import install_error_handlers
+from service.api.middleware import RequestMiddleware
+from service.api.openapi import complete
+from service.api.routes import detect, docs, models, probes
+from service.lifespan import lifespan
+from service.runtime.model_store import ModelStore
+from service.settings import Settings, read_settings
+from service.telemetry.metrics import Metrics
+from service.version import __version__
+from service.vision.pipeline import EmotionPipeline
+
+DESCRIPTION = """
+Finds the faces in an image and tells, for each, how likely people would call its expression
+angry, disgust, fear, happy, sad, surprise or neutral. The probabilities describe what people see
+in a face, not what its owner feels.
+"""
+
+
+def create_app(
+    settings: Settings | None = None, loaded: tuple[ModelStore, EmotionPipeline] | None = None
+) -> FastAPI:
+    """The service as an ASGI app.
+
+    loaded: the store and pipeline to serve; without them the lifespan loads those of the settings.
+    """
+    app = FastAPI(
+        title="fer-service",
+        version=__version__,
+        description=DESCRIPTION,
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+    )
+    app.state.settings = settings or read_settings()
+    app.state.loaded, app.state.runtime = loaded, None
+    app.state.metrics = Metrics(queued=lambda: _queued(app), inflight=lambda: _inflight(app))
+    app.add_middleware(RequestMiddleware, metrics=app.state.metrics)
+    install_error_handlers(app)
+    guarded = [Depends(require_api_key)]
+    app.include_router(detect.router, dependencies=guarded)
+    app.include_router(models.router, dependencies=guarded)
+    app.include_router(probes.router)
+    app.include_router(docs.router)
+    app.mount("/docs/assets", docs.assets)
+    _complete_openapi(app)
+    return app
+
+
+def _queued(app: FastAPI) -> int:
+    runtime: Runtime | None = app.state.runtime
+    return runtime.engine.queued if runtime else 0
+
+
+def _inflight(app: FastAPI) -> int:
+    runtime: Runtime | None = app.state.runtime
+    return runtime.engine.inflight if runtime else 0
+
+
+def _complete_openapi(app: FastAPI) -> None:
+    plain = app.openapi
+
+    def openapi() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            app.openapi_schema = complete(plain())
+        return app.openapi_schema
+
+    app.openapi = openapi  # type: ignore[method-assign]

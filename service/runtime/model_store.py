@@ -1,0 +1,163 @@
+"""The folder of graphs and its manifest: checked at start, then turned into a pipeline.
+
+`manifest.json` names every graph's file, sha256, size, inputs, outputs, labels, version, licence,
+provenance and measured figures. Anything missing, truncated or altered stops the start.
+"""
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from service.runtime.sessions import GraphError, OrtSession
+from service.vision.emotion import EmotionClassifier
+from service.vision.mtcnn import Mtcnn
+from service.vision.pipeline import DEFAULT_MAX_PIXELS, EmotionPipeline
+from service.vision.types import EMOTIONS
+
+PACKAGED_STORE = Path(__file__).parents[1] / "model_store"
+CHECKOUT_STORE = Path(__file__).parents[2] / "model_store"
+DETECTOR_GRAPHS = ("pnet", "rnet", "onet")
+
+
+class ModelStoreError(RuntimeError):
+    """The store cannot be used; the message is one sentence that names the file."""
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Tensor(_Frozen):
+    """An input or output of a graph; a dimension is a number or a name for a free one."""
+
+    name: str
+    dtype: str
+    shape: tuple[int | str, ...]
+
+
+class GraphEntry(_Frozen):
+    """What the manifest says of one graph."""
+
+    file: str
+    sha256: str = Field(pattern="^[0-9a-f]{64}$")
+    bytes: int
+    version: str
+    licence: str
+    provenance: Mapping[str, str]
+    inputs: tuple[Tensor, ...]
+    outputs: tuple[Tensor, ...]
+    measured: Mapping[str, Any] = {}
+
+
+class EmotionEntry(GraphEntry):
+    """An emotion variant.
+
+    uncertain_below: where the calibrated maximum is under it, the answer is right less than half the time.
+    """
+
+    labels: tuple[str, ...]
+    uncertain_below: float = Field(ge=0, le=1)
+
+
+class Manifest(_Frozen):
+    """manifest.json as a whole."""
+
+    detector: Mapping[str, GraphEntry]
+    default: str
+    emotion: Mapping[str, EmotionEntry]
+
+
+class ModelStore:
+    """A checked manifest and where its graphs lie."""
+
+    def __init__(self, folder: Path, manifest: Manifest) -> None:
+        self.folder, self.manifest = folder, manifest
+
+    @classmethod
+    def open(cls, folder: Path | None = None) -> "ModelStore":
+        """Read and check the manifest of `folder`, or of the store that comes with the service."""
+        folder = folder or (PACKAGED_STORE if PACKAGED_STORE.exists() else CHECKOUT_STORE)
+        path = folder / "manifest.json"
+        try:
+            manifest = Manifest.model_validate_json(path.read_bytes())
+        except OSError as error:
+            raise ModelStoreError(f"{path} cannot be read: {error.strerror}") from error
+        except ValidationError as error:
+            raise ModelStoreError(f"{path} is not a manifest: {_first(error)}") from error
+        _check_names(path, manifest)
+        return cls(folder, manifest)
+
+    def read(self, entry: GraphEntry) -> bytes:
+        """The bytes of a graph, after its size and checksum were compared with the manifest's."""
+        path = self.folder / entry.file
+        try:
+            data = path.read_bytes()
+        except OSError as error:
+            raise ModelStoreError(f"{path} cannot be read: {error.strerror}") from error
+        digest = hashlib.sha256(data).hexdigest()
+        if digest != entry.sha256:
+            raise ModelStoreError(
+                f"{path} is not the file of the manifest: its sha256 is {digest} ({len(data)} bytes), "
+                f"the manifest says {entry.sha256} ({entry.bytes} bytes)"
+            )
+        return data
+
+    def session(self, entry: GraphEntry, threads: int = 1) -> OrtSession:
+        """The graph, loaded, with the inputs and outputs that the manifest promises."""
+        try:
+            session = OrtSession(self.read(entry), threads)
+        except GraphError as error:
+            raise ModelStoreError(f"{self.folder / entry.file}: {error}") from error
+        expected = tuple(t.name for t in entry.inputs), tuple(t.name for t in entry.outputs)
+        if (session.inputs, session.outputs) != expected:
+            found = session.inputs, session.outputs
+            raise ModelStoreError(
+                f"{self.folder / entry.file} has inputs and outputs {found}, not {expected}"
+            )
+        return session
+
+    def pipeline(
+        self, default: str | None = None, *, threads: int = 1, max_pixels: int = DEFAULT_MAX_PIXELS
+    ) -> EmotionPipeline:
+        """Load every graph.
+
+        default: the emotion model for callers who name none; threads: how many one run of a graph uses;
+        max_pixels: larger images are refused.
+        """
+        manifest = self.manifest
+        default = default or manifest.default
+        if default not in manifest.emotion:
+            raise ModelStoreError(
+                f"no model {default!r} in {self.folder}: it holds {', '.join(manifest.emotion)}"
+            )
+        detector = Mtcnn(*(self.session(manifest.detector[name], threads) for name in DETECTOR_GRAPHS))
+        classifiers = {
+            name: EmotionClassifier(self.session(entry, threads), entry.uncertain_below)
+            for name, entry in manifest.emotion.items()
+        }
+        return EmotionPipeline(detector, classifiers, default, max_pixels)
+
+
+def load_pipeline(store: Path | None = None, model: str | None = None, threads: int = 1) -> EmotionPipeline:
+    """The pipeline of a model store (by default the one that comes with the service), ready to use."""
+    return ModelStore.open(store).pipeline(model, threads=threads)
+
+
+def _check_names(path: Path, manifest: Manifest) -> None:
+    missing = [name for name in DETECTOR_GRAPHS if name not in manifest.detector]
+    if missing:
+        raise ModelStoreError(f"{path} has no detector graph {missing[0]!r}")
+    if manifest.default not in manifest.emotion:
+        raise ModelStoreError(f"{path} has no emotion graph for its default {manifest.default!r}")
+    for name, entry in manifest.emotion.items():
+        if entry.labels != EMOTIONS:
+            raise ModelStoreError(f"{path}: the labels of {name!r} are not {', '.join(EMOTIONS)}")
+
+
+def _first(error: ValidationError) -> str:
+    problem = error.errors()[0]
+    place = ".".join(str(part) for part in problem["loc"])
+    return f"{place}: {problem['msg']}" if place else problem["msg"]

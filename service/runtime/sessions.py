@@ -1,0 +1,48 @@
+"""ONNX Runtime behind the vision code's `Session` Protocol; nothing else imports it."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import onnxruntime as ort
+from numpy.typing import NDArray
+
+
+class GraphError(RuntimeError):
+    """The runtime cannot load a graph."""
+
+
+class OrtSession:
+    """A graph on the CPU; `run` may be called from several threads at once.
+
+    graph: the bytes of an ONNX file, or its path. threads: how many threads one `run` uses.
+    """
+
+    def __init__(self, graph: bytes | Path, threads: int = 1) -> None:
+        source = str(graph) if isinstance(graph, Path) else graph
+        try:
+            self._session = ort.InferenceSession(
+                source, _options(threads), providers=["CPUExecutionProvider"]
+            )
+        except Exception as error:  # the runtime's errors share no base class of their own
+            raise GraphError(f"ONNX Runtime {ort.__version__} cannot load the graph: {error}") from error
+        self.inputs = tuple(value.name for value in self._session.get_inputs())
+        self.outputs = tuple(value.name for value in self._session.get_outputs())
+
+    def run(self, inputs: Mapping[str, NDArray[Any]]) -> Sequence[NDArray[Any]]:
+        """Feed arrays by input name; get the outputs in the graph's own order."""
+        outputs: Sequence[NDArray[Any]] = self._session.run(None, dict(inputs))
+        return outputs
+
+
+def _options(threads: int) -> ort.SessionOptions:
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    # Images come in all sizes: the arena and the memory patterns would keep the largest of each for good.
+    options.enable_cpu_mem_arena = False
+    options.enable_mem_pattern = False
+    # A spinning thread burns a core that another request needs.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.log_severity_level = 3
+    return options

@@ -1,0 +1,68 @@
+"""Every setting of the service, read from FER_... variables and a `.env` file."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, ValidationError, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+
+class SettingsError(ValueError):
+    """A setting has a value that cannot be used; the message names the variable."""
+
+
+class Settings(BaseSettings):
+    """Frozen once read; making one touches nothing but the environment and `.env`."""
+
+    model_config = SettingsConfigDict(env_prefix="FER_", env_file=".env", frozen=True, extra="ignore")
+
+    host: str = Field("127.0.0.1", description="Address to listen on; `0.0.0.0` for all.")
+    port: int = Field(8000, ge=0, le=65535, description="Port to listen on.")
+    model_store: Path | None = Field(None, description="Folder of graphs with a `manifest.json`.")
+    default_model: str | None = Field(None, description="Emotion model for requests that name none.")
+    workers: int = Field(
+        0, ge=0, le=1024, description="Threads that decode and infer; 0: one for each usable CPU."
+    )
+    queue_size: int = Field(
+        64, ge=0, description="Requests that may wait for a worker before others are refused."
+    )
+    request_timeout_s: float = Field(
+        10, gt=0, le=3600, description="Deadline of a request, its upload included."
+    )
+    shutdown_grace_s: float = Field(
+        10, ge=0, le=3600, description="Time that requests get to finish on SIGTERM."
+    )
+    max_body_bytes: int = Field(20_000_000, gt=0, description="Largest request body.")
+    max_pixels: int = Field(
+        64_000_000, gt=0, le=178_000_000, description="Largest image, width times height."
+    )
+    max_batch_images: int = Field(16, gt=0, le=1000, description="Most images in one batch request.")
+    api_keys: Annotated[tuple[str, ...], NoDecode] = Field(
+        (), description="Comma-separated keys; when set, requests that cost work need one in `X-API-Key`."
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="Least level that is logged."
+    )
+    log_format: Literal["console", "json"] = Field(
+        "console", description="Log lines for people or for machines."
+    )
+
+    @field_validator("api_keys", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        return tuple(key.strip() for key in value.split(",") if key.strip())
+
+
+def read_settings(**overrides: object) -> Settings:
+    """Settings from the environment, with values from the command line put over them.
+
+    Raises SettingsError with one sentence for each bad value.
+    """
+    given = {name: value for name, value in overrides.items() if value is not None}
+    try:
+        return Settings(**given)  # type: ignore[arg-type]
+    except ValidationError as error:
+        problems = (f"FER_{str(e['loc'][0]).upper()}={e['input']!r}: {e['msg']}" for e in error.errors())
+        raise SettingsError("; ".join(problems)) from error

@@ -1,0 +1,98 @@
+"""Prometheus metrics, in base units with few labels; one registry for each app."""
+
+import platform
+from collections.abc import Callable, Iterable
+
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    Info,
+    PlatformCollector,
+    ProcessCollector,
+    generate_latest,
+)
+
+from service.vision.types import EMOTIONS, Analysis
+
+STAGES = ("queue", "decode", "detect", "crop", "classify")
+_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+
+
+class Metrics:
+    """All metrics of one app. queued, inflight: read when Prometheus scrapes."""
+
+    def __init__(self, queued: Callable[[], float], inflight: Callable[[], float]) -> None:
+        self.registry = registry = CollectorRegistry()
+        ProcessCollector(registry=registry)
+        PlatformCollector(registry=registry)
+        self._requests = Histogram(
+            "http_server_request_duration_seconds",
+            "Duration of HTTP requests.",
+            ["http_request_method", "http_route", "http_response_status_code"],
+            buckets=_SECONDS,
+            registry=registry,
+        )
+        self._stages = Histogram(
+            "fer_stage_duration_seconds",
+            "Duration of each stage of an analysis.",
+            ["stage"],
+            buckets=_SECONDS,
+            registry=registry,
+        )
+        self._faces = Histogram(
+            "fer_faces_per_image",
+            "Faces found in an image.",
+            buckets=(0, 1, 2, 3, 5, 10, 20, 50, 100),
+            registry=registry,
+        )
+        self._emotions = Counter("fer_emotions", "Faces by dominant emotion.", ["emotion"], registry=registry)
+        self._rejected = Counter(
+            "fer_rejected", "Requests answered with an error.", ["code"], registry=registry
+        )
+        self._batch = Histogram(
+            "fer_batch_size", "Images in a batch request.", buckets=(1, 2, 4, 8, 16, 32), registry=registry
+        )
+        Gauge("fer_queue_depth", "Calls that wait for a worker.", registry=registry).set_function(queued)
+        Gauge("fer_inflight_requests", "Admitted requests.", registry=registry).set_function(inflight)
+        self._model = Gauge(
+            "fer_model_info", "Loaded emotion models.", ["name", "version", "digest"], registry=registry
+        )
+        self._build = Info("fer_build", "Version of the service.", registry=registry)
+        for stage in STAGES:
+            self._stages.labels(stage)
+        for emotion in EMOTIONS:
+            self._emotions.labels(emotion)
+
+    def describe(self, version: str, models: Iterable[tuple[str, str, str]]) -> None:
+        """Publish what runs: the service's version and each model's name, version and digest."""
+        self._build.info({"version": version, "python": platform.python_version()})
+        for labels in models:
+            self._model.labels(*labels).set(1)
+
+    def request(self, method: str, route: str, status: int, seconds: float) -> None:
+        """One HTTP request has ended."""
+        self._requests.labels(method, route, str(status)).observe(seconds)
+
+    def analysis(self, analysis: Analysis, queue_ms: float) -> None:
+        """One image has been analyzed."""
+        timings = analysis.timings
+        values = (queue_ms, timings.decode, timings.detect, timings.crop, timings.classify)
+        for stage, milliseconds in zip(STAGES, values, strict=True):
+            self._stages.labels(stage).observe(milliseconds / 1000)
+        self._faces.observe(len(analysis.faces))
+        for face in analysis.faces:
+            self._emotions.labels(face.dominant_emotion).inc()
+
+    def rejected(self, code: str) -> None:
+        """One request, or one image of a batch, got an error."""
+        self._rejected.labels(code).inc()
+
+    def batch(self, images: int) -> None:
+        """One batch request with so many images."""
+        self._batch.observe(images)
+
+    def render(self) -> bytes:
+        """Everything in Prometheus' text format."""
+        return generate_latest(self.registry)

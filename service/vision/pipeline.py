@@ -1,0 +1,117 @@
+"""From the bytes of an image to its faces and their emotions."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import pairwise
+from time import perf_counter
+
+import numpy as np
+
+from service.vision.crop import crop_faces
+from service.vision.emotion import EmotionClassifier
+from service.vision.image import decode
+from service.vision.mtcnn import DetectionParameters, Mtcnn, default_min_face_size
+from service.vision.types import Analysis, AnalyzedFace, DecodedImage, Face, Timings
+
+DEFAULT_MAX_PIXELS = 64_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class AnalysisOptions:
+    """What a caller may choose.
+
+    model: an emotion variant, else the default one; min_face_size: pixels of the upright image, else
+    the larger of 40 and 4 % of its longer side; min_confidence: faces below it are left out;
+    max_faces: only the largest so many.
+    """
+
+    model: str | None = None
+    min_face_size: float | None = None
+    min_confidence: float = 0.0
+    max_faces: int | None = None
+
+
+class UnknownModelError(ValueError):
+    """No emotion variant of that name."""
+
+
+class EmotionPipeline:
+    """Detect, crop, classify. Safe to use from several threads at once.
+
+    max_pixels: images of more pixels raise `ImageTooLargeError` before they are decoded.
+    """
+
+    def __init__(
+        self,
+        detector: Mtcnn,
+        classifiers: Mapping[str, EmotionClassifier],
+        default: str,
+        max_pixels: int = DEFAULT_MAX_PIXELS,
+    ) -> None:
+        self.detector, self.classifiers, self.default = detector, classifiers, default
+        self.max_pixels = max_pixels
+
+    def warm_up(self) -> None:
+        """Run every graph once, so that the first real image takes no longer than the next."""
+        self.detector.detect(
+            DecodedImage(np.zeros((48, 48, 3), np.uint8), 48, 48, "png", 1), DetectionParameters(12)
+        )
+        for classifier in self.classifiers.values():
+            classifier.classify(np.zeros((1, 1, 48, 48), np.uint8))
+
+    def analyze(self, data: bytes, options: AnalysisOptions | None = None) -> Analysis:
+        """Analyze one encoded image (JPEG, PNG, WebP, BMP, TIFF, GIF, HEIF or AVIF).
+
+        Raises `ImageError` for bytes that are no such image, `UnknownModelError` for an unknown model.
+        """
+        options = options or AnalysisOptions()
+        self.classifier(options.model)
+        start = perf_counter()
+        image = self._decode(data, options)
+        return self.analyze_decoded(image, options, decode_ms=(perf_counter() - start) * 1000)
+
+    def analyze_decoded(
+        self, image: DecodedImage, options: AnalysisOptions, decode_ms: float = 0.0
+    ) -> Analysis:
+        """The same for an image that is decoded already (a video frame)."""
+        classifier = self.classifier(options.model)
+        times = [perf_counter()]
+        faces = self._detect(image, options)
+        times.append(perf_counter())
+        crops = crop_faces(image, faces)
+        times.append(perf_counter())
+        probabilities = classifier.classify(crops)
+        times.append(perf_counter())
+        detect, crop, classify = ((after - before) * 1000 for before, after in pairwise(times))
+        analyzed = tuple(
+            AnalyzedFace(face, tuple(row.tolist()), bool(row.max() < classifier.uncertain_below), cut[0])
+            for face, row, cut in zip(faces, probabilities, crops, strict=True)
+        )
+        return Analysis(
+            image.width,
+            image.height,
+            image.format,
+            image.exif_orientation,
+            analyzed,
+            options.model or self.default,
+            Timings(decode_ms, detect, crop, classify),
+        )
+
+    def classifier(self, model: str | None) -> EmotionClassifier:
+        """The variant of that name, or the default one."""
+        name = model or self.default
+        if name not in self.classifiers:
+            raise UnknownModelError(f"no model {name!r}: there are {', '.join(self.classifiers)}")
+        return self.classifiers[name]
+
+    def _decode(self, data: bytes, options: AnalysisOptions) -> DecodedImage:
+        def smallest(width: int, height: int) -> float:
+            return options.min_face_size or default_min_face_size(width, height)
+
+        return decode(data, max_pixels=self.max_pixels, min_face_size=smallest)
+
+    def _detect(self, image: DecodedImage, options: AnalysisOptions) -> tuple[Face, ...]:
+        smallest = options.min_face_size or default_min_face_size(image.width, image.height)
+        faces = self.detector.detect(image, DetectionParameters(min_face_size=smallest))
+        kept = tuple(face for face in faces if face.confidence >= options.min_confidence)
+        return kept[: options.max_faces]
