@@ -1,0 +1,127 @@
+"""POST /detect-emotions: every form of body, every parameter, and the answer's own promises."""
+
+import base64
+import io
+import json
+from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
+from typing import Any
+
+import cv2
+import httpx
+import numpy as np
+import pytest
+from PIL import Image
+
+from service.vision.types import EMOTIONS
+
+URL = "/detect-emotions"
+
+
+def answer(response: httpx.Response) -> Any:
+    assert response.status_code == 200, response.text
+    return response.json()
+
+
+def without_timings(detection: Any) -> Any:
+    return {key: value for key, value in detection.items() if key != "timings_ms"}
+
+
+def encoded(pixels: Any, format: str = "PNG") -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, format)
+    return buffer.getvalue()
+
+
+@pytest.fixture(scope="module")
+def two_faces(photo: bytes) -> bytes:
+    """The astronaut twice, the second time at two thirds of the size."""
+    image = Image.open(io.BytesIO(photo)).convert("RGB")
+    canvas = Image.new("RGB", (900, 520))
+    canvas.paste(image.resize((340, 340)), (540, 100))
+    canvas.paste(image, (0, 0))
+    return encoded(np.asarray(canvas))
+
+
+def test_every_body_form_gives_the_same_answer(client: httpx.Client, photo: bytes) -> None:
+    text = base64.b64encode(photo).decode()
+    bodies: list[dict[str, Any]] = [
+        {"files": {"image": ("x.jpg", photo, "image/jpeg")}},
+        {"files": {"note": ("", b"ignored"), "image": ("", photo, "text/plain")}},
+        {"content": photo, "headers": {"content-type": "image/jpeg"}},
+        {"content": photo, "headers": {"content-type": "application/octet-stream"}},
+        {"content": photo},
+        {"content": iter([photo[:1000], photo[1000:]])},
+        {"json": {"image": text}},
+        {"json": {"image": f"data:image/jpeg;base64,{text}"}},
+        {"json": {"image": "\n".join(text[i : i + 76] for i in range(0, len(text), 76))}},
+    ]
+    answers = [without_timings(answer(client.post(URL, **body))) for body in bodies]
+    assert all(one == answers[0] for one in answers)
+
+
+def test_answer_has_the_face_its_landmarks_and_seven_probabilities(client: httpx.Client, photo: bytes) -> None:
+    found = answer(client.post(URL, content=photo))
+    assert found["image"] == {"width": 512, "height": 512, "format": "jpeg", "exif_orientation": 1}
+    (face,) = found["faces"]
+    box, marks = face["box"], face["landmarks"]
+    assert 150 < box["x"] < 200
+    assert 40 < box["y"] < 90
+    assert marks["left_eye"]["x"] < marks["nose"]["x"] < marks["right_eye"]["x"]
+    assert marks["left_eye"]["y"] < marks["nose"]["y"] < marks["mouth_left"]["y"]
+    assert tuple(face["probabilities"]) == EMOTIONS
+    assert sum(face["probabilities"].values()) == pytest.approx(1, abs=1e-5)
+    assert min(face["probabilities"].values()) > 0
+    assert face["dominant_emotion"] == max(EMOTIONS, key=face["probabilities"].__getitem__) == "happy"
+    assert "crop" not in face
+    assert found["model"]["name"] == "balanced"
+    timings = found["timings_ms"]
+    assert set(timings) == {"queue", "decode", "detect", "crop", "classify", "total"}
+    assert sum(timings.values()) - timings["total"] <= timings["total"] + 1
+
+
+def test_faces_come_largest_first_and_max_faces_keeps_the_largest(
+    client: httpx.Client, two_faces: bytes
+) -> None:
+    faces = answer(client.post(URL, content=two_faces))["faces"]
+    assert len(faces) == 2
+    sizes = [face["box"]["width"] * face["box"]["height"] for face in faces]
+    assert all(before >= after for before, after in pairwise(sizes))
+    assert answer(client.post(URL, content=two_faces, params={"max_faces": 1}))["faces"] == faces[:1]
+
+
+def test_min_face_size_leaves_out_smaller_faces(client: httpx.Client, two_faces: bytes) -> None:
+    faces = answer(client.post(URL, content=two_faces, params={"min_face_size": 90}))["faces"]
+    assert [face["box"]["x"] < 500 for face in faces] == [True]
+
+
+def test_min_confidence_leaves_out_unsure_faces(client: httpx.Client, photo: bytes) -> None:
+    assert answer(client.post(URL, content=photo, params={"min_confidence": 1}))["faces"] == []
+
+
+def test_include_crops_adds_what_the_classifier_saw(client: httpx.Client, photo: bytes) -> None:
+    (face,) = answer(client.post(URL, content=photo, params={"include": "crops"}))["faces"]
+    crop = cv2.imdecode(np.frombuffer(base64.b64decode(face["crop"]), np.uint8), cv2.IMREAD_UNCHANGED)
+    assert crop is not None
+    assert crop.shape == (48, 48)
+
+
+def test_no_face_is_no_error(client: httpx.Client) -> None:
+    blank = encoded(np.zeros((200, 300, 3), np.uint8))
+    assert answer(client.post(URL, content=blank))["faces"] == []
+
+
+@pytest.mark.parametrize("accept", ["*/*", "application/*", "application/json;q=0.1", "text/html, */*;q=0.1", ""])
+def test_json_is_the_default_answer(client: httpx.Client, photo: bytes, accept: str) -> None:
+    response = client.post(URL, content=photo, headers={"accept": accept})
+    assert response.headers["content-type"] == "application/json"
+
+
+def test_concurrent_requests_get_their_own_answers(client: httpx.Client, photo: bytes) -> None:
+    image = np.asarray(Image.open(io.BytesIO(photo)).convert("RGB"))
+    images = [encoded(np.roll(image, (3 * i, 5 * i), axis=(0, 1)), "JPEG") for i in range(64)]
+    alone = [without_timings(answer(client.post(URL, content=image))) for image in images]
+    assert len({json.dumps(one) for one in alone}) == 64
+    with ThreadPoolExecutor(64) as pool:
+        together = list(pool.map(lambda image: client.post(URL, content=image), images))
+    assert [without_timings(answer(response)) for response in together] == alone

@@ -1,0 +1,115 @@
+"""Every error code, as a client meets it."""
+
+import json
+import struct
+import zlib
+from typing import Any
+
+import httpx
+import pytest
+
+URL = "/detect-emotions"
+FORM = {"content-type": "multipart/form-data; boundary=b"}
+
+
+def png_claiming(width: int, height: int) -> bytes:
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    chunk = b"IHDR" + header
+    return b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + chunk + struct.pack(">I", zlib.crc32(chunk))
+
+
+def assert_problem(response: httpx.Response, status: int, code: str) -> None:
+    assert (response.status_code, response.json()["code"]) == (status, code)
+    assert response.headers["content-type"] == "application/problem+json"
+    problem = response.json()
+    assert problem["status"] == status
+    assert problem["type"] == f"urn:fer-service:problem:{code}"
+    assert problem["request_id"] == response.headers["x-request-id"]
+    assert set(problem) == {"type", "title", "status", "detail", "code", "request_id"}
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "request_"),
+    [
+        (400, "empty_body", {}),
+        (400, "empty_body", {"files": {"photo": b"x"}}),
+        (400, "empty_body", {"files": {"image": b""}}),
+        (400, "empty_body", {"json": {"image": ""}}),
+        (400, "malformed_body", {"content": b"{", "headers": {"content-type": "application/json"}}),
+        (400, "malformed_body", {"content": b"[" * 100_000, "headers": {"content-type": "application/json"}}),
+        (400, "malformed_body", {"json": {"picture": "x"}}),
+        (400, "malformed_body", {"json": {"image": 5}}),
+        (400, "malformed_body", {"json": {"image": "not base64!"}}),
+        (400, "malformed_body", {"json": {"image": "data:image/png,plain"}}),
+        (400, "malformed_body", {"content": b"x", "headers": {"content-type": "multipart/form-data"}}),
+        (400, "malformed_body", {"content": b"no boundary here", "headers": FORM}),
+        (400, "malformed_body", {"content": b"--b\r\nContent-Disposition: form-data; name=image\r\n\r\nx",
+                                 "headers": FORM}),
+        (400, "malformed_body", {"files": [(f"f{i}", b"x") for i in range(50)]}),
+        (413, "too_many_images", {"files": [("image", b"x"), ("image", b"y")]}),
+        (415, "unsupported_media_type", {"content": b"GIF is not here", "headers": {"content-type": "image/png"}}),
+        (413, "image_too_large", {"content": png_claiming(60_000, 60_000)}),
+        (422, "invalid_image", {"content": png_claiming(60, 60)}),
+        (406, "not_acceptable", {"content": b"x", "headers": {"accept": "text/html"}}),
+        (406, "not_acceptable", {"content": b"x", "headers": {"accept": "application/json;q=0"}}),
+        (422, "invalid_parameter", {"params": {"model": "nobody"}}),
+        (422, "invalid_parameter", {"params": {"min_face_size": "nan"}}),
+        (422, "invalid_parameter", {"params": {"min_face_size": "inf"}}),
+        (422, "invalid_parameter", {"params": {"min_face_size": "0"}}),
+        (422, "invalid_parameter", {"params": {"min_confidence": "1.1"}}),
+        (422, "invalid_parameter", {"params": {"min_confidence": "nan"}}),
+        (422, "invalid_parameter", {"params": {"max_faces": "0"}}),
+        (422, "invalid_parameter", {"params": {"max_faces": "99999999999999999999"}}),
+        (422, "invalid_parameter", {"params": {"include": "everything"}}),
+        (422, "invalid_parameter", {"headers": {"x-request-timeout-ms": "-5"}}),
+        (422, "invalid_parameter", {"headers": {"x-request-timeout-ms": "soon"}}),
+    ],
+)  # fmt: skip
+def test_bad_requests_get_their_code(
+    client: httpx.Client, status: int, code: str, request_: dict[str, Any]
+) -> None:
+    assert_problem(client.post(URL, **request_), status, code)
+
+
+def test_unknown_paths_and_methods(client: httpx.Client) -> None:
+    assert_problem(client.get("/nothing"), 404, "not_found")
+    response = client.get(URL)
+    assert_problem(response, 405, "method_not_allowed")
+    assert response.headers["allow"] == "POST"
+
+
+def test_reading_stops_at_the_body_limit(serve, photo: bytes) -> None:  # type: ignore[no-untyped-def]
+    with serve(max_body_bytes=len(photo)) as client:
+        assert client.post(URL, content=photo).status_code == 200
+        assert_problem(client.post(URL, content=photo + b"x"), 413, "body_too_large")
+        assert_problem(client.post(URL, content=iter([photo, b"x"])), 413, "body_too_large")
+
+
+def test_a_truncated_photo_is_refused(client: httpx.Client, photo: bytes) -> None:
+    assert_problem(client.post(URL, content=photo[: len(photo) // 2]), 422, "invalid_image")
+
+
+def test_a_key_is_asked_for_where_work_is_done(serve, photo: bytes) -> None:  # type: ignore[no-untyped-def]
+    with serve(api_keys="old, new") as client:
+        for headers in ({}, {"x-api-key": "wrong"}, {"x-api-key": ""}, {"x-api-key": "old, new"}):
+            assert_problem(client.post(URL, content=photo, headers=headers), 401, "unauthorized")
+        assert_problem(client.get("/models"), 401, "unauthorized")
+        for key in ("old", "new"):
+            assert client.post(URL, content=photo, headers={"x-api-key": key}).status_code == 200
+        assert client.get("/livez").status_code == client.get("/readyz").status_code == 200
+
+
+def test_a_short_deadline_is_kept_and_a_long_one_does_not_lengthen(serve, photo: bytes) -> None:  # type: ignore[no-untyped-def]
+    with serve(request_timeout_s=0.001) as client:
+        headers = {"x-request-timeout-ms": "60000"}
+        assert_problem(client.post(URL, content=photo, headers=headers), 504, "deadline_exceeded")
+    with serve() as client:
+        headers = {"x-request-timeout-ms": "1"}
+        assert_problem(client.post(URL, content=photo, headers=headers), 504, "deadline_exceeded")
+
+
+def test_problems_say_nothing_of_the_server(client: httpx.Client) -> None:
+    for body in (b"", b"\xff\xd8\xff\xe0broken", png_claiming(60, 60), json.dumps({"image": "!"}).encode()):
+        text = client.post(URL, content=body).text
+        assert "Traceback" not in text
+        assert "/" not in text.replace("application/json", "").replace("problem+json", "")

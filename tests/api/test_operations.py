@@ -1,0 +1,91 @@
+"""Probes, metrics, models, documents, request ids."""
+
+import json
+import re
+from pathlib import Path
+
+import httpx
+import pytest
+
+OPENAPI = Path(__file__).parents[2] / "openapi" / "openapi.json"
+
+
+def test_probes_answer(client: httpx.Client) -> None:
+    assert client.get("/livez").json() == client.get("/readyz").json() == {"status": "ok"}
+
+
+def test_models_are_listed_with_the_default_marked(client: httpx.Client) -> None:
+    models = client.get("/models").json()["models"]
+    assert [model["name"] for model in models if model["default"]] == ["balanced"]
+    for model in models:
+        assert model["digest"].startswith("sha256:")
+        assert 0.6 < model["measured"]["fer2013_public_accuracy"] < 1
+        assert 0 < model["uncertain_below"] < 1
+
+
+@pytest.mark.parametrize("given", ["abc-123", "A.b_c~d"])
+def test_a_good_request_id_comes_back(client: httpx.Client, given: str) -> None:
+    assert client.get("/livez", headers={"x-request-id": given}).headers["x-request-id"] == given
+
+
+@pytest.mark.parametrize("given", ["", "a b", "x" * 129, "<script>"])
+def test_a_bad_request_id_is_replaced(client: httpx.Client, given: str) -> None:
+    made = client.get("/livez", headers={"x-request-id": given}).headers["x-request-id"]
+    assert re.fullmatch("[0-9a-f]{32}", made)
+
+
+def test_metrics_count_what_happened(serve, photo: bytes) -> None:  # type: ignore[no-untyped-def]
+    with serve() as client:
+        client.post("/detect-emotions", content=photo)
+        client.post("/detect-emotions", content=b"junk")
+        client.post("/detect-emotions/batch", files=[("images", photo), ("images", photo)])
+        client.request("PROPFIND", "/some/path/of/the/client")
+        lines = set(client.get("/metrics").text.splitlines())
+    route = 'http_route="/detect-emotions"'
+    count = "http_server_request_duration_seconds_count"
+    method = 'http_request_method="POST"'
+    assert {
+        f'{count}{{{method},http_response_status_code="200",{route}}} 1.0',
+        f'{count}{{{method},http_response_status_code="415",{route}}} 1.0',
+        f'{count}{{http_request_method="_OTHER",http_response_status_code="404",http_route="unmatched"}} 1.0',
+        'fer_rejected_total{code="unsupported_media_type"} 1.0',
+        'fer_emotions_total{emotion="happy"} 3.0',
+        "fer_faces_per_image_sum 3.0",
+        "fer_batch_size_sum 2.0",
+        'fer_stage_duration_seconds_count{stage="classify"} 3.0',
+        'fer_stage_duration_seconds_count{stage="queue"} 3.0',
+        "fer_queue_depth 0.0",
+        "fer_inflight_requests 0.0",
+    } <= lines
+    names = {line.split("{")[0].split(" ")[0] for line in lines if not line.startswith("#")}
+    assert {"fer_model_info", "fer_build_info", "process_resident_memory_bytes"} <= names
+
+
+def test_docs_load_nothing_from_elsewhere(client: httpx.Client) -> None:
+    page = client.get("/docs").text
+    assets = re.findall(r'(?:src|href)="([^"]+)"', page)
+    assert len(assets) == 3
+    for asset in assets:
+        assert "//" not in asset
+        assert client.get(f"/{asset}").status_code == 200
+
+
+def test_openapi_document_is_the_committed_one(client: httpx.Client) -> None:
+    assert client.get("/openapi.json").json() == json.loads(OPENAPI.read_text()), "run `make openapi`"
+
+
+def test_openapi_document_describes_bodies_and_errors(client: httpx.Client) -> None:
+    document = client.get("/openapi.json").json()
+    operation = document["paths"]["/detect-emotions"]["post"]
+    assert set(operation["requestBody"]["content"]) == {
+        "multipart/form-data",
+        "application/json",
+        "image/*",
+        "application/octet-stream",
+    }
+    statuses = {"200", "400", "401", "406", "413", "415", "422", "500", "503", "504"}
+    assert set(operation["responses"]) == statuses
+    for status in statuses - {"200"}:
+        examples = operation["responses"][status]["content"]["application/problem+json"]["examples"]
+        assert all(str(example["value"]["status"]) == status for example in examples.values())
+    assert "Problem" in document["components"]["schemas"]

@@ -1,0 +1,121 @@
+"""The pool: admission, deadlines, cancellation, and each caller's own answer."""
+
+import asyncio
+from collections.abc import Iterator
+from threading import Event
+from time import monotonic
+
+import pytest
+
+from service.runtime.engine import ClosedError, Engine, ExpiredError, OverloadedError
+
+
+@pytest.fixture
+def release() -> Iterator[Event]:
+    """Lets blocked workers go, at the latest when the test ends."""
+    event = Event()
+    yield event
+    event.set()
+
+
+def later() -> float:
+    return monotonic() + 60
+
+
+async def occupied(engine: Engine, release: Event) -> "asyncio.Task[object]":
+    """A task whose call holds the engine's worker until `release` is set."""
+    began = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def hold() -> str:
+        loop.call_soon_threadsafe(began.set)
+        release.wait()
+        return "held"
+
+    task = asyncio.ensure_future(engine.run(hold, later()))
+    await began.wait()
+    return task
+
+
+def test_each_caller_gets_its_own_result_or_exception() -> None:
+    async def scenario() -> list[object]:
+        engine = Engine(4, 100)
+
+        def call(index: int) -> int:
+            if index % 3 == 0:
+                raise ValueError(str(index))
+            return index
+
+        calls = (engine.run(lambda i=i: call(i), later()) for i in range(60))  # type: ignore[misc]
+        results = await asyncio.gather(*calls, return_exceptions=True)
+        engine.close()
+        return [str(r) if isinstance(r, ValueError) else r.value for r in results]  # type: ignore[union-attr]
+
+    assert asyncio.run(scenario()) == [str(i) if i % 3 == 0 else i for i in range(60)]
+
+
+def test_what_expired_in_the_queue_is_never_computed(release: Event) -> None:
+    computed = []
+
+    async def scenario() -> None:
+        engine = Engine(1, 10)
+        holder = await occupied(engine, release)
+        waiting = asyncio.ensure_future(engine.run(lambda: computed.append(1), monotonic() - 1))
+        await asyncio.sleep(0)
+        assert engine.queued == 1
+        release.set()
+        with pytest.raises(ExpiredError):
+            await waiting
+        await holder
+        engine.close()
+
+    asyncio.run(scenario())
+    assert not computed
+
+
+def test_what_was_cancelled_in_the_queue_is_never_computed(release: Event) -> None:
+    computed = []
+
+    async def scenario() -> None:
+        engine = Engine(1, 10)
+        holder = await occupied(engine, release)
+        waiting = asyncio.ensure_future(engine.run(lambda: computed.append(1), later()))
+        await asyncio.sleep(0)
+        waiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+        assert engine.queued == 0
+        release.set()
+        await holder
+        engine.close()
+
+    asyncio.run(scenario())
+    assert not computed
+
+
+def test_more_than_the_queue_holds_is_refused_with_a_time_to_retry() -> None:
+    async def scenario() -> None:
+        engine = Engine(1, 1)
+        with engine.admit(), engine.admit():
+            with pytest.raises(OverloadedError) as refused, engine.admit():
+                pass
+            assert refused.value.retry_after >= 1
+        with engine.admit():
+            assert engine.inflight == 1
+        engine.close()
+
+    asyncio.run(scenario())
+
+
+def test_draining_admits_nothing_and_waits_for_what_is_in_flight() -> None:
+    async def scenario() -> None:
+        engine = Engine(1, 1)
+        with engine.admit():
+            assert not await engine.drain(grace=0)
+            with pytest.raises(ClosedError), engine.admit():
+                pass
+        assert await engine.drain(grace=0)
+        assert not engine.accepting
+        engine.close()
+
+    asyncio.run(scenario())

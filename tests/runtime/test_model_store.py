@@ -1,0 +1,94 @@
+"""A store that is not whole stops the start with a sentence that names the file."""
+
+import hashlib
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from service.runtime.model_store import CHECKOUT_STORE, ModelStore, ModelStoreError, load_pipeline
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Path:
+    return Path(shutil.copytree(CHECKOUT_STORE, tmp_path / "store"))
+
+
+def edit(store: Path, change: Callable[[Any], None]) -> None:
+    manifest = json.loads((store / "manifest.json").read_text())
+    change(manifest)
+    (store / "manifest.json").write_text(json.dumps(manifest))
+
+
+def refusal(store: Path) -> str:
+    with pytest.raises(ModelStoreError) as refused:
+        load_pipeline(store)
+    message = str(refused.value)
+    assert "\n" not in message
+    return message
+
+
+def test_the_committed_store_is_whole() -> None:
+    manifest = ModelStore.open().manifest
+    assert manifest.emotion["balanced"].bytes <= 4_600_000
+    for entry in (*manifest.detector.values(), *manifest.emotion.values()):
+        data = (CHECKOUT_STORE / entry.file).read_bytes()
+        assert (len(data), hashlib.sha256(data).hexdigest()) == (entry.bytes, entry.sha256)
+        assert entry.licence
+        assert entry.provenance
+
+
+def test_a_missing_graph_is_named(store: Path) -> None:
+    (store / "mtcnn" / "onet.onnx").unlink()
+    assert "onet.onnx cannot be read" in refusal(store)
+
+
+@pytest.mark.parametrize("change", [lambda data: data[:-1], lambda data: b"", lambda data: data[:-1] + b"?"])
+def test_a_changed_graph_is_named_with_both_checksums(store: Path, change: Callable[[bytes], bytes]) -> None:
+    path = store / "emotion" / "balanced.onnx"
+    data = path.read_bytes()
+    path.write_bytes(change(data))
+    message = refusal(store)
+    assert "balanced.onnx" in message
+    assert hashlib.sha256(data).hexdigest() in message
+    assert hashlib.sha256(change(data)).hexdigest() in message
+
+
+def test_a_graph_the_runtime_cannot_load_is_named(store: Path) -> None:
+    def replace(manifest: Any) -> None:
+        path = store / "emotion" / "balanced.onnx"
+        path.write_bytes(b"no graph")
+        manifest["emotion"]["balanced"]["sha256"] = hashlib.sha256(b"no graph").hexdigest()
+
+    edit(store, replace)
+    message = refusal(store)
+    assert "balanced.onnx" in message
+    assert "cannot load" in message
+
+
+def test_a_missing_manifest_is_named(tmp_path: Path) -> None:
+    assert "manifest.json cannot be read" in refusal(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        (lambda m: m.pop("emotion"), "emotion: Field required"),
+        (lambda m: m["detector"].pop("rnet"), "no detector graph 'rnet'"),
+        (lambda m: m.update(default="nobody"), "no emotion graph for its default 'nobody'"),
+        (lambda m: m["emotion"]["balanced"]["labels"].reverse(), "the labels of 'balanced' are not"),
+        (lambda m: m["emotion"]["balanced"].update(sha256="0"), "sha256"),
+        (lambda m: m["emotion"]["balanced"]["inputs"][0].update(name="other"), "inputs and outputs"),
+    ],
+)
+def test_a_manifest_that_is_wrong_says_where(store: Path, change: Callable[[Any], None], complaint: str) -> None:
+    edit(store, change)
+    assert complaint in refusal(store)
+
+
+def test_an_unknown_default_model_names_the_known_ones() -> None:
+    with pytest.raises(ModelStoreError, match="no model 'nobody' .* balanced"):
+        load_pipeline(model="nobody")

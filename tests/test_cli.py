@@ -1,0 +1,53 @@
+"""The command line: what it prints, and how it refuses to start."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+
+
+def run(*arguments: str, **environment: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [sys.executable, "-m", "service.cli", *arguments],
+        capture_output=True, text=True, timeout=60, check=False, cwd=ROOT, env={**os.environ, **environment},
+    )  # fmt: skip
+
+
+def assert_refuses(process: "subprocess.CompletedProcess[str]", sentence: str) -> None:
+    assert process.returncode == 1
+    assert process.stderr.count("\n") == 1
+    assert process.stderr.startswith("fer-service: ")
+    assert sentence in process.stderr
+
+
+def test_help_names_the_commands() -> None:
+    text = run("--help").stdout
+    assert all(command in text for command in ("serve", "models", "openapi"))
+
+
+def test_models_lists_the_store() -> None:
+    process = run("models")
+    assert process.returncode == 0
+    assert "balanced *" in process.stdout
+
+
+def test_openapi_prints_the_document() -> None:
+    assert json.loads(run("openapi").stdout)["info"]["title"] == "fer-service"
+
+
+def test_a_bad_setting_stops_the_start() -> None:
+    assert_refuses(run("serve", FER_QUEUE_SIZE="many"), "FER_QUEUE_SIZE='many'")
+
+
+def test_a_missing_store_stops_the_start(tmp_path: Path) -> None:
+    assert_refuses(run("serve", "--port", "0", "--model-store", str(tmp_path)), "manifest.json cannot be read")
+
+
+def test_a_taken_port_stops_the_start() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        assert_refuses(run("serve", "--port", str(port)), f"cannot listen on 127.0.0.1 port {port}")
