@@ -44,6 +44,15 @@ def detection(
     )
 
 
+def server_timing(timings: TimingsSchema, draw_ms: float | None = None) -> str:
+    """The Server-Timing header: every stage in the order of its work, then the total, in milliseconds."""
+    stages = timings.model_dump()
+    total = stages.pop("total")
+    if draw_ms is not None:
+        stages["draw"] = round(draw_ms, 3)
+    return ", ".join(f"{name};dur={ms}" for name, ms in {**stages, "total": total}.items())
+
+
 def digest(entry: EmotionEntry) -> str:
     """The graph file's checksum, as the wire has it."""
     return f"sha256:{entry.sha256}"

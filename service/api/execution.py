@@ -4,11 +4,11 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from time import monotonic
-from typing import Annotated, TypeVar
+from typing import Annotated, Literal, TypeVar
 
 from fastapi import Depends, Request
 
-from service.api.answers import detection
+from service.api.answers import detection, server_timing
 from service.api.deps import (
     DeadlineDep,
     DetectQuery,
@@ -27,10 +27,20 @@ from service.telemetry.metrics import Metrics
 from service.vision.types import Analysis
 
 T = TypeVar("T")
+PictureFormat = Literal["jpeg", "png"]
 
 
 class ClientGoneError(Exception):
     """The client hung up; nobody is left to answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """An annotated picture, and what its headers tell."""
+
+    data: bytes
+    faces: int
+    server_timing: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +68,16 @@ class Task:
         finished = await self.run(lambda: pipeline.analyze(image(), options))
         self.metrics.analysis(finished.value, finished.queue_ms)
         return self._answer(finished.value, finished.queue_ms, started)
+
+    async def draw(self, image: Callable[[], bytes], format: PictureFormat) -> Drawn:  # noqa: A002
+        """The same, drawn on the picture; decoding, drawing and encoding are the worker's too."""
+        started = monotonic()
+        pipeline, options = self.runtime.pipeline, self.query.options
+        finished = await self.run(lambda: pipeline.draw(image(), options, format))
+        picture = finished.value
+        self.metrics.analysis(picture.analysis, finished.queue_ms)
+        answer = self._answer(picture.analysis, finished.queue_ms, started)
+        return Drawn(picture.data, len(answer.faces), server_timing(answer.timings_ms, picture.draw_ms))
 
     def _answer(self, analysis: Analysis, queue_ms: float, started: float) -> Detection:
         entry = self.runtime.store.manifest.emotion[analysis.model]

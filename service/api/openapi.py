@@ -66,7 +66,7 @@ _DETAILS = {
     "malformed_body": "The field 'image' is not base64",
     "body_too_large": "The body is larger than 20000000 bytes",
     "too_many_images": "The form has more than 16 file(s) in field 'images'",
-    "not_acceptable": "This resource answers in application/json",
+    "not_acceptable": "This resource answers in application/json, image/jpeg, image/png",
     "invalid_parameter": "min_face_size: Input should be greater than or equal to 12",
     "unauthorized": "The header X-API-Key is missing or holds no valid key",
     "deadline_exceeded": "The request ran past its deadline",
@@ -115,8 +115,27 @@ _COMMON = (
 )
 _ONE_IMAGE = ("unsupported_media_type", "invalid_image", "image_too_large", "too_many_images")
 
+_DETECT_HEADERS: Json = {
+    "Server-Timing": {
+        "description": "Milliseconds of each stage: queue, decode, detect, crop, classify, "
+        "draw (pictures only), total.",
+        "schema": {"type": "string"},
+    },
+    "X-Faces": {
+        "description": "How many faces were found. Pictures only.",
+        "schema": {"type": "integer", "minimum": 0},
+    },
+}
 DETECT_RESPONSES: Responses = {
-    200: {"content": {"application/json": {"example": DETECTION_EXAMPLE}}},
+    200: {
+        "description": "The faces as JSON, or drawn on the picture where `Accept` asks for one.",
+        "headers": _DETECT_HEADERS,
+        "content": {
+            "application/json": {"example": DETECTION_EXAMPLE},
+            "image/jpeg": {"schema": _BINARY},
+            "image/png": {"schema": _BINARY},
+        },
+    },
     **problem_responses(*_COMMON, *_ONE_IMAGE),
 }
 BATCH_RESPONSES: Responses = {

@@ -1,13 +1,15 @@
 """From the bytes of an image to its faces and their emotions."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from time import perf_counter
+from typing import Literal
 
 import numpy as np
 
 from service.vision.crop import crop_faces
+from service.vision.draw import annotate, encode
 from service.vision.emotion import EmotionClassifier
 from service.vision.image import decode
 from service.vision.mtcnn import DetectionParameters, Mtcnn, default_min_face_size
@@ -33,6 +35,18 @@ class AnalysisOptions:
 
 class UnknownModelError(ValueError):
     """No emotion variant of that name."""
+
+
+@dataclass(frozen=True, slots=True)
+class AnnotatedPicture:
+    """An analysis, drawn on its image.
+
+    data: the encoded picture, upright and full-size; draw_ms: what it took beyond the analysis.
+    """
+
+    analysis: Analysis
+    data: bytes
+    draw_ms: float
 
 
 class EmotionPipeline:
@@ -64,11 +78,29 @@ class EmotionPipeline:
 
         Raises `ImageError` for bytes that are no such image, `UnknownModelError` for an unknown model.
         """
-        options = options or AnalysisOptions()
+        return self._analyze(data, options or AnalysisOptions())[0]
+
+    def draw(
+        self,
+        data: bytes,
+        options: AnalysisOptions | None = None,
+        format: Literal["jpeg", "png"] = "jpeg",  # noqa: A002
+    ) -> AnnotatedPicture:
+        """Analyze one encoded image exactly as `analyze` does, and draw what was found on it."""
+        analysis, image = self._analyze(data, options or AnalysisOptions())
+        start = perf_counter()
+        if image.pixels.shape[:2] != (image.height, image.width):
+            # Decoded at a reduced scale: the answer stays that of `analyze`, the picture gets all pixels.
+            image = self._decode(data, smallest=lambda *_: 0)
+        picture = encode(annotate(image.pixels, analysis.faces), format)
+        return AnnotatedPicture(analysis, picture, (perf_counter() - start) * 1000)
+
+    def _analyze(self, data: bytes, options: AnalysisOptions) -> tuple[Analysis, DecodedImage]:
         self.classifier(options.model)
         start = perf_counter()
-        image = self._decode(data, options)
-        return self.analyze_decoded(image, options, decode_ms=(perf_counter() - start) * 1000)
+        image = self._decode(data, lambda *size: options.min_face_size or default_min_face_size(*size))
+        analysis = self.analyze_decoded(image, options, decode_ms=(perf_counter() - start) * 1000)
+        return analysis, image
 
     def analyze_decoded(
         self, image: DecodedImage, options: AnalysisOptions, decode_ms: float = 0.0
@@ -104,10 +136,7 @@ class EmotionPipeline:
             raise UnknownModelError(f"no model {name!r}: there are {', '.join(self.classifiers)}")
         return self.classifiers[name]
 
-    def _decode(self, data: bytes, options: AnalysisOptions) -> DecodedImage:
-        def smallest(width: int, height: int) -> float:
-            return options.min_face_size or default_min_face_size(width, height)
-
+    def _decode(self, data: bytes, smallest: Callable[[int, int], float]) -> DecodedImage:
         return decode(data, max_pixels=self.max_pixels, min_face_size=smallest)
 
     def _detect(self, image: DecodedImage, options: AnalysisOptions) -> tuple[Face, ...]:

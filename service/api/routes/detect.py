@@ -6,8 +6,9 @@ from functools import partial
 from fastapi import APIRouter, Request, Response
 
 from service.api import openapi
+from service.api.answers import server_timing
 from service.api.errors import EmptyBodyError, kind_of, problem_of
-from service.api.execution import Task, TaskDep, while_connected
+from service.api.execution import Drawn, PictureFormat, Task, TaskDep, while_connected
 from service.api.negotiation import negotiate
 from service.api.schemas import Batch, BatchError, BatchOk, Detection
 from service.api.uploads import batch_images, single_image
@@ -15,6 +16,8 @@ from service.api.uploads import batch_images, single_image
 router = APIRouter(tags=["detection"])
 
 JSON = "application/json"
+# What `Accept` may ask for beside JSON, the default.
+PICTURES: dict[str, PictureFormat] = {"image/jpeg": "jpeg", "image/png": "png"}
 
 
 @router.post(
@@ -24,12 +27,25 @@ JSON = "application/json"
     openapi_extra=openapi.DETECT_BODY,
 )
 async def detect_emotions(request: Request, task: TaskDep) -> Response:
-    """Find the faces in one image and tell how likely people would call each expression what."""
-    negotiate(request.headers.get("accept"), [JSON])
+    """Find the faces in one image and tell how likely people would call each expression what.
+
+    `Accept: image/jpeg` or `image/png` asks for the picture itself instead, upright and full-size, with
+    boxes, landmarks and labels drawn on it.
+    """
+    media_type = negotiate(request.headers.get("accept"), [JSON, *PICTURES])
     body = await task.read(request)
+    image = partial(single_image, body)
     with task.runtime.engine.admit():
-        answer = await while_connected(request, task.detect(partial(single_image, body)))
-    return Response(answer.model_dump_json(exclude_none=True), media_type=JSON)
+        if media_type in PICTURES:
+            drawn = await while_connected(request, task.draw(image, PICTURES[media_type]))
+            return Response(drawn.data, media_type=media_type, headers=_picture_headers(drawn))
+        answer = await while_connected(request, task.detect(image))
+    headers = {"Server-Timing": server_timing(answer.timings_ms), "Vary": "Accept"}
+    return Response(answer.model_dump_json(exclude_none=True), media_type=JSON, headers=headers)
+
+
+def _picture_headers(drawn: Drawn) -> dict[str, str]:
+    return {"X-Faces": str(drawn.faces), "Server-Timing": drawn.server_timing, "Vary": "Accept"}
 
 
 @router.post(
