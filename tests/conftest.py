@@ -1,7 +1,7 @@
 """The photo, the pipeline and a real server on loopback, shared by all tests."""
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from threading import Event, Thread
 
@@ -16,7 +16,7 @@ from service.settings import Settings
 from service.vision.pipeline import EmotionPipeline
 
 PHOTO = Path(__file__).parent / "data" / "astronaut.jpg"
-Serve = Callable[..., "contextmanager[httpx.Client]"]
+Serve = Callable[..., AbstractContextManager[httpx.Client]]
 
 
 class Server(uvicorn.Server):
@@ -75,7 +75,7 @@ def client(loaded: tuple[ModelStore, EmotionPipeline]) -> Iterator[httpx.Client]
 def serve(loaded: tuple[ModelStore, EmotionPipeline]) -> Serve:
     """Start another server with settings of its own: `with serve(queue_size=0) as client`."""
 
-    def start(**settings: object) -> "contextmanager[httpx.Client]":
-        return serving(Settings(_env_file=None, **settings), loaded)  # type: ignore[arg-type, return-value]
+    def start(**settings: object) -> AbstractContextManager[httpx.Client]:
+        return serving(Settings(_env_file=None, **settings), loaded)  # type: ignore[arg-type]
 
     return start

@@ -44,7 +44,8 @@ def test_a_bad_setting_stops_the_start() -> None:
 
 
 def test_a_missing_store_stops_the_start(tmp_path: Path) -> None:
-    assert_refuses(run("serve", "--port", "0", "--model-store", str(tmp_path)), "manifest.json cannot be read")
+    process = run("serve", "--port", "0", "--model-store", str(tmp_path))
+    assert_refuses(process, "manifest.json cannot be read")
 
 
 def test_a_taken_port_stops_the_start() -> None:

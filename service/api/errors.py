@@ -13,6 +13,7 @@ Exception
 Answers are RFC 9457 problem details; anything that is not in the table is an `internal_error`.
 """
 
+import traceback
 from dataclasses import dataclass
 from http import HTTPStatus
 
@@ -115,7 +116,9 @@ def problem_of(error: Exception, request_id: str) -> Problem:
     """Problem details. What is not in the table keeps its text to itself and is logged."""
     kind = kind_of(error)
     if kind is INTERNAL:
-        structlog.get_logger("fer").error("internal error", exc_info=error)
+        # As text: renderers that format tracebacks themselves may print local variables, and so pixels.
+        trace = "".join(traceback.format_exception(error))
+        structlog.get_logger("fer").error("internal error", exception=trace)
         return _problem(
             kind, "An unexpected error occurred; the log has it under this request id.", request_id
         )

@@ -6,6 +6,7 @@ from uuid import uuid4
 
 import structlog
 from starlette.datastructures import Headers, MutableHeaders, State
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.api.errors import INTERNAL, error_response
@@ -52,7 +53,7 @@ class _Exchange:
         with structlog.contextvars.bound_contextvars(request_id=self.request_id):
             try:
                 await self.app(self.scope, receive, self.send)
-            except ClientGoneError:
+            except (ClientGoneError, ClientDisconnect):
                 self.status = CLIENT_CLOSED_REQUEST
             except Exception as error:
                 await self._fail(error, receive)

@@ -35,5 +35,7 @@ def configure_logging(level: str, style: Literal["console", "json"]) -> None:
 def _final(style: Literal["console", "json"]) -> list[structlog.typing.Processor]:
     drop = structlog.stdlib.ProcessorFormatter.remove_processors_meta
     if style == "console":
-        return [drop, structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
+        # The default formatter prints local variables, and so could print pixels.
+        plain = structlog.dev.plain_traceback
+        return [drop, structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=plain)]
     return [drop, structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]

@@ -2,6 +2,8 @@
 
 import httpx
 
+from tests.conftest import Serve
+
 URL = "/detect-emotions/batch"
 
 
@@ -20,7 +22,7 @@ def test_answers_keep_the_order_and_one_bad_image_fails_alone(client: httpx.Clie
     assert len(results[0]["result"]["faces"]) == 1
 
 
-def test_too_many_images_are_refused(serve, photo: bytes) -> None:  # type: ignore[no-untyped-def]
+def test_too_many_images_are_refused(serve: Serve, photo: bytes) -> None:
     with serve(max_batch_images=2) as client:
         response = client.post(URL, files=files(photo, photo, photo))
     assert (response.status_code, response.json()["code"]) == (413, "too_many_images")

@@ -1,21 +1,31 @@
 """Every error code, as a client meets it."""
 
 import json
+import re
 import struct
 import zlib
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
+from service.api.errors import ALL_KINDS
+from tests.conftest import Serve
+
+API_DOCUMENT = Path(__file__).parents[2] / "docs" / "api.md"
 URL = "/detect-emotions"
 FORM = {"content-type": "multipart/form-data; boundary=b"}
 
 
+def png_chunk(name: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+
+
 def png_claiming(width: int, height: int) -> bytes:
     header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    chunk = b"IHDR" + header
-    return b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + chunk + struct.pack(">I", zlib.crc32(chunk))
+    chunks = png_chunk(b"IHDR", header), png_chunk(b"IDAT", zlib.compress(b"")), png_chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + b"".join(chunks)
 
 
 def assert_problem(response: httpx.Response, status: int, code: str) -> None:
@@ -47,7 +57,7 @@ def assert_problem(response: httpx.Response, status: int, code: str) -> None:
                                  "headers": FORM}),
         (400, "malformed_body", {"files": [(f"f{i}", b"x") for i in range(50)]}),
         (413, "too_many_images", {"files": [("image", b"x"), ("image", b"y")]}),
-        (415, "unsupported_media_type", {"content": b"GIF is not here", "headers": {"content-type": "image/png"}}),
+        (415, "unsupported_media_type", {"content": b"GIF?", "headers": {"content-type": "image/png"}}),
         (413, "image_too_large", {"content": png_claiming(60_000, 60_000)}),
         (422, "invalid_image", {"content": png_claiming(60, 60)}),
         (406, "not_acceptable", {"content": b"x", "headers": {"accept": "text/html"}}),
@@ -78,7 +88,7 @@ def test_unknown_paths_and_methods(client: httpx.Client) -> None:
     assert response.headers["allow"] == "POST"
 
 
-def test_reading_stops_at_the_body_limit(serve, photo: bytes) -> None:  # type: ignore[no-untyped-def]
+def test_reading_stops_at_the_body_limit(serve: Serve, photo: bytes) -> None:
     with serve(max_body_bytes=len(photo)) as client:
         assert client.post(URL, content=photo).status_code == 200
         assert_problem(client.post(URL, content=photo + b"x"), 413, "body_too_large")
@@ -89,7 +99,7 @@ def test_a_truncated_photo_is_refused(client: httpx.Client, photo: bytes) -> Non
     assert_problem(client.post(URL, content=photo[: len(photo) // 2]), 422, "invalid_image")
 
 
-def test_a_key_is_asked_for_where_work_is_done(serve, photo: bytes) -> None:  # type: ignore[no-untyped-def]
+def test_a_key_is_asked_for_where_work_is_done(serve: Serve, photo: bytes) -> None:
     with serve(api_keys="old, new") as client:
         for headers in ({}, {"x-api-key": "wrong"}, {"x-api-key": ""}, {"x-api-key": "old, new"}):
             assert_problem(client.post(URL, content=photo, headers=headers), 401, "unauthorized")
@@ -99,7 +109,7 @@ def test_a_key_is_asked_for_where_work_is_done(serve, photo: bytes) -> None:  # 
         assert client.get("/livez").status_code == client.get("/readyz").status_code == 200
 
 
-def test_a_short_deadline_is_kept_and_a_long_one_does_not_lengthen(serve, photo: bytes) -> None:  # type: ignore[no-untyped-def]
+def test_a_short_deadline_is_kept_and_a_long_one_does_not_lengthen(serve: Serve, photo: bytes) -> None:
     with serve(request_timeout_s=0.001) as client:
         headers = {"x-request-timeout-ms": "60000"}
         assert_problem(client.post(URL, content=photo, headers=headers), 504, "deadline_exceeded")
@@ -113,3 +123,8 @@ def test_problems_say_nothing_of_the_server(client: httpx.Client) -> None:
         text = client.post(URL, content=body).text
         assert "Traceback" not in text
         assert "/" not in text.replace("application/json", "").replace("problem+json", "")
+
+
+def test_the_documentation_lists_every_code() -> None:
+    rows = re.findall(r"^\| `(\w+)` \| (\d{3}) \|", API_DOCUMENT.read_text(), re.MULTILINE)
+    assert rows == [(kind.code, str(kind.status)) for kind in ALL_KINDS]

@@ -7,6 +7,8 @@ from pathlib import Path
 import httpx
 import pytest
 
+from tests.conftest import Serve
+
 OPENAPI = Path(__file__).parents[2] / "openapi" / "openapi.json"
 
 
@@ -34,7 +36,7 @@ def test_a_bad_request_id_is_replaced(client: httpx.Client, given: str) -> None:
     assert re.fullmatch("[0-9a-f]{32}", made)
 
 
-def test_metrics_count_what_happened(serve, photo: bytes) -> None:  # type: ignore[no-untyped-def]
+def test_metrics_count_what_happened(serve: Serve, photo: bytes) -> None:
     with serve() as client:
         client.post("/detect-emotions", content=photo)
         client.post("/detect-emotions", content=b"junk")

@@ -46,7 +46,7 @@ def test_a_missing_graph_is_named(store: Path) -> None:
     assert "onet.onnx cannot be read" in refusal(store)
 
 
-@pytest.mark.parametrize("change", [lambda data: data[:-1], lambda data: b"", lambda data: data[:-1] + b"?"])
+@pytest.mark.parametrize("change", [lambda data: data[:-1], lambda _: b"", lambda data: data[:-1] + b"?"])
 def test_a_changed_graph_is_named_with_both_checksums(store: Path, change: Callable[[bytes], bytes]) -> None:
     path = store / "emotion" / "balanced.onnx"
     data = path.read_bytes()
@@ -84,11 +84,11 @@ def test_a_missing_manifest_is_named(tmp_path: Path) -> None:
         (lambda m: m["emotion"]["balanced"]["inputs"][0].update(name="other"), "inputs and outputs"),
     ],
 )
-def test_a_manifest_that_is_wrong_says_where(store: Path, change: Callable[[Any], None], complaint: str) -> None:
+def test_a_wrong_manifest_says_where(store: Path, change: Callable[[Any], None], complaint: str) -> None:
     edit(store, change)
     assert complaint in refusal(store)
 
 
 def test_an_unknown_default_model_names_the_known_ones() -> None:
-    with pytest.raises(ModelStoreError, match="no model 'nobody' .* balanced"):
+    with pytest.raises(ModelStoreError, match=r"no model 'nobody' .* balanced"):
         load_pipeline(model="nobody")

@@ -1,0 +1,63 @@
+"""A full queue, a client that hangs up, and a service that drains."""
+
+import json
+import socket
+from concurrent.futures import ThreadPoolExecutor
+
+import httpx
+import numpy as np
+import pytest
+from PIL import Image
+
+from service.vision.image import ACCEPTED_FORMATS
+from tests.conftest import Serve
+
+
+@pytest.fixture(scope="module")
+def slow_image(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """Noise at which the detector works longest for its size."""
+    path = tmp_path_factory.mktemp("overload") / "noise.bmp"
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (700, 700, 3), np.uint8)).save(path)
+    return path.read_bytes()
+
+
+def test_more_than_the_queue_holds_gets_503_and_the_rest_is_served(serve: Serve, slow_image: bytes) -> None:
+    with serve(workers=1, queue_size=1) as client, ThreadPoolExecutor(12) as pool:
+        post = lambda _: client.post("/detect-emotions", content=slow_image)  # noqa: E731
+        responses = list(pool.map(post, range(12)))
+    refused = [response for response in responses if response.status_code == 503]
+    assert len([response for response in responses if response.status_code == 200]) >= 2
+    assert len(refused) == 12 - len([r for r in responses if r.status_code == 200]) > 0
+    for response in refused:
+        assert response.json()["code"] == "overloaded"
+        assert int(response.headers["retry-after"]) >= 1
+
+
+def test_a_client_that_hangs_up_is_recorded_and_hurts_nobody(serve: Serve, slow_image: bytes) -> None:
+    with serve(workers=1) as client:
+        host, port = client.base_url.host, client.base_url.port
+        assert port
+        with socket.create_connection((host, port)) as connection:
+            head = f"POST /detect-emotions HTTP/1.1\r\nHost: x\r\nContent-Length: {len(slow_image)}\r\n\r\n"
+            connection.sendall(head.encode() + slow_image)
+        assert client.post("/detect-emotions", content=slow_image).status_code == 200
+        metrics = client.get("/metrics").text
+    assert 'http_response_status_code="499",http_route="/detect-emotions"} 1.0' in metrics
+    assert "fer_inflight_requests 0.0" in metrics
+
+
+def test_slow_bodies_do_not_stop_others(serve: Serve, photo: bytes) -> None:
+    with serve(workers=1, queue_size=0) as client:
+        host, port = client.base_url.host, client.base_url.port
+        assert port
+        stalled = [socket.create_connection((host, port)) for _ in range(20)]
+        for connection in stalled:
+            connection.sendall(b"POST /detect-emotions HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\nx")
+        assert client.post("/detect-emotions", content=photo).status_code == 200
+        for connection in stalled:
+            connection.close()
+
+
+def test_the_answer_to_junk_names_the_accepted_formats(client: httpx.Client) -> None:
+    detail = json.loads(client.post("/detect-emotions", content=b"junk").text)["detail"]
+    assert all(name in detail for name in ACCEPTED_FORMATS)

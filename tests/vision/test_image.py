@@ -1,0 +1,487 @@
+"""Decoding: every format gives the same upright picture; nothing else gets through, or costs much."""
+
+import struct
+import zlib
+from collections.abc import Callable
+from contextlib import suppress
+from functools import cache
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+
+from service.vision.image import (
+    ACCEPTED_FORMATS,
+    ImageError,
+    ImageTooLargeError,
+    InvalidImageError,
+    UnsupportedFormatError,
+    decode,
+)
+from service.vision.types import DecodedImage, UInt8Array
+
+DATA = Path(__file__).parents[1] / "data"
+PORTRAIT = Image.open(BytesIO((DATA / "astronaut.jpg").read_bytes())).convert("RGB").resize((256, 256))
+RGB = np.asarray(PORTRAIT)
+ORIENTATION = 0x112
+# Pillow's transposition that stores an upright picture in each EXIF orientation.
+STORED_AS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_90,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_270,
+}
+
+
+def encoded(image: Image.Image, name: str, **options: Any) -> bytes:
+    buffer = BytesIO()
+    image.save(buffer, name, **options)
+    return buffer.getvalue()
+
+
+def decoded(data: bytes, max_pixels: int = 10_000_000, min_face: float = 20.0) -> DecodedImage:
+    return decode(data, max_pixels=max_pixels, min_face_size=lambda _width, _height: min_face)
+
+
+def difference(pixels: UInt8Array, expected: NDArray[Any]) -> float:
+    return float(np.abs(pixels.astype(np.int16) - expected.astype(np.int16)).mean())
+
+
+def transparent(image: Image.Image = PORTRAIT) -> tuple[Image.Image, NDArray[np.float64]]:
+    """The picture with a horizontal ramp of alpha, and what it looks like over white."""
+    alpha = np.tile(np.linspace(0, 255, image.width).astype(np.uint8), (image.height, 1))
+    rgba = image.convert("RGBA")
+    rgba.putalpha(Image.fromarray(alpha))
+    weight = alpha[..., np.newaxis] / 255
+    return rgba, np.asarray(image) * weight + 255 * (1 - weight)
+
+
+def sixteen_bit() -> tuple[Image.Image, UInt8Array]:
+    gray = np.asarray(PORTRAIT.convert("L"))
+    return Image.fromarray(gray.astype(np.uint16) * 257), gray
+
+
+def gray_png(bits: int, row: bytes) -> bytes:
+    """One row of gray pixels."""
+    header = struct.pack(">IIBBBBB", len(row) * 8 // bits, 1, bits, 0, 0, 0, 0)
+    return png(header, zlib.compress(b"\0" + row))
+
+
+def png(header: bytes, pixels: bytes, *more: bytes) -> bytes:
+    head, data, end = chunk(b"IHDR", header), chunk(b"IDAT", pixels), chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + head + b"".join(more) + data + end
+
+
+def chunk(kind: bytes, content: bytes) -> bytes:
+    checksum = struct.pack(">I", zlib.crc32(kind + content))
+    return struct.pack(">I", len(content)) + kind + content + checksum
+
+
+def tiff(tags: dict[int, int | tuple[int, int]], tail: bytes = b"") -> bytes:
+    """A TIFF directory of 32-bit values, each alone or as (count, offset)."""
+    entries = [(tag, 4, *(value if isinstance(value, tuple) else (1, value))) for tag, value in tags.items()]
+    packed = b"".join(struct.pack("<HHII", *entry) for entry in sorted(entries))
+    return b"II*\0" + struct.pack("<IH", 8, len(entries)) + packed + bytes(4) + tail
+
+
+def gray_tiff(width: int, height: int, **tags: int | tuple[int, int]) -> bytes:
+    named = {"compression": 259, "strip_offsets": 273, "rows_per_strip": 278}
+    base: dict[int, int | tuple[int, int]] = {
+        256: width,
+        257: height,
+        258: 8,
+        259: 1,
+        262: 1,
+        273: 8,
+        279: 100,
+    }
+    return tiff(base | {named[name]: value for name, value in tags.items()}, bytes(1_000))
+
+
+def gif(screen: tuple[int, int], frame: tuple[int, int], before: bytes = b"") -> bytes:
+    head = b"GIF89a" + struct.pack("<HHBBB", *screen, 0x80, 0, 0) + bytes(6)
+    return head + before + b"," + struct.pack("<HHHHB", 0, 0, *frame, 0) + b"\x02\x02D\x01\0;"
+
+
+def bmp(width: int, height: int) -> bytes:
+    head = b"BM" + struct.pack("<IHHI", 54, 0, 0, 54)
+    return head + struct.pack("<IiiHHIIIIII", 40, width, height, 1, 24, 0, 0, 0, 0, 0, 0)
+
+
+def webp_canvas(width: int, height: int, picture: bytes = b"") -> bytes:
+    sides = (width - 1).to_bytes(3, "little") + (height - 1).to_bytes(3, "little")
+    body = b"WEBPVP8X" + struct.pack("<II", 10, 0) + sides + picture
+    return b"RIFF" + struct.pack("<I", len(body)) + body
+
+
+def resized_jpeg(data: bytes, width: int, height: int) -> bytes:
+    frame = data.index(b"\xff\xc0") + 5
+    return data[:frame] + struct.pack(">HH", height, width) + data[frame + 4 :]
+
+
+def resized_container(data: bytes, width: int, height: int) -> bytes:
+    at = data.index(b"ispe") + 8
+    return data[:at] + struct.pack(">II", width, height) + data[at + 8 :]
+
+
+LOSSLESS = 0.01
+ENCODINGS: dict[str, tuple[str, str, float, Callable[[], bytes]]] = {
+    "jpeg": ("jpeg", "RGB", 4, lambda: encoded(PORTRAIT, "JPEG", quality=90)),
+    "jpeg progressive": ("jpeg", "RGB", 4, lambda: encoded(PORTRAIT, "JPEG", quality=90, progressive=True)),
+    "jpeg gray": ("jpeg", "L", 4, lambda: encoded(PORTRAIT.convert("L"), "JPEG", quality=90)),
+    "jpeg cmyk": ("jpeg", "RGB", 4, lambda: encoded(PORTRAIT.convert("CMYK"), "JPEG", quality=95)),
+    "png": ("png", "RGB", LOSSLESS, lambda: encoded(PORTRAIT, "PNG")),
+    "png gray": ("png", "L", LOSSLESS, lambda: encoded(PORTRAIT.convert("L"), "PNG")),
+    "png palette": ("png", "RGB", 7, lambda: encoded(PORTRAIT.quantize(256), "PNG")),
+    "webp": ("webp", "RGB", 5, lambda: encoded(PORTRAIT, "WEBP", quality=90)),
+    "webp lossless": ("webp", "RGB", LOSSLESS, lambda: encoded(PORTRAIT, "WEBP", lossless=True)),
+    "bmp": ("bmp", "RGB", LOSSLESS, lambda: encoded(PORTRAIT, "BMP")),
+    "bmp palette": ("bmp", "RGB", 7, lambda: encoded(PORTRAIT.quantize(256), "BMP")),
+    "tiff": ("tiff", "RGB", LOSSLESS, lambda: encoded(PORTRAIT, "TIFF")),
+    "tiff lzw": ("tiff", "RGB", LOSSLESS, lambda: encoded(PORTRAIT, "TIFF", compression="tiff_lzw")),
+    "tiff jpeg": ("tiff", "RGB", 5, lambda: encoded(PORTRAIT, "TIFF", compression="jpeg", quality=90)),
+    "tiff cmyk": ("tiff", "RGB", LOSSLESS, lambda: encoded(PORTRAIT.convert("CMYK"), "TIFF")),
+    "gif": ("gif", "RGB", 7, lambda: encoded(PORTRAIT, "GIF")),
+    "avif": ("avif", "RGB", 5, lambda: encoded(PORTRAIT, "AVIF", quality=90, speed=10)),
+}
+
+
+@cache
+def sample(name: str) -> bytes:
+    """The picture in one of ENCODINGS, or a HEIF file."""
+    return (DATA / "astronaut-rotated.heic").read_bytes() if name == "heif" else ENCODINGS[name][3]()
+
+
+@pytest.mark.parametrize("encoding", ENCODINGS)
+def test_every_encoding_gives_nearly_the_same_pixels(encoding: str) -> None:
+    name, mode, tolerance, _ = ENCODINGS[encoding]
+    image = decoded(sample(encoding))
+
+    assert (image.format, image.width, image.height, image.exif_orientation) == (name, 256, 256, 1)
+    assert image.pixels.shape == (256, 256, 3)
+    assert image.pixels.dtype == np.uint8
+    assert difference(image.pixels, np.asarray(PORTRAIT.convert(mode).convert("RGB"))) < tolerance
+
+
+def test_heif_is_rotated_once() -> None:
+    image = decoded((DATA / "astronaut-rotated.heic").read_bytes())
+
+    assert (image.format, image.width, image.height, image.exif_orientation) == ("heif", 256, 200, 6)
+    assert difference(image.pixels, RGB[:200]) < 5
+
+
+def test_every_accepted_format_is_shown_here() -> None:
+    assert {name for name, _, _, _ in ENCODINGS.values()} | {"heif"} == set(ACCEPTED_FORMATS)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("name", ["JPEG", "PNG", "WEBP", "TIFF", "AVIF"])
+def test_each_orientation_gives_the_same_upright_picture(name: str, orientation: int) -> None:
+    upright = PORTRAIT.crop((0, 0, 256, 160))
+    stored = upright.transpose(STORED_AS[orientation]) if orientation > 1 else upright
+    exif = Image.Exif()
+    exif[ORIENTATION] = orientation
+    image = decoded(encoded(stored, name, exif=exif.tobytes(), quality=90))
+
+    assert (image.width, image.height, image.exif_orientation) == (256, 160, orientation)
+    assert difference(image.pixels, np.asarray(upright)) < 6
+
+
+@pytest.mark.parametrize(
+    "exif",
+    [
+        b"",
+        b"II*\0",
+        b"MM\0*\xff\xff\xff\xff",
+        b"II*\0\x08\0\0\0\xff\xff" + bytes(20),
+        b"II*\0\x08\0\0\0\x01\0" + struct.pack("<HHII", ORIENTATION, 3, 1, 9),
+        b"II*\0\x08\0\0\0\x01\0" + struct.pack("<HHII", ORIENTATION, 2, 1, 6),
+    ],
+    ids=["empty", "no directory", "directory outside", "entries missing", "value 9", "wrong type"],
+)
+def test_damaged_exif_counts_as_upright(exif: bytes) -> None:
+    jpeg = encoded(PORTRAIT, "JPEG")
+    segment = b"\xff\xe1" + struct.pack(">H", len(exif) + 8) + b"Exif\0\0" + exif
+
+    image = decoded(jpeg[:2] + segment + jpeg[2:])
+
+    assert image.exif_orientation == 1
+    assert image.pixels.shape == (256, 256, 3)
+
+
+@pytest.mark.parametrize(
+    ("name", "options"), [("PNG", {}), ("WEBP", {"lossless": True, "exact": True}), ("TIFF", {})]
+)
+def test_transparency_is_laid_over_white(name: str, options: dict[str, Any]) -> None:
+    rgba, expected = transparent()
+
+    assert difference(decoded(encoded(rgba, name, **options)).pixels, expected) < 1
+
+
+def test_gray_with_alpha_is_laid_over_white() -> None:
+    rgba, _ = transparent()
+
+    pixels = decoded(encoded(rgba.convert("LA"), "PNG")).pixels
+
+    assert (pixels[:, 0] == 255).all()
+    assert difference(pixels[:, -1:], np.asarray(PORTRAIT.convert("L"))[:, -1:, np.newaxis]) < 1
+
+
+@pytest.mark.parametrize("name", ["PNG", "GIF"])
+def test_a_transparent_palette_entry_is_white(name: str) -> None:
+    palette = Image.new("P", (8, 8), 1)
+    palette.putpalette([0, 0, 0, 200, 30, 30])
+    palette.paste(0, (0, 0, 4, 8))
+
+    pixels = decoded(encoded(palette, name, transparency=0)).pixels
+
+    assert (pixels[:, :4] == 255).all()
+    assert (pixels[:, 4:] == (200, 30, 30)).all()
+
+
+@pytest.mark.parametrize("name", ["PNG", "TIFF"])
+def test_sixteen_bits_are_scaled_not_clipped(name: str) -> None:
+    image, gray = sixteen_bit()
+
+    assert (decoded(encoded(image, name)).pixels == gray[..., np.newaxis]).all()
+
+
+@pytest.mark.parametrize(
+    ("data", "expected"),
+    [
+        (gray_png(1, b"\xaa"), [255, 0] * 4),
+        (gray_png(4, b"\x0f"), [0, 255]),
+        (gray_png(16, b"\x00\x00\x80\x00\xff\xff"), [0, 128, 255]),
+    ],
+    ids=["1 bit", "4 bits", "16 bits"],
+)
+def test_bit_depths_of_png(data: bytes, expected: list[int]) -> None:
+    assert decoded(data).pixels[0, :, 0].tolist() == expected
+
+
+@pytest.mark.parametrize("kind", [np.float32, np.int32])
+def test_samples_of_32_bits_are_refused(kind: type) -> None:
+    data = encoded(Image.fromarray(np.ones((8, 8), kind)), "TIFF")
+
+    with pytest.raises(InvalidImageError, match="32-bit"):
+        decoded(data)
+
+
+@pytest.mark.parametrize("name", ["GIF", "WEBP", "PNG", "TIFF", "AVIF"])
+def test_only_the_first_picture_counts(name: str) -> None:
+    frames = [Image.new("RGB", (64, 48), color) for color in ("red", "blue", "green")]
+    pixels = decoded(encoded(frames[0], name, save_all=True, append_images=frames[1:])).pixels
+
+    assert difference(pixels, np.full((48, 64, 3), (255, 0, 0))) < 5
+
+
+def test_a_phone_jpeg_with_a_second_picture_is_a_jpeg() -> None:
+    image = decoded(encoded(PORTRAIT, "MPO", save_all=True, append_images=[PORTRAIT.rotate(180)]))
+
+    assert image.format == "jpeg"
+    assert difference(image.pixels, RGB) < 6
+
+
+# --- Reduced scale ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("min_face", "scale"), [(20, 1), (48, 1), (95.9, 1), (96, 2), (191, 2), (192, 4), (384, 8), (5_000, 8)]
+)
+def test_a_jpeg_is_reduced_while_the_smallest_face_keeps_48_pixels(min_face: float, scale: int) -> None:
+    data = encoded(PORTRAIT.resize((1_001, 703)), "JPEG")
+
+    image = decoded(data, min_face=min_face)
+
+    assert (image.width, image.height) == (1_001, 703)
+    assert image.pixels.shape == (-(-703 // scale), -(-1_001 // scale), 3)
+
+
+def test_the_smallest_face_is_asked_for_with_upright_sides() -> None:
+    asked: list[tuple[int, int]] = []
+    exif = Image.Exif()
+    exif[ORIENTATION] = 6
+
+    def min_face_size(width: int, height: int) -> float:
+        asked.append((width, height))
+        return 96
+
+    data = encoded(PORTRAIT.resize((100, 61)), "JPEG", exif=exif.tobytes())
+    image = decode(data, max_pixels=10_000, min_face_size=min_face_size)
+
+    assert asked == [(61, 100)]
+    assert (image.width, image.height, image.pixels.shape) == (61, 100, (50, 31, 3))
+
+
+def test_a_strip_of_one_pixel_is_not_reduced_to_nothing() -> None:
+    assert decoded(encoded(Image.new("RGB", (1, 900)), "JPEG"), min_face=1e9).pixels.shape == (900, 1, 3)
+
+
+# --- Refusals -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["ICO", "PCX", "PDF", "PPM", "TGA", "JPEG2000", "SGI"])
+def test_other_formats_are_unsupported_even_if_pillow_knows_them(name: str) -> None:
+    with pytest.raises(UnsupportedFormatError, match="jpeg, png"):
+        decoded(encoded(PORTRAIT.resize((32, 32)), name))
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"\xff",
+        b"<svg xmlns='http://www.w3.org/2000/svg'/>",
+        b"8BPS\0\x01" + bytes(40),
+        b"\0" * 100,
+        b"\0\0\0\x18ftypisom" + bytes(12),
+        b"RIFF\0\0\0\0WAVE",
+        b"II+\0" + bytes(40),
+        bytes(range(256)),
+    ],
+    ids=["empty", "one byte", "svg", "psd", "zeros", "mp4", "wav", "bigtiff", "garbage"],
+)
+def test_what_is_no_accepted_format_is_unsupported(data: bytes) -> None:
+    with pytest.raises(UnsupportedFormatError):
+        decoded(data)
+
+
+@pytest.mark.parametrize("tenths", range(10))
+@pytest.mark.parametrize("name", [*ENCODINGS, "heif"])
+def test_a_picture_that_is_cut_short_is_refused(name: str, tenths: int) -> None:
+    data = sample(name)
+
+    with pytest.raises(InvalidImageError if tenths else UnsupportedFormatError):
+        decoded(data[: len(data) * tenths // 10])
+
+
+@pytest.mark.parametrize("name", [*ENCODINGS, "heif"])
+def test_damaged_bytes_give_a_picture_or_a_refusal(name: str) -> None:
+    data = sample(name)
+    random = np.random.default_rng(7)
+    for _ in range(20):
+        damaged = bytearray(data)
+        for at in random.integers(12, len(data), 10):
+            damaged[at] = random.integers(256)
+        with suppress(ImageError):
+            assert decoded(bytes(damaged)).pixels.dtype == np.uint8
+
+
+def test_the_message_tells_nothing_of_the_inside() -> None:
+    data = bytearray(encoded(PORTRAIT, "PNG"))
+    data[60:80] = bytes(20)
+
+    with pytest.raises(InvalidImageError) as caught:
+        decoded(bytes(data))
+
+    assert str(caught.value) == "the PNG image does not decode"
+
+
+JPEG = encoded(Image.new("RGB", (16, 16)), "JPEG")
+AVIF = encoded(Image.new("RGB", (64, 64)), "AVIF", speed=10)
+HUGE = {
+    "jpeg": resized_jpeg(JPEG, 60_000, 60_000),
+    "png": png(struct.pack(">IIBBBBB", 60_000, 60_000, 8, 2, 0, 0, 0), zlib.compress(b"")),
+    "gif": gif((60_000, 60_000), (1, 1)),
+    "gif frame beyond its screen": gif((1, 1), (60_000, 60_000)),
+    "bmp": bmp(60_000, 60_000),
+    "bmp upside down": bmp(60_000, -60_000),
+    "tiff": gray_tiff(60_000, 60_000),
+    "webp": webp_canvas(60_000, 60_000),
+    "avif": resized_container(AVIF, 60_000, 60_000),
+    "heif": resized_container((DATA / "astronaut-rotated.heic").read_bytes(), 60_000, 60_000),
+}
+
+
+@pytest.mark.parametrize("data", HUGE.values(), ids=HUGE)
+def test_too_many_pixels_are_told_from_the_header(data: bytes) -> None:
+    with pytest.raises(ImageTooLargeError) as caught:
+        decoded(data, max_pixels=64_000_000)
+
+    assert (caught.value.width, caught.value.height, caught.value.limit) == (60_000, 60_000, 64_000_000)
+    assert "60000 x 60000" in str(caught.value)
+
+
+def test_the_limit_itself_is_allowed() -> None:
+    data = encoded(Image.new("RGB", (10, 10)), "PNG")
+
+    assert decoded(data, max_pixels=100).pixels.shape == (10, 10, 3)
+    with pytest.raises(ImageTooLargeError):
+        decoded(data, max_pixels=99)
+
+
+def test_pillows_own_limit_holds_as_well() -> None:
+    with pytest.raises(ImageTooLargeError) as caught:
+        decoded(resized_jpeg(JPEG, 10_000, 10_000), max_pixels=10**12)
+
+    assert caught.value.limit == Image.MAX_IMAGE_PIXELS
+
+
+def test_avif_data_larger_than_its_container_claims_counts() -> None:
+    data = resized_container(encoded(Image.new("RGB", (640, 480)), "AVIF", speed=10), 10, 10)
+
+    with pytest.raises(ImageTooLargeError, match="640 x 480"):
+        decoded(data, max_pixels=10_000)
+
+
+LYING = {
+    "jpeg without pixels": resized_jpeg(JPEG, 0, 16),
+    "jpeg of many comments": JPEG[:2] + b"\xff\xfe\0\x02" * 5_000 + JPEG[2:],
+    "jpeg with two frames": JPEG[: JPEG.index(b"\xff\xc0")]
+    + JPEG[JPEG.index(b"\xff\xc0") :].replace(
+        b"\xff\xc4", JPEG[JPEG.index(b"\xff\xc0") : JPEG.index(b"\xff\xc0") + 19] + b"\xff\xc4", 1
+    ),
+    "png without pixels": png(struct.pack(">IIBBBBB", 0, 5, 8, 2, 0, 0, 0), zlib.compress(b"")),
+    "png of many chunks": png(
+        struct.pack(">IIBBBBB", 1, 1, 8, 0, 0, 0, 0), zlib.compress(b"\0\0"), chunk(b"IDAT", b"") * 60_000
+    ),
+    "gif of many comments": gif((1, 1), (1, 1), b"!\xfe\x01a\0" * 30_000),
+    "gif of a long comment": gif((1, 1), (1, 1), b"!\xfe" + b"\x01a" * 30_000 + b"\0"),
+    "gif without a frame": b"GIF89a" + bytes(7) + b";",
+    "bmp without data": bmp(1_000, 1_000),
+    "tiff without data": gray_tiff(1_000, 1_000),
+    "tiff of too many strips": gray_tiff(8, 8, strip_offsets=(200, 150), rows_per_strip=8),
+    "tiff of old jpeg": gray_tiff(8, 8, compression=6),
+    "tiff of one vast tile": tiff(
+        {256: 8, 257: 8, 258: 8, 259: 8, 262: 1, 322: 60_000, 323: 60_000, 324: 8, 325: 100}, bytes(1_000)
+    ),
+    "tiff without a size": tiff({258: 8, 259: 1, 262: 1, 273: 8, 279: 100}),
+    "webp picture larger than its canvas": webp_canvas(8, 8, encoded(PORTRAIT, "WEBP")[12:]),
+    "heif picture larger than its container": resized_container(
+        (DATA / "astronaut-rotated.heic").read_bytes(), 8, 8
+    ),
+    "avif without a place for its data": AVIF.replace(b"iloc", b"free"),
+    "avif without a description": b"\0\0\0\x10ftypavif" + bytes(4),
+}
+
+
+@pytest.mark.parametrize("data", LYING.values(), ids=LYING)
+def test_headers_that_lie_are_refused(data: bytes) -> None:
+    with pytest.raises(InvalidImageError):
+        decoded(data, max_pixels=64_000_000)
+
+
+def test_a_progressive_jpeg_of_endless_scans_is_refused() -> None:
+    data = encoded(Image.new("L", (64, 64)), "JPEG", progressive=True)
+    scan = data[data.rindex(b"\xff\xda") : -2]
+
+    assert decoded(data).width == 64
+    with pytest.raises(InvalidImageError, match="scans"):
+        decoded(data[:-2] + scan * 40 + data[-2:])
+
+
+def test_metadata_is_not_unpacked() -> None:
+    bomb = zlib.compress(bytes(5_000_000))
+    header = struct.pack(">IIBBBBB", 1, 1, 8, 0, 0, 0, 0)
+    data = png(
+        header, zlib.compress(b"\0\x07"), chunk(b"zTXt", b"a\0\0" + bomb), chunk(b"iCCP", b"a\0\0" + bomb)
+    )
+
+    assert decoded(data).pixels.tolist() == [[[7, 7, 7]]]
