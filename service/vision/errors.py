@@ -1,0 +1,29 @@
+"""Why an image was refused.
+
+ImageError
+ +-- UnsupportedFormatError   the bytes are no format that is accepted
+ +-- InvalidImageError        an accepted format whose bytes do not decode
+ +-- ImageTooLargeError       more pixels than the limit, told from the header
+"""
+
+
+class ImageError(ValueError):
+    """An image that cannot be worked on; the message is fit for the person who sent it."""
+
+
+class UnsupportedFormatError(ImageError):
+    """The bytes are no format that is accepted."""
+
+
+class InvalidImageError(ImageError):
+    """An accepted format whose bytes do not decode, or only in part."""
+
+
+class ImageTooLargeError(ImageError):
+    """The header claims more pixels than the limit. Nothing was decoded."""
+
+    def __init__(self, width: int, height: int, limit: int) -> None:
+        super().__init__(f"the image claims {width} x {height} pixels, more than the limit of {limit} pixels")
+        self.width = width
+        self.height = height
+        self.limit = limit

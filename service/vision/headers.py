@@ -1,0 +1,406 @@
+"""What an image file says about itself, read before any decoder sees it.
+
+Decoder libraries parse metadata that nobody asked for, in ways that cost far more than an honest file of
+the same length: a JPEG of five million empty comments, a PNG of a million chunks, a TIFF that decodes one
+strip a million times. So each reader here checks the structure within fixed bounds, notes size and
+orientation, and hands on a body that holds the same picture and nothing else.
+"""
+
+import re
+import struct
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+
+from service.vision.errors import ImageTooLargeError, InvalidImageError, UnsupportedFormatError
+from service.vision.isobmff import avif_size, avif_still, heif_lean, heif_size
+
+ACCEPTED_FORMATS = ("jpeg", "png", "webp", "bmp", "tiff", "gif", "heif", "avif")
+
+# Far above what encoders write: 20 MB in the 64 kB segments of a JPEG, or the 4 kB chunks of a PNG.
+_MAX_JPEG_SEGMENTS = 2_000
+_MAX_JPEG_SCANS = 32
+_MAX_PNG_CHUNKS = 50_000
+_MAX_GIF_BLOCKS = 20_000
+_TIFF_PADDING = 4_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """A file's own account of its first picture.
+
+    size: stored width and height, before orientation. Of HEIF and AVIF the largest that any part claims.
+    orientation: EXIF's 1..8, how the stored pixels must be turned; None where the decoder library finds it.
+    body: what to hand to the decoder.
+    bits: significant bits of a sample, for pictures of more than 8.
+    """
+
+    format: str
+    size: tuple[int, int]
+    body: bytes
+    orientation: int | None = 1
+    bits: int = 8
+
+
+def read_header(data: bytes) -> Header:
+    """Tell the format from the bytes and read the header. The size is not checked: see check_pixels.
+
+    Raises UnsupportedFormatError or InvalidImageError.
+    """
+    name = sniff(data)
+    try:
+        return _READERS[name](data)
+    except (struct.error, IndexError):
+        raise InvalidImageError(f"the {name.upper()} image is cut short or its header is damaged") from None
+
+
+def sniff(data: bytes) -> str:
+    """Name the format, one of ACCEPTED_FORMATS, from magic bytes alone.
+
+    Raises UnsupportedFormatError.
+    """
+    for magic, name in _MAGIC.items():
+        if data.startswith(magic):
+            return name
+    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+        return "webp"
+    if data[4:8] == b"ftyp" and (brand := _isobmff_brand(data)):
+        return brand
+    accepted = ", ".join(ACCEPTED_FORMATS)
+    raise UnsupportedFormatError(f"the bytes are no image of an accepted format ({accepted})")
+
+
+def check_pixels(width: int, height: int, limit: int) -> None:
+    """Raise ImageTooLargeError over the limit, InvalidImageError for a picture without pixels."""
+    if width <= 0 or height <= 0:
+        raise InvalidImageError("the image has no pixels")
+    if width * height > limit:
+        raise ImageTooLargeError(width, height, limit)
+
+
+def exif_orientation(exif: bytes) -> int:
+    """Read the orientation, 1..8, from an EXIF block (with or without its `Exif` prefix).
+
+    A block that is damaged or says nothing sensible counts as 1: it is no reason to refuse a picture.
+    """
+    exif = exif.removeprefix(b"Exif\0\0")
+    order = _BYTE_ORDERS.get(exif[:2])
+    if order is None:
+        return 1
+    try:
+        (offset,) = struct.unpack_from(order + "I", exif, 4)
+        (count,) = struct.unpack_from(order + "H", exif, offset)
+        for index in range(count):
+            tag, kind, _, value = struct.unpack_from(order + "HHIH", exif, offset + 2 + 12 * index)
+            if tag == _ORIENTATION:
+                return value if kind == _SHORT and 1 <= value <= 8 else 1
+    except struct.error:
+        pass
+    return 1
+
+
+# --- JPEG ---------------------------------------------------------------------------------------------
+
+_EOI, _SOS, _APP0, _APP1, _APP14 = 0xD9, 0xDA, 0xE0, 0xE1, 0xEE
+_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+_TABLES = frozenset({0xC4, 0xCC, 0xDB, 0xDD})
+_PROGRESSIVE = frozenset({0xC2, 0xC6, 0xCA, 0xCE})
+# A marker with a segment of its own, or EOI. Entropy-coded data holds only 0xFF00 and restarts (0xFFD0..7).
+_JPEG_MARKER = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")
+
+
+def _jpeg(data: bytes) -> Header:
+    kept = [data[:2]]
+    frame = orientation = None
+    for marker, start, end in _jpeg_segments(data, 2):
+        if marker in _FRAMES:
+            if frame is not None:
+                raise InvalidImageError("the JPEG image has more than one frame header")
+            frame = start
+        elif marker == _APP1 and orientation is None and data.startswith(b"Exif\0\0", start + 4):
+            orientation = exif_orientation(data[start + 4 : end])
+        if _shapes_jpeg_pixels(data, marker, start):
+            kept.append(data[start:end])
+        if marker == _SOS and frame is not None:
+            _check_jpeg_scans(data, frame, start, end)
+            height, width = struct.unpack_from(">HH", data, frame + 5)
+            return Header("jpeg", (width, height), b"".join([*kept, data[end:]]), orientation or 1)
+    raise InvalidImageError("the JPEG image has no picture data")
+
+
+def _jpeg_segments(data: bytes, pos: int) -> Iterator[tuple[int, int, int]]:
+    """Yield (marker, start, end) up to the end of the image, stepping over entropy-coded data."""
+    for _ in range(_MAX_JPEG_SEGMENTS):
+        found = _JPEG_MARKER.search(data, pos)
+        if found is None:
+            raise InvalidImageError("the JPEG image is cut short")
+        start = found.start()
+        marker = data[start + 1]
+        if marker == _EOI:
+            return
+        (length,) = struct.unpack_from(">H", data, start + 2)
+        pos = start + 2 + length
+        yield marker, start, pos
+    raise InvalidImageError(f"the JPEG image has more than {_MAX_JPEG_SEGMENTS} segments")
+
+
+def _shapes_jpeg_pixels(data: bytes, marker: int, start: int) -> bool:
+    if marker == _APP0:
+        return data.startswith(b"JFIF", start + 4)
+    if marker == _APP14:
+        return data.startswith(b"Adobe", start + 4)
+    return marker in _FRAMES or marker in _TABLES or marker == _SOS
+
+
+def _check_jpeg_scans(data: bytes, frame: int, scan: int, end: int) -> None:
+    """Refuse what passes over all pixels again and again: a scan can be as short as ten bytes."""
+    progressive = data[frame + 1] in _PROGRESSIVE
+    if not progressive and data[scan + 4] == data[frame + 9]:
+        return  # one scan holds every component: the decoder stops after it
+    scans = 1 + sum(marker == _SOS for marker, _, _ in _jpeg_segments(data, end))
+    if scans > _MAX_JPEG_SCANS:
+        raise InvalidImageError(f"the JPEG image has more than {_MAX_JPEG_SCANS} scans")
+
+
+# --- PNG ----------------------------------------------------------------------------------------------
+
+_PNG_KEPT = frozenset({b"PLTE", b"tRNS", b"IDAT", b"IEND"})
+
+
+def _png(data: bytes) -> Header:
+    length, kind, width, height = struct.unpack_from(">I4sII", data, 8)
+    if kind != b"IHDR" or length != 13:
+        raise InvalidImageError("the PNG image does not start with its header")
+    kept = [data[:33]]
+    orientation = 1
+    for kind, start, end in _png_chunks(data, 33):
+        if kind in _PNG_KEPT:
+            kept.append(data[start:end])
+        elif kind == b"eXIf":
+            orientation = exif_orientation(data[start + 8 : end - 4])
+    return Header("png", (width, height), b"".join(kept), orientation, bits=data[24])
+
+
+def _png_chunks(data: bytes, pos: int) -> Iterator[tuple[bytes, int, int]]:
+    """Yield (kind, start, end) of each chunk, IEND the last."""
+    for _ in range(_MAX_PNG_CHUNKS):
+        length, kind = struct.unpack_from(">I4s", data, pos)
+        end = pos + 12 + length
+        if end > len(data):
+            raise InvalidImageError("the PNG image is cut short")
+        yield kind, pos, end
+        if kind == b"IEND":
+            return
+        pos = end
+    raise InvalidImageError(f"the PNG image has more than {_MAX_PNG_CHUNKS} chunks")
+
+
+# --- GIF ----------------------------------------------------------------------------------------------
+
+
+def _gif(data: bytes) -> Header:
+    """The first frame alone; where it reaches beyond the screen, the screen grows."""
+    width, height, flags = struct.unpack_from("<HHB", data, 6)
+    screen = data[: 13 + (3 << (flags & 7) + 1 if flags & 0x80 else 0)]
+    control, frame = _gif_first_frame(data, len(screen))
+    left, top, frame_width, frame_height = struct.unpack_from("<HHHH", data, frame + 1)
+    size = (max(width, left + frame_width), max(height, top + frame_height))
+    return Header("gif", size, b"".join([screen, control, data[frame:]]))
+
+
+def _gif_first_frame(data: bytes, pos: int) -> tuple[bytes, int]:
+    """The graphic control extension that rules the first frame (or nothing), and where the frame starts."""
+    control = b""
+    for _ in range(_MAX_GIF_BLOCKS):
+        if data[pos] == 0x2C:
+            return control, pos
+        if data[pos] != 0x21:
+            raise InvalidImageError("the GIF image has no frame")
+        end = _gif_blocks_end(data, pos + 2)
+        if data[pos + 1] == 0xF9:
+            control = data[pos:end]
+        pos = end
+    raise InvalidImageError(f"the GIF image has more than {_MAX_GIF_BLOCKS} blocks before its first frame")
+
+
+def _gif_blocks_end(data: bytes, pos: int) -> int:
+    for _ in range(_MAX_GIF_BLOCKS):
+        if data[pos] == 0:
+            return pos + 1
+        pos += 1 + data[pos]
+    raise InvalidImageError(f"the GIF image has an extension of more than {_MAX_GIF_BLOCKS} blocks")
+
+
+# --- BMP ----------------------------------------------------------------------------------------------
+
+
+def _bmp(data: bytes) -> Header:
+    (kind,) = struct.unpack_from("<I", data, 14)
+    if kind == 12:
+        width, height = struct.unpack_from("<HH", data, 18)
+        return Header("bmp", (width, height), data)
+    width, height, _, _, compression = struct.unpack_from("<iiHHI", data, 18)
+    if compression not in (0, 3):
+        # Pillow unpacks run lengths in Python, at a cost out of proportion to the picture.
+        raise InvalidImageError("compressed BMP images are not supported")
+    return Header("bmp", (width, abs(height)), data)
+
+
+# --- WebP ---------------------------------------------------------------------------------------------
+
+
+def _webp(data: bytes) -> Header:
+    kind = data[12:16]
+    if kind == b"VP8X":
+        wide, high = (int.from_bytes(data[at : at + 3], "little") + 1 for at in (24, 27))
+    elif kind == b"VP8L":
+        (packed,) = struct.unpack_from("<I", data, 21)
+        wide, high = (packed & 0x3FFF) + 1, (packed >> 14 & 0x3FFF) + 1
+    elif kind == b"VP8 ":
+        wide, high = (side & 0x3FFF for side in struct.unpack_from("<HH", data, 26))
+    else:
+        raise InvalidImageError("the WebP image starts with no picture")
+    return Header("webp", (wide, high), data, orientation=None)
+
+
+# --- TIFF ---------------------------------------------------------------------------------------------
+
+_BYTE_ORDERS = {b"II": "<", b"MM": ">"}
+_SHORT = 3
+_TYPE_SIZES = {1: 1, 3: 2, 4: 4, 5: 8, 7: 1}
+_INTEGERS = {1: "B", 3: "H", 4: "I"}
+_WIDTH, _HEIGHT, _BITS, _COMPRESSION = 256, 257, 258, 259
+_STRIP_OFFSETS, _ORIENTATION, _SAMPLES, _ROWS_PER_STRIP, _PLANAR = 273, 274, 277, 278, 284
+_TILE_WIDTH, _TILE_HEIGHT, _TILE_OFFSETS = 322, 323, 324
+# Scalars first, then what may hold many values. Everything else (other pages, EXIF, ICC, XMP) is left out.
+_TIFF_SCALARS = frozenset({256, 257, 259, 262, 266, 274, 277, 278, 284, 292, 293, 317, 322, 323, 531})
+_TIFF_TAGS = _TIFF_SCALARS | {258, 273, 279, 320, 324, 325, 338, 339, 347, 529, 530, 532}
+# None, CCITT, LZW, JPEG, Deflate (twice), PackBits. Old-style JPEG (6) and the rare ones stay outside.
+_TIFF_COMPRESSIONS = frozenset({1, 2, 3, 4, 5, 7, 8, 32946, 32773})
+
+
+@dataclass(frozen=True, slots=True)
+class _Tag:
+    """One entry of a TIFF directory. first: its first value, where that is an integer."""
+
+    entry: bytes
+    count: int
+    length: int
+    first: int
+
+
+def _tiff(data: bytes) -> Header:
+    order = _BYTE_ORDERS[data[:2]]
+    tags = _tiff_tags(data, order)
+    width, height = _value(tags, _WIDTH, 0), _value(tags, _HEIGHT, 0)
+    if _value(tags, _COMPRESSION, 1) not in _TIFF_COMPRESSIONS:
+        raise InvalidImageError("the TIFF image uses a compression that is not supported")
+    _check_tiff_layout(tags, width, height)
+    orientation = _value(tags, _ORIENTATION, 1)
+    return Header(
+        "tiff",
+        (width, height),
+        _tiff_with_directory(data, order, tags),
+        orientation if 1 <= orientation <= 8 else 1,
+        bits=_value(tags, _BITS, 1),
+    )
+
+
+def _value(tags: Mapping[int, _Tag], number: int, default: int) -> int:
+    return tags[number].first if number in tags else default
+
+
+def _tiff_tags(data: bytes, order: str) -> dict[int, _Tag]:
+    """The known tags of the first directory; of two with the same number the first."""
+    (directory,) = struct.unpack_from(order + "I", data, 4)
+    (count,) = struct.unpack_from(order + "H", data, directory)
+    tags: dict[int, _Tag] = {}
+    for start in range(directory + 2, directory + 2 + 12 * count, 12):
+        (number,) = struct.unpack_from(order + "H", data, start)
+        if number in _TIFF_TAGS and number not in tags:
+            tags[number] = _tiff_tag(data, order, start)
+    if sum(tag.length for tag in tags.values()) > len(data):
+        raise InvalidImageError("the TIFF image has tags that overlap")
+    return tags
+
+
+def _tiff_tag(data: bytes, order: str, start: int) -> _Tag:
+    number, kind, count = struct.unpack_from(order + "HHI", data, start)
+    length = _TYPE_SIZES.get(kind, 0) * count
+    value = start + 8
+    if length > 4:
+        (value,) = struct.unpack_from(order + "I", data, value)
+    fits = 0 < length <= len(data) - value
+    if not fits or (number in _TIFF_SCALARS and (count != 1 or kind not in _INTEGERS)):
+        raise InvalidImageError("the TIFF image has a damaged tag")
+    first = struct.unpack_from(order + _INTEGERS[kind], data, value)[0] if kind in _INTEGERS else 0
+    return _Tag(data[start : start + 12], count, length, first)
+
+
+def _check_tiff_layout(tags: Mapping[int, _Tag], width: int, height: int) -> None:
+    """Refuse more strips or tiles than the picture has room for, and tiles far larger than it."""
+    if _TILE_OFFSETS in tags:
+        wide, high = _value(tags, _TILE_WIDTH, 0), _value(tags, _TILE_HEIGHT, 0)
+        count = tags[_TILE_OFFSETS].count
+    else:
+        wide, high = width, min(height, _value(tags, _ROWS_PER_STRIP, height))
+        count = tags[_STRIP_OFFSETS].count if _STRIP_OFFSETS in tags else 0
+    pieces = -(-width // max(1, wide)) * -(-height // max(1, high))
+    planes = _value(tags, _SAMPLES, 1) if _value(tags, _PLANAR, 1) == 2 else 1
+    padded = pieces * wide * high > 4 * width * height + _TIFF_PADDING
+    if not 0 < count <= pieces * planes or padded:
+        raise InvalidImageError("the TIFF image's strips or tiles do not fit its size")
+
+
+def _tiff_with_directory(data: bytes, order: str, tags: Mapping[int, _Tag]) -> bytes:
+    """The file with a last and only directory of these tags; what they point at stays in place."""
+    kept = [tags[number].entry for number in sorted(tags) if number != _ORIENTATION]
+    # A directory starts at an even offset.
+    start = len(data) + len(data) % 2
+    header = data[:4] + struct.pack(order + "I", start)
+    directory = [struct.pack(order + "H", len(kept)), *kept, bytes(4)]
+    return b"".join([header, data[8:], bytes(len(data) % 2), *directory])
+
+
+# --- HEIF and AVIF ------------------------------------------------------------------------------------
+
+_HEIF_BRANDS = frozenset({b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"})
+_AVIF_BRANDS = frozenset({b"avif", b"avis"})
+
+
+def _isobmff_brand(data: bytes) -> str | None:
+    """Tell avif from heif: the major brand may be the mif1 of both, so the compatible ones count too."""
+    (length,) = struct.unpack_from(">I", data)
+    brands = {data[8:12], *(data[at : at + 4] for at in range(16, min(length, len(data), 256), 4))}
+    if brands & _AVIF_BRANDS:
+        return "avif"
+    return "heif" if brands & _HEIF_BRANDS else None
+
+
+def _heif(data: bytes) -> Header:
+    return Header("heif", heif_size(data), heif_lean(data), orientation=None)
+
+
+def _avif(data: bytes) -> Header:
+    return Header("avif", avif_size(data), avif_still(data), orientation=None)
+
+
+_MAGIC = {
+    b"\xff\xd8\xff": "jpeg",
+    b"\x89PNG\r\n\x1a\n": "png",
+    b"GIF87a": "gif",
+    b"GIF89a": "gif",
+    b"BM": "bmp",
+    b"II*\0": "tiff",
+    b"MM\0*": "tiff",
+}
+
+_READERS: dict[str, Callable[[bytes], Header]] = {
+    "jpeg": _jpeg,
+    "png": _png,
+    "webp": _webp,
+    "bmp": _bmp,
+    "tiff": _tiff,
+    "gif": _gif,
+    "heif": _heif,
+    "avif": _avif,
+}

@@ -1,0 +1,142 @@
+"""Image bytes to an upright RGB array: the formats of ACCEPTED_FORMATS, and no surprise in cost."""
+
+from collections.abc import Callable
+from io import BytesIO
+
+import cv2
+import numpy as np
+import pi_heif
+
+# The unused ones register formats that Pillow would otherwise find by loading all its plugins at first need.
+from PIL import AvifImagePlugin, Image, ImageFile, TiffImagePlugin, WebPImagePlugin  # noqa: F401
+
+from service.vision.errors import ImageError, ImageTooLargeError, InvalidImageError, UnsupportedFormatError
+from service.vision.headers import ACCEPTED_FORMATS, Header, check_pixels, exif_orientation, read_header
+from service.vision.types import DecodedImage, UInt8Array
+
+__all__ = [
+    "ACCEPTED_FORMATS",
+    "ImageError",
+    "ImageTooLargeError",
+    "InvalidImageError",
+    "UnsupportedFormatError",
+    "decode",
+]
+
+# The service runs its own pool of threads; a decoder that starts more would overrun the CPU quota. Both
+# libraries take these from module globals only.
+AvifImagePlugin.DEFAULT_MAX_THREADS = 1
+pi_heif.options.DECODE_THREADS = 1
+# Thumbnails, depth maps and other auxiliary pictures are not looked at.
+pi_heif.options.THUMBNAILS = False
+pi_heif.options.DEPTH_IMAGES = False
+pi_heif.options.AUX_IMAGES = False
+
+# The detector's smallest reliable face at a reduced scale, in pixels.
+_KEPT_FACE = 48
+_STRIP_PIXELS = 1 << 20
+# EXIF orientations from here on are transposed: their stored width is the upright height.
+_SWAPS_SIDES = 5
+# How each is mirrored after that: cv2.flip's 0 is top to bottom, 1 left to right, -1 both.
+_FLIPS = {1: None, 2: 1, 3: -1, 4: 0, 5: None, 6: 1, 7: -1, 8: 0}
+
+
+def decode(data: bytes, *, max_pixels: int, min_face_size: Callable[[int, int], float]) -> DecodedImage:
+    """Decode the first picture in data and turn it upright.
+
+    max_pixels: the most width x height that is decoded; the header is checked before any pixel is. Pillow's
+        own limit, Image.MAX_IMAGE_PIXELS (89 megapixels), holds as well.
+    min_face_size: given the upright width and height, the side in pixels of the smallest face that will be
+        accepted. A JPEG is decoded at the smallest of the scales 1, 1/2, 1/4, 1/8 at which that face keeps
+        48 pixels.
+
+    Returns pixels (h, w, 3) uint8 RGB, not always writable; transparency over white, more than 8 bits scaled
+    down, colour profiles ignored. A picture that is cut short is refused, not decoded in part: half a face
+    must not be classified.
+
+    Raises UnsupportedFormatError, InvalidImageError or ImageTooLargeError, and nothing else.
+    """
+    header = read_header(data)
+    check_pixels(*header.size, min(max_pixels, Image.MAX_IMAGE_PIXELS or max_pixels))
+    min_face = min_face_size(*_upright_size(header.size, header.orientation or 1))
+    try:
+        return _decode_heif(header) if header.format == "heif" else _decode(header, min_face)
+    except ImageError:
+        raise
+    except Exception as error:
+        # Decoders answer bad bytes with OSError, SyntaxError, struct.error, MemoryError and a dozen more.
+        raise InvalidImageError(f"the {header.format.upper()} image does not decode") from error
+
+
+def _decode(header: Header, min_face: float) -> DecodedImage:
+    with Image.open(BytesIO(header.body), formats=[header.format]) as image:
+        if image.size != header.size and header.format != "avif":
+            raise InvalidImageError(f"the {header.format.upper()} image contradicts itself about its size")
+        orientation = header.orientation or exif_orientation(image.info.get("exif", b""))
+        width, height = _upright_size(image.size, orientation)
+        if header.format == "jpeg":
+            _reduce(image, min_face)
+        image.load()
+        pixels = _rgb(image, header.bits)
+    return DecodedImage(_upright(pixels, orientation), width, height, header.format, orientation)
+
+
+def _decode_heif(header: Header) -> DecodedImage:
+    """The library turns the picture itself, so EXIF's orientation is reported and not applied again."""
+    heif = pi_heif.open_heif(header.body)
+    orientation = exif_orientation(heif.info["exif"] or b"")
+    # Gray of more than 8 bits comes scaled to 16, colour to 8.
+    pixels = np.asarray(heif) if heif.mode == "RGB" else _rgb(heif.to_pillow(), bits=16)
+    height, width = pixels.shape[:2]
+    return DecodedImage(pixels, width, height, "heif", orientation)
+
+
+def _upright_size(stored: tuple[int, int], orientation: int) -> tuple[int, int]:
+    width, height = stored
+    return (width, height) if orientation < _SWAPS_SIDES else (height, width)
+
+
+def _reduce(image: ImageFile.ImageFile, min_face: float) -> None:
+    """Have the JPEG decoded at the smallest scale that keeps the smallest face detectable."""
+    divisor = next((d for d in (8, 4, 2) if min_face / d >= _KEPT_FACE), 1)
+    if divisor > 1:
+        image.draft(None, (max(1, image.width // divisor), max(1, image.height // divisor)))
+
+
+def _rgb(image: Image.Image, bits: int) -> UInt8Array:
+    """(h, w, 3) from any mode, strip by strip: no second copy of the whole picture in between."""
+    width, height = image.size
+    pixels = np.empty((height, width, 3), np.uint8)
+    rows = max(1, _STRIP_PIXELS // width)
+    for top in range(0, height, rows):
+        bottom = min(top + rows, height)
+        strip = image if rows >= height else image.crop((0, top, width, bottom))
+        pixels[top:bottom] = _rgb_strip(strip, bits)
+    return pixels
+
+
+def _rgb_strip(strip: Image.Image, bits: int) -> UInt8Array:
+    if strip.mode.startswith("I;16"):
+        samples = np.asarray(strip, np.uint16)[..., np.newaxis]  # (h, w, 1), for all three channels
+        return (samples >> (bits - 8)).astype(np.uint8)
+    if strip.mode in ("I", "F"):
+        raise InvalidImageError("images of 32-bit samples are not supported: they do not say what is white")
+    if strip.has_transparency_data:
+        strip = _over_white(strip)
+    return np.asarray(strip.convert("RGB"), np.uint8)
+
+
+def _over_white(strip: Image.Image) -> Image.Image:
+    # The premultiplied modes convert to their plain ones only.
+    plain = strip.convert({"La": "LA", "RGBa": "RGBA"}.get(strip.mode, strip.mode))
+    canvas = Image.new("RGBA", strip.size, "white")
+    canvas.alpha_composite(plain.convert("RGBA"))
+    return canvas
+
+
+def _upright(pixels: UInt8Array, orientation: int) -> UInt8Array:
+    """Undo an EXIF orientation, 1..8."""
+    if orientation >= _SWAPS_SIDES:
+        pixels = np.asarray(cv2.transpose(pixels), np.uint8)
+    flip = _FLIPS[orientation]
+    return pixels if flip is None else np.asarray(cv2.flip(pixels, flip), np.uint8)

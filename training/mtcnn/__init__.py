@@ -1,0 +1,1 @@
+"""The three MTCNN graphs: built from published weights, compared with an independent run of the cascade."""
