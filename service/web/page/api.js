@@ -1,0 +1,159 @@
+// @ts-check
+/** The service's HTTP interface, as this page uses it. */
+
+/** @typedef {"angry" | "disgust" | "fear" | "happy" | "sad" | "surprise" | "neutral"} Emotion */
+/** @typedef {{x: number, y: number}} Point */
+/**
+ * @typedef {object} Face
+ * @property {number} [id] live only
+ * @property {{x: number, y: number, width: number, height: number}} box
+ * @property {number} detection_confidence
+ * @property {Record<string, Point>} landmarks
+ * @property {Emotion} dominant_emotion
+ * @property {Record<Emotion, number>} probabilities
+ * @property {boolean} uncertain
+ */
+/**
+ * @typedef {object} Detection
+ * @property {{width: number, height: number, format: string}} image
+ * @property {Face[]} faces
+ * @property {{name: string, version: string}} model
+ * @property {Record<string, number>} timings_ms
+ */
+/** @typedef {{name: string, default: boolean, measured: Record<string, number>}} Model */
+/** @typedef {{title: string, detail: string, code: string, request_id?: string}} Problem */
+
+/** A failure in words that people can act on. */
+export class ApiError extends Error {
+  /** @param {Problem} problem */
+  constructor(problem) {
+    super(problem.detail);
+    this.problem = problem;
+  }
+}
+
+/** The key stays in this variable: no storage, no URL, no page text. */
+let apiKey = "";
+
+/** @param {string} key */
+export function useKey(key) {
+  apiKey = key;
+}
+
+/** @returns {string} */
+export function currentKey() {
+  return apiKey;
+}
+
+/** @returns {Promise<Model[]>} */
+export async function getModels() {
+  const answer = await call("models", {});
+  return (await answer.json()).models;
+}
+
+/**
+ * @param {Blob} image
+ * @param {URLSearchParams} query
+ * @param {AbortSignal} signal
+ * @returns {Promise<Detection>}
+ */
+export async function detect(image, query, signal) {
+  const answer = await post(image, query, "application/json", signal);
+  return answer.json();
+}
+
+/**
+ * The picture with everything drawn on it.
+ * @param {Blob} image
+ * @param {URLSearchParams} query
+ * @param {AbortSignal} [signal]
+ * @returns {Promise<Blob>}
+ */
+export async function annotate(image, query, signal) {
+  const answer = await post(image, query, "image/jpeg", signal);
+  return answer.blob();
+}
+
+/**
+ * @param {URLSearchParams} query
+ * @returns {string} the absolute address of a detection
+ */
+export function detectUrl(query) {
+  return address("detect-emotions", query).href;
+}
+
+/**
+ * @param {string} path
+ * @param {URLSearchParams} query
+ * @returns {URL} below the page's own address, whatever prefix a proxy has put before it
+ */
+export function address(path, query) {
+  const url = new URL(path, document.baseURI);
+  url.search = query.toString();
+  return url;
+}
+
+/**
+ * What the page shows for any failure.
+ * @param {unknown} error
+ * @returns {Problem}
+ */
+export function problemOf(error) {
+  if (error instanceof ApiError) return error.problem;
+  return { title: "Something went wrong on this page", detail: String(error), code: "page_error" };
+}
+
+/**
+ * @param {Blob} image
+ * @param {URLSearchParams} query
+ * @param {string} accept
+ * @param {AbortSignal} [signal]
+ */
+function post(image, query, accept, signal) {
+  const type = image.type || "application/octet-stream";
+  const headers = { Accept: accept, "Content-Type": type };
+  return call(detectUrl(query), { method: "POST", body: image, headers, signal });
+}
+
+/**
+ * @param {string} url
+ * @param {RequestInit & {headers?: Record<string, string>}} options
+ * @returns {Promise<Response>}
+ */
+async function call(url, options) {
+  const headers = { ...options.headers, ...(apiKey && { "X-API-Key": apiKey }) };
+  let answer;
+  try {
+    answer = await fetch(url, { ...options, headers, credentials: "omit" });
+  } catch (error) {
+    if (error instanceof DOMException && error.name === "AbortError") throw error;
+    throw new ApiError({
+      title: "The service cannot be reached",
+      detail: "It may be stopped or restarting, or it broke off because the photo is too large.",
+      code: "unreachable",
+    });
+  }
+  if (!answer.ok) throw new ApiError(await readProblem(answer));
+  return answer;
+}
+
+/**
+ * @param {Response} answer
+ * @returns {Promise<Problem>}
+ */
+async function readProblem(answer) {
+  const type = answer.headers.get("Content-Type") ?? "";
+  if (!type.startsWith("application/problem+json")) {
+    const detail = `Something between this page and the service answered with status ${answer.status}.`;
+    return { title: "The service cannot be reached", detail, code: "bad_gateway" };
+  }
+  const problem = await answer.json();
+  const wait = answer.headers.get("Retry-After");
+  const hint = wait ? ` Try again in ${wait} s.` : "";
+  return { ...problem, detail: sentence(problem.detail) + hint };
+}
+
+/** @param {string} text */
+function sentence(text) {
+  return /[.!?]$/.test(text) ? text : `${text}.`;
+}

@@ -1,0 +1,6 @@
+// @ts-check
+export class Live {
+  constructor(failed) { this.failed = failed; }
+  stop() {}
+  restart() {}
+}

@@ -1,0 +1,54 @@
+// @ts-check
+import { problemOf, useKey } from "./api.js";
+import { copyButton } from "./copy.js";
+import { announce, byId } from "./dom.js";
+import { takePhotos } from "./intake.js";
+import { Live } from "./live.js";
+import { Photos } from "./photos.js";
+import { offerModels, onSettingsChange } from "./settings.js";
+import { tabList } from "./tabs.js";
+
+const photos = new Photos(onFailure);
+const live = new Live(onFailure);
+const photosTab = byId("tab-photos");
+const choose = tabList([photosTab, byId("tab-camera")], (tab) => {
+  if (tab === photosTab) live.stop();
+});
+
+takePhotos((files) => {
+  choose(photosTab);
+  photos.add(files);
+});
+onSettingsChange(() => {
+  photos.refresh();
+  live.restart();
+});
+copyButton("copy-curl", "curl", "curl line");
+copyButton("copy-json", "json", "JSON");
+byId("key-form").addEventListener("submit", takeKey);
+loadModels();
+
+async function loadModels() {
+  try {
+    await offerModels();
+  } catch (error) {
+    onFailure(problemOf(error));
+  }
+}
+
+/** @param {import("./api.js").Problem} problem */
+function onFailure(problem) {
+  if (problem.code === "unauthorized") byId("key-form").hidden = false;
+}
+
+/** @param {Event} event */
+function takeKey(event) {
+  event.preventDefault();
+  const input = /** @type {HTMLInputElement} */ (byId("key"));
+  useKey(input.value);
+  input.value = "";
+  byId("key-form").hidden = true;
+  announce("Key taken");
+  loadModels();
+  photos.retryFailed();
+}

@@ -1,0 +1,282 @@
+// @ts-check
+import { annotate, currentKey, detect, problemOf } from "./api.js";
+import { curlLine } from "./curl.js";
+import { announce, byId, el } from "./dom.js";
+import { verdict } from "./emotions.js";
+import { FaceCard, drawOverlay } from "./faces.js";
+import { problemCard } from "./problem.js";
+import { currentQuery } from "./settings.js";
+import { milliseconds, timingsCard } from "./timings.js";
+
+/** How many photos are with the service at a time: enough to keep it busy, few enough to leave it to others. */
+const AT_ONCE = 2;
+
+/**
+ * @typedef {object} Photo
+ * @property {File} file
+ * @property {string} url what the browser shows: the file itself, or the service's picture of it
+ * @property {boolean} drawn the shown picture has everything drawn on it already
+ * @property {"waiting" | "working" | "done" | "failed"} state
+ * @property {AbortController} stop
+ * @property {URLSearchParams} query what it was last asked with
+ * @property {import("./api.js").Detection} [answer]
+ * @property {import("./api.js").Problem} [problem]
+ * @property {number} roundTrip milliseconds
+ */
+
+/** The photos that were given, and the one that is shown. */
+export class Photos {
+  /** @param {(problem: import("./api.js").Problem) => void} failed told of every failure */
+  constructor(failed) {
+    this.failed = failed;
+    /** @type {Photo[]} */
+    this.all = [];
+    /** @type {Photo | undefined} */
+    this.shown = undefined;
+    /** @type {FaceCard[]} */
+    this.cards = [];
+    this.picture = /** @type {HTMLImageElement} */ (byId("photo"));
+    byId("download").addEventListener("click", () => this.#download());
+    byId("retry").addEventListener("click", () => this.#again(this.shown ? [this.shown] : []));
+    byId("clear").addEventListener("click", () => this.#clear());
+  }
+
+  /** @param {Iterable<File>} files */
+  add(files) {
+    const added = Array.from(files, newPhoto);
+    if (!added.length) return;
+    this.all.push(...added);
+    this.shown = added[0];
+    this.#show();
+    this.#pump();
+  }
+
+  /** Ask again for all, with the settings as they are now. */
+  refresh() {
+    this.#again(this.all);
+  }
+
+  /** Ask again for those that failed, which a new key may help. */
+  retryFailed() {
+    this.#again(this.all.filter((photo) => photo.state === "failed"));
+  }
+
+  /** @param {Photo[]} photos */
+  #again(photos) {
+    for (const photo of photos) {
+      photo.stop.abort();
+      photo.state = "waiting";
+    }
+    this.#show();
+    this.#pump();
+  }
+
+  #clear() {
+    for (const photo of this.all) {
+      photo.stop.abort();
+      URL.revokeObjectURL(photo.url);
+    }
+    this.all = [];
+    this.shown = undefined;
+    this.#show();
+    byId("choose").focus();
+    announce("All photos removed");
+  }
+
+  #pump() {
+    const working = this.all.filter((photo) => photo.state === "working").length;
+    const waiting = this.all.filter((photo) => photo.state === "waiting");
+    waiting.sort((one, other) => Number(other === this.shown) - Number(one === this.shown));
+    for (const photo of waiting.slice(0, Math.max(0, AT_ONCE - working))) this.#analyze(photo);
+  }
+
+  /** @param {Photo} photo */
+  async #analyze(photo) {
+    const stop = new AbortController();
+    Object.assign(photo, { state: "working", stop, query: currentQuery() });
+    this.#show();
+    try {
+      await this.#ask(photo, stop.signal);
+      photo.state = "done";
+    } catch (error) {
+      if (stop.signal.aborted) return;
+      photo.state = "failed";
+      photo.problem = problemOf(error);
+      this.failed(photo.problem);
+    }
+    if (photo === this.shown) announce(spoken(photo));
+    this.#show();
+    this.#pump();
+  }
+
+  /**
+   * @param {Photo} photo
+   * @param {AbortSignal} signal
+   */
+  async #ask(photo, signal) {
+    const started = performance.now();
+    const answer = await detect(photo.file, photo.query, signal);
+    photo.roundTrip = performance.now() - started;
+    if (photo.drawn || !(await browserShows(photo.url))) await useDrawnPicture(photo, signal);
+    signal.throwIfAborted();
+    photo.answer = answer;
+  }
+
+  async #download() {
+    const photo = this.shown;
+    if (!photo) return;
+    try {
+      const url = URL.createObjectURL(await annotate(photo.file, photo.query));
+      el("a", { href: url, download: `${photo.file.name.replace(/\.[^.]*$/, "")}-annotated.jpg` }).click();
+      URL.revokeObjectURL(url);
+      announce("Annotated picture saved");
+    } catch (error) {
+      byId("photo-problem").replaceChildren(problemCard(problemOf(error)));
+    }
+  }
+
+  #show() {
+    const photo = this.shown;
+    byId("result").hidden = !photo;
+    byId("drop").classList.toggle("compact", Boolean(photo));
+    this.#showStrip();
+    if (photo) this.#showPhoto(photo);
+  }
+
+  #showStrip() {
+    const strip = byId("strip");
+    strip.hidden = this.all.length < 2;
+    const focused = Array.from(strip.children).indexOf(/** @type {Element} */ (document.activeElement?.parentElement));
+    strip.replaceChildren(...this.all.map((photo) => this.#stripItem(photo)));
+    if (focused >= 0) strip.children[focused]?.querySelector("button")?.focus();
+  }
+
+  /** @param {Photo} photo */
+  #stripItem(photo) {
+    const button = el("button", { type: "button", class: photo.state });
+    button.setAttribute("aria-current", String(photo === this.shown));
+    button.append(el("img", { src: photo.url, alt: "" }), el("span", {}, photo.file.name), el("span", {}, summary(photo)));
+    button.addEventListener("click", () => {
+      this.shown = photo;
+      this.#show();
+      announce(spoken(photo));
+    });
+    return el("li", {}, button);
+  }
+
+  /** @param {Photo} photo */
+  #showPhoto(photo) {
+    const { answer, problem } = photo;
+    const done = photo.state === "done" && answer;
+    const failed = photo.state === "failed" && problem;
+    byId("photo-stage").classList.toggle("busy", !done && !failed);
+    if (this.picture.src !== photo.url) this.picture.src = photo.url;
+    this.picture.alt = done ? `The photo ${photo.file.name}` : "";
+    byId("photo-caption").replaceChildren(el("strong", {}, photo.file.name), ` · ${summary(photo)}`);
+    byId("photo-problem").replaceChildren(...(failed ? [problemCard(problem)] : []));
+    byId("curl").textContent = curlLine(photo.file, photo.query, currentKey() !== "");
+    byId("json-card").hidden = byId("download").hidden = !done;
+    byId("photo-stage").hidden = Boolean(failed);
+    if (done) this.#showAnswer(photo, answer);
+    else if (failed) this.#showNothing();
+  }
+
+  #showNothing() {
+    byId("photo-overlay").replaceChildren();
+    byId("photo-faces").replaceChildren();
+    byId("photo-timings").replaceChildren();
+    byId("faces-heading").textContent = "Faces";
+  }
+
+  /**
+   * @param {Photo} photo
+   * @param {import("./api.js").Detection} answer
+   */
+  async #showAnswer(photo, answer) {
+    const { faces, image } = answer;
+    const frame = byId("photo-frame");
+    frame.style.setProperty("--ratio", String(image.width / image.height));
+    frame.style.setProperty("--natural-width", String(image.width));
+    byId("json").textContent = JSON.stringify(answer, null, 2);
+    const note = `${milliseconds(photo.roundTrip)} there and back, model ${answer.model.name}`;
+    byId("photo-timings").replaceChildren(timingsCard(answer.timings_ms, note));
+    byId("faces-heading").textContent = counted(faces.length);
+    this.cards = faces.map((_, index) => new FaceCard(index + 1, (number, lit) => this.#light(number, lit)));
+    const cards = this.cards.map((card) => card.element);
+    byId("photo-faces").replaceChildren(...(cards.length ? cards : [noFace()]));
+    this.#light(0, false);
+    await this.picture.decode().catch(() => undefined);
+    if (this.shown !== photo || photo.answer !== answer) return;
+    const scale = { width: this.picture.naturalWidth / image.width, height: this.picture.naturalHeight / image.height };
+    faces.forEach((face, index) => this.cards[index].update(face, this.picture, scale));
+  }
+
+  /**
+   * @param {number} number
+   * @param {boolean} lit
+   */
+  #light(number, lit) {
+    for (const card of this.cards) card.lit = lit && card.number === number;
+    const photo = this.shown;
+    if (!photo?.answer) return;
+    const faces = photo.drawn ? [] : photo.answer.faces;
+    drawOverlay(byId("photo-overlay"), faces, photo.answer.image, lit ? number : undefined);
+  }
+}
+
+/**
+ * @param {File} file
+ * @returns {Photo}
+ */
+function newPhoto(file) {
+  const query = new URLSearchParams();
+  const url = URL.createObjectURL(file);
+  return { file, url, drawn: false, state: "waiting", stop: new AbortController(), query, roundTrip: 0 };
+}
+
+/** @param {string} url */
+async function browserShows(url) {
+  const image = new Image();
+  image.src = url;
+  return image.decode().then(() => true, () => false);
+}
+
+/**
+ * For formats that the service reads and the browser does not (HEIC, TIFF).
+ * @param {Photo} photo
+ * @param {AbortSignal} signal
+ */
+async function useDrawnPicture(photo, signal) {
+  const picture = await annotate(photo.file, photo.query, signal);
+  URL.revokeObjectURL(photo.url);
+  photo.url = URL.createObjectURL(picture);
+  photo.drawn = true;
+}
+
+/** @param {Photo} photo */
+function summary(photo) {
+  if (photo.state === "failed") return "failed";
+  if (photo.state !== "done" || !photo.answer) return "working";
+  const { faces, image } = photo.answer;
+  return `${counted(faces.length)}, ${image.width} × ${image.height}`;
+}
+
+/** @param {Photo} photo */
+function spoken(photo) {
+  const { answer, file } = photo;
+  // A failure has its own alert.
+  if (photo.state !== "done" || !answer) return file.name;
+  const faces = answer.faces.slice(0, 3).map((face, index) => `Face ${index + 1}: ${verdict(face)}`);
+  return [`${file.name}: ${counted(answer.faces.length)}`, ...faces].join(". ");
+}
+
+/** @param {number} faces */
+function counted(faces) {
+  if (faces === 0) return "No face";
+  return faces === 1 ? "1 face" : `${faces} faces`;
+}
+
+function noFace() {
+  const hint = "A smaller value for the smallest face may find more.";
+  return el("p", { class: "empty" }, `No face was found. ${hint}`);
+}
