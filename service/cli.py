@@ -1,4 +1,4 @@
-"""The command line: `fer-service serve | models | openapi`."""
+"""The command line: `fer-service serve | analyze | video | models | openapi`."""
 
 import json
 import socket
@@ -11,6 +11,7 @@ import uvicorn
 
 from service.lifespan import load
 from service.main import create_app
+from service.media import commands
 from service.runtime.model_store import EmotionEntry, ModelStore, ModelStoreError
 from service.settings import Settings, SettingsError, read_settings
 from service.telemetry.logging import configure_logging
@@ -89,6 +90,9 @@ def openapi() -> None:
     """Print the OpenAPI document."""
     json.dump(create_app(Settings(_env_file=None)).openapi(), sys.stdout, indent=2)
     typer.echo()
+
+
+commands.register(app)
 
 
 def main() -> None:

@@ -1,0 +1,226 @@
+"""`fer-service analyze` and `fer-service video`.
+
+Exit codes: 0 all done, 1 some photos failed, 2 nothing could be done or the run had to stop, 130 interrupted.
+"""
+
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import typer
+
+from service.media.analyzers import Analyzer, LocalAnalyzer
+from service.media.cues import read_cues
+from service.media.durations import parse_duration
+from service.media.errors import MediaError, SourceError, media_extra
+from service.media.journal import Journal
+from service.media.photos import PhotoRun, run_photos
+from service.media.run import Annotations, Report
+from service.media.sources import find_photos
+from service.media.writers import PhotoFormat
+from service.runtime.cpus import usable_cpus
+from service.runtime.model_store import ModelStore, ModelStoreError
+from service.settings import SettingsError, read_settings
+from service.vision.pipeline import AnalysisOptions
+
+SOME_FAILED, STOPPED, INTERRUPTED = 1, 2, 130
+_REMOTE_WORKERS = 4
+_SUFFIXES: dict[str, PhotoFormat] = {".json": "json", ".jsonl": "jsonl", ".csv": "csv", ".parquet": "parquet"}
+
+ModelOption = Annotated[str | None, typer.Option("--model", help="Emotion model; see `fer-service models`.")]
+FaceSizeOption = Annotated[
+    float | None,
+    typer.Option(
+        min=12, help="Smallest face in pixels. Default: the larger of 40 and 4 % of the longer side."
+    ),
+]
+ConfidenceOption = Annotated[float, typer.Option(min=0, max=1, help="Leave out less certain detections.")]
+MaxFacesOption = Annotated[int | None, typer.Option(min=1, help="Only the largest so many faces.")]
+ServerOption = Annotated[str | None, typer.Option(metavar="URL", help="Let a running service do the work.")]
+KeyOption = Annotated[
+    str | None, typer.Option(envvar="FER_CLIENT_API_KEY", help="Key for the server.", show_default=False)
+]
+WorkersOption = Annotated[
+    int | None, typer.Option(min=1, max=256, help="Images at once. Default: one a CPU; 4 with --server.")
+]
+StoreOption = Annotated[Path | None, typer.Option(help="Folder of graphs with a manifest.json.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to the command line."""
+    app.command()(analyze)
+    app.command()(video)
+
+
+def analyze(  # noqa: PLR0917 - options, which are passed by name
+    photos: Annotated[list[str], typer.Argument(metavar="PHOTO|FOLDER|GLOB...", show_default=False)],
+    format: Annotated[  # noqa: A002 - the option's name
+        PhotoFormat | None, typer.Option(help="Default: told from the suffix of --out, else table.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Write here; an interrupted run can go on.")] = None,
+    annotate: Annotated[Path | None, typer.Option(help="Folder for annotated pictures.")] = None,
+    recursive: Annotated[bool, typer.Option("--recursive", "-r", help="Also folders in folders.")] = False,
+    restart: Annotated[bool, typer.Option("--restart", help="Forget an interrupted run.")] = False,
+    workers: WorkersOption = None,
+    model: ModelOption = None,
+    min_face_size: FaceSizeOption = None,
+    min_confidence: ConfidenceOption = 0.0,
+    max_faces: MaxFacesOption = None,
+    model_store: StoreOption = None,
+    server: ServerOption = None,
+    api_key: KeyOption = None,
+) -> None:
+    """Analyze photos, past bad files.
+
+    Exit code: 0 all done, 1 some failed, 2 the run could not begin or go on, 130 interrupted.
+    """
+    options = AnalysisOptions(model, min_face_size, min_confidence, max_faces)
+    with _told_in_one_line(), ExitStack() as stack:
+        kind = _format(format, out)
+        found = find_photos(photos, recursive, exclude=annotate)
+        annotations = Annotations.beside(annotate, found) if annotate else None
+        analyzer = stack.enter_context(_analyzer(options, model_store, server, api_key))
+        journal = None
+        if out:
+            identity = {
+                "model": asdict(analyzer.model),
+                "options": asdict(options),
+                "annotate": str(annotate),
+            }
+            journal = stack.enter_context(closing(_journal(out, restart, identity)))
+        run = PhotoRun(found, kind, out, workers or _workers(server), annotations)
+        report = run_photos(run, analyzer, journal)
+    _tell(report, out)
+    raise typer.Exit(SOME_FAILED if report.failed else 0)
+
+
+def video(  # noqa: PLR0917
+    source: Annotated[str, typer.Argument(metavar="FILE|CAMERA", show_default=False)],
+    every: Annotated[str, typer.Option(help="Time between analyzed frames; 0s for every frame.")] = "0.2s",
+    window: Annotated[str, typer.Option(help="Length of a step of the timeline.")] = "1s",
+    out: Annotated[
+        Path | None, typer.Option(help="Each face at each time: .csv, .jsonl or .parquet.")
+    ] = None,
+    timeline: Annotated[Path | None, typer.Option(help="The reaction timeline: .png, .svg or .pdf.")] = None,
+    summary: Annotated[
+        Path | None, typer.Option(help="Figures of the programme and its segments: JSON.")
+    ] = None,
+    segments: Annotated[Path | None, typer.Option(help="CSV with start, label and, optionally, end.")] = None,
+    annotate: Annotated[Path | None, typer.Option(help="The analyzed frames with their faces: .mp4.")] = None,
+    thumbnails: Annotated[bool, typer.Option("--thumbnails", help="Show frames on the timeline.")] = False,
+    report_every: Annotated[str, typer.Option(help="Camera: time between reports.")] = "10s",
+    workers: WorkersOption = None,
+    model: ModelOption = None,
+    min_face_size: FaceSizeOption = None,
+    min_confidence: ConfidenceOption = 0.0,
+    max_faces: MaxFacesOption = None,
+    model_store: StoreOption = None,
+    server: ServerOption = None,
+    api_key: KeyOption = None,
+) -> None:
+    """Follow the faces of a film or a live camera, and draw how the audience's expressions change.
+
+    CAMERA is a number or a /dev/video path; it runs until Ctrl-C. Exit code: 0 done, 2 it could not begin
+    or go on, 130 a film was interrupted.
+    """
+    options = AnalysisOptions(model, min_face_size, min_confidence, max_faces)
+    with _told_in_one_line(), ExitStack() as stack:
+        with media_extra("fer-service video"):
+            from service.media.frames import Video  # noqa: PLC0415 - only where the extra is installed
+            from service.media.outputs import Paths  # noqa: PLC0415
+            from service.media.video import VideoRun, run_video  # noqa: PLC0415
+        run = VideoRun(
+            name=Path(source).name,
+            every_s=_seconds("--every", every),
+            window_s=_seconds("--window", window, least=0.001),
+            segments=read_cues(segments) if segments else [],
+            paths=Paths(out, timeline, summary, annotate),
+            thumbnails=thumbnails,
+            workers=workers or _workers(server),
+            report_every_s=_seconds("--report-every", report_every),
+        )
+        opened = stack.enter_context(Video.open(source))
+        analyzer = stack.enter_context(_analyzer(options, model_store, server, api_key))
+        complete = run_video(run, opened, analyzer, _say)
+        raise typer.Exit(0 if complete or opened.live else INTERRUPTED)
+
+
+@contextmanager
+def _told_in_one_line() -> Iterator[None]:
+    """What stops a run is one line on standard error, and a code."""
+    try:
+        yield
+    except (MediaError, ModelStoreError, SettingsError) as error:
+        _stop(str(error))
+    except OSError as error:
+        _stop(f"{error.filename or 'output'}: {error.strerror or error}")
+    except KeyboardInterrupt:
+        _stop("interrupted; with --out, the same command goes on from here", INTERRUPTED)
+
+
+@contextmanager
+def _analyzer(
+    options: AnalysisOptions, model_store: Path | None, server: str | None, api_key: str | None
+) -> Iterator[Analyzer]:
+    if server:
+        with media_extra("--server"):
+            from service.media.remote import RemoteAnalyzer  # noqa: PLC0415 - only where the extra is installed
+        with closing(RemoteAnalyzer(server, api_key, options)) as remote:
+            yield remote
+    else:
+        settings = read_settings(model_store=model_store)
+        named = replace(options, model=options.model or settings.default_model)
+        yield LocalAnalyzer.load(ModelStore.open(settings.model_store), named)
+
+
+def _journal(out: Path, restart: bool, identity: dict[str, Any]) -> Journal:
+    path = out.with_name(out.name + ".journal.jsonl")
+    if restart:
+        path.unlink(missing_ok=True)
+    return Journal(path, identity)
+
+
+def _format(asked: PhotoFormat | None, out: Path | None) -> PhotoFormat:
+    suffix = out.suffix.lower() if out else ""
+    told: PhotoFormat = _SUFFIXES.get(suffix, "table")
+    if asked == "parquet" and out is None:
+        raise SourceError("parquet is no text: say where it goes with --out")
+    if (asked or told) == "parquet":
+        with media_extra("the parquet format"):
+            import pyarrow  # noqa: F401, PLC0415 - told before the first photo, not after the last
+    return asked or told
+
+
+def _seconds(option: str, text: str, least: float = 0.0) -> float:
+    try:
+        seconds = parse_duration(text)
+    except ValueError as error:
+        raise SourceError(f"{option}: {error}") from error
+    if seconds < least:
+        raise SourceError(f"{option}: it must be at least {least} s")
+    return seconds
+
+
+def _workers(server: str | None) -> int:
+    return _REMOTE_WORKERS if server else usable_cpus()
+
+
+def _tell(report: Report, out: Path | None) -> None:
+    _say(
+        f"{report.photos} photos, {report.faces} faces, {report.failed} failed" + (f"; {out}" if out else "")
+    )
+    for file, reason in report.failures:
+        _say(f"  {file}: {reason}")
+    if report.failed > len(report.failures):
+        _say(f"  and {report.failed - len(report.failures)} more")
+
+
+def _say(line: str) -> None:
+    typer.echo(line, err=True)
+
+
+def _stop(message: str, code: int = STOPPED) -> NoReturn:
+    _say(f"fer-service: {message}")
+    raise typer.Exit(code)

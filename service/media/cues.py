@@ -1,0 +1,40 @@
+"""`--segments`: a CSV file that cuts a programme into named stretches."""
+
+import csv
+from itertools import pairwise
+from pathlib import Path
+
+from service.media.audience import Segment
+from service.media.durations import parse_timecode
+from service.media.errors import SourceError
+
+
+def read_cues(path: Path) -> list[Segment]:
+    """Segments from columns `start`, `label` and, if it is there and filled, `end`.
+
+    Without an end, a segment lasts to the start of the next line, the last one to the end of the programme.
+    Raises SourceError that names the line.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            rows = list(csv.DictReader(file))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise SourceError(f"{path} cannot be read: {error}") from error
+    if not rows or not {"start", "label"} <= rows[0].keys():
+        raise SourceError(f"{path} has no lines under a header with the columns start and label")
+    segments = [_segment(path, line, row) for line, row in enumerate(rows, start=2)]
+    for segment, following in pairwise(segments):
+        if segment.end_s is None:
+            segment.end_s = following.start_s
+    return segments
+
+
+def _segment(path: Path, line: int, row: dict[str, str | None]) -> Segment:
+    try:
+        start = parse_timecode(row["start"] or "")
+        end = parse_timecode(row.get("end") or "") if row.get("end") else None
+    except ValueError as error:
+        raise SourceError(f"{path}, line {line}: {error}") from error
+    if end is not None and end <= start:
+        raise SourceError(f"{path}, line {line}: it ends before it starts")
+    return Segment(row["label"] or f"line {line}", start, end)

@@ -1,0 +1,51 @@
+"""What stops a media run; each message is one line for the person at the terminal.
+
+MediaError
+ +-- MissingExtraError   a package of the `[media]` extra is needed and not installed
+ +-- SourceError         nothing to read: no such folder, a pattern without matches, not a video
+ +-- JournalError        the journal beside the output belongs to another run
+ +-- ServerError         the server cannot be reached, or refuses the run as a whole
+ +-- RefusedError        the server refuses one image; the run goes on
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+_EXTRA = frozenset({"av", "httpx", "matplotlib", "pyarrow"})
+
+
+class MediaError(Exception):
+    """The message is for the person at the terminal."""
+
+
+class MissingExtraError(MediaError):
+    """A package of the `[media]` extra is needed and not installed."""
+
+
+class SourceError(MediaError):
+    """Nothing to read."""
+
+
+class JournalError(MediaError):
+    """The journal beside the output belongs to another run."""
+
+
+class ServerError(MediaError):
+    """The server cannot be reached, or refuses the run as a whole."""
+
+
+class RefusedError(MediaError):
+    """The server refuses one image; the run goes on."""
+
+
+@contextmanager
+def media_extra(purpose: str) -> Iterator[None]:
+    """Around an import: raises MissingExtraError that says how to install what `purpose` needs."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] not in _EXTRA:
+            raise
+        raise MissingExtraError(
+            f"{purpose} needs the package {error.name}: pip install 'fer-service[media]'"
+        ) from error

@@ -1,0 +1,155 @@
+"""A video file or a camera -> upright RGB frames with their times. Needs the `[media]` extra."""
+
+import math
+import sys
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import av
+import numpy as np
+from av.container import InputContainer
+from av.sidedata.sidedata import Type as SideDataType
+from av.video.frame import VideoFrame
+
+from service.media.errors import SourceError
+from service.vision.types import UInt8Array
+
+_MICROSECONDS = 1_000_000
+# Times come from whole ticks: a frame must not miss its turn by a rounding error.
+_TOLERANCE_S = 1e-6
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """One frame. index: its number among all decoded; time_s: seconds from the start of the programme."""
+
+    index: int
+    time_s: float
+    pixels: UInt8Array
+
+
+class Video:
+    """A source of frames. decoded: frames so far; damaged: packets that did not decode."""
+
+    def __init__(self, container: InputContainer, live: bool) -> None:
+        self.live, self.decoded, self.damaged = live, 0, 0
+        self._container = container
+        self._stream = container.streams.video[0]
+        self._stream.thread_type = "AUTO"
+        self._origin = None if live or container.start_time is None else container.start_time / _MICROSECONDS
+        self._last = 0.0
+
+    @classmethod
+    def open(cls, source: str) -> "Video":
+        """Open a file, or a camera by its number or its /dev/video path. Raises SourceError."""
+        device = camera(source)
+        try:
+            container = av.open(device, format="v4l2") if device else av.open(source)
+        except (av.FFmpegError, ValueError, OSError) as error:
+            raise SourceError(f"{source} cannot be opened as a video: {_reason(error)}") from error
+        if not container.streams.video:
+            container.close()
+            raise SourceError(f"{source} holds no video")
+        return cls(container, live=device is not None)
+
+    @property
+    def duration_s(self) -> float | None:
+        """How long the programme is, where the file says so."""
+        if self.live or not self._container.duration:
+            return None
+        return self._container.duration / _MICROSECONDS
+
+    def frames(self, every_s: float) -> Iterator[Frame]:
+        """Decode every frame, and give the first one at or after each multiple of every_s (0: all)."""
+        due = -math.inf
+        for frame in self._decode():
+            index, time = self.decoded, self._time(frame)
+            self.decoded += 1
+            if time + _TOLERANCE_S >= due:
+                due = _next_due(time, every_s)
+                yield Frame(index, time, self._upright(frame))
+
+    def __enter__(self) -> "Video":
+        """Closes at the end."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._container.close()
+
+    def _decode(self) -> Iterator[VideoFrame]:
+        """All frames, those that the decoder still holds at the end included."""
+        for packet in self._container.demux(self._stream):
+            try:
+                yield from packet.decode()
+            except av.error.InvalidDataError:
+                self.damaged += 1
+
+    def _time(self, frame: VideoFrame) -> float:
+        """From the frame's own timestamp; where it has none, one nominal frame after the last."""
+        if frame.pts is None or frame.time_base is None:
+            rate = self._stream.guessed_rate or self._stream.average_rate or 25
+            self._last += float(1 / rate) if self.decoded else 0.0
+            return self._last
+        time = float(frame.pts * frame.time_base)
+        if self._origin is None:
+            self._origin = time
+        self._last = max(self._last, time - self._origin)
+        return self._last
+
+    def _upright(self, frame: VideoFrame) -> UInt8Array:
+        ratio = self._stream.sample_aspect_ratio or 1
+        width = max(1, round(frame.width * ratio))
+        pixels = np.asarray(frame.reformat(width=width, format="rgb24").to_ndarray(), np.uint8)
+        return oriented(pixels, _display_matrix(frame))
+
+
+def camera(source: str) -> str | None:
+    """The device that a source names, or None for a file. Raises SourceError where cameras cannot be read."""
+    numbered = source.isdecimal() and not Path(source).exists()
+    if not numbered and not source.startswith("/dev/video"):
+        return None
+    if sys.platform != "linux":
+        raise SourceError("live cameras are read through Video4Linux, which only Linux has")
+    return f"/dev/video{source}" if numbered else source
+
+
+def oriented(pixels: UInt8Array, matrix: tuple[int, int, int, int]) -> UInt8Array:
+    """Turn and mirror as a display matrix says.
+
+    matrix: (a, b, c, d) in which a source pixel (p, q) is shown at x = a p + c q, y = b p + d q; turns
+    that are no multiple of a quarter are taken for the nearest one.
+    """
+    a, b, c, d = matrix
+    if abs(b) > abs(a):
+        pixels, a, d = pixels.transpose(1, 0, 2), c, b
+    if a < 0:
+        pixels = pixels[:, ::-1]
+    if d < 0:
+        pixels = pixels[::-1]
+    return np.ascontiguousarray(pixels)
+
+
+def _display_matrix(frame: VideoFrame) -> tuple[int, int, int, int]:
+    with suppress(KeyError):
+        entries: Any = frame.side_data
+        data = bytes(entries[SideDataType.DISPLAYMATRIX])
+        a, b, _, c, d = np.frombuffer(data, np.int32)[:5].tolist()
+        return a, b, c, d
+    return 1, 0, 0, 1
+
+
+def _next_due(time: float, every_s: float) -> float:
+    """The next point of the grid, not `time` plus a step: late frames must not delay the later ones."""
+    if every_s <= 0:
+        return -math.inf
+    return (math.floor((time + _TOLERANCE_S) / every_s) + 1) * every_s
+
+
+def _reason(error: Exception) -> str:
+    return getattr(error, "strerror", None) or str(error)

@@ -1,0 +1,71 @@
+"""Everything that a run over a video writes, opened before the first frame and completed whatever happens."""
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from service.media.encoder import VideoWriter
+from service.media.errors import SourceError
+from service.media.programme import FACE_COLUMNS, Programme, Sample
+from service.media.timeline import draw_timeline
+from service.media.writers import RowFormat, Writer, row_writer
+from service.vision.draw import annotate
+
+_FORMATS: dict[str, RowFormat] = {".csv": "csv", ".jsonl": "jsonl", ".parquet": "parquet"}
+
+
+@dataclass(frozen=True, slots=True)
+class Paths:
+    """Where a run's outputs go; None for those that were not asked for."""
+
+    rows: Path | None = None
+    timeline: Path | None = None
+    summary: Path | None = None
+    annotated: Path | None = None
+
+
+class FrameOutputs:
+    """The outputs that grow with every frame."""
+
+    def __init__(self, rows: Writer | None, video: VideoWriter | None) -> None:
+        self._rows, self._video = rows, video
+
+    def add(self, sample: Sample) -> None:
+        """Write one frame's faces."""
+        if self._rows:
+            for row in sample.rows():
+                self._rows.write(row)
+        if self._video:
+            self._video.write(sample.frame.time_s, annotate(sample.frame.pixels, sample.smoothed()))
+
+
+@contextmanager
+def frame_outputs(paths: Paths) -> Iterator[FrameOutputs]:
+    """Open them; complete them at the end, interrupted or not. Raises SourceError for a bad suffix."""
+    with ExitStack() as stack:
+        rows = _open_rows(paths.rows, stack) if paths.rows else None
+        video = VideoWriter(paths.annotated) if paths.annotated else None
+        if video:
+            stack.callback(video.close)
+        yield FrameOutputs(rows, video)
+
+
+def write_timeline(path: Path, programme: Programme) -> None:
+    """Draw the reaction timeline, with thumbnails where the programme kept them."""
+    draw_timeline(
+        path,
+        f"{programme.name}: reaction timeline",
+        programme.windows,
+        programme.moments,
+        programme.thumbnails(),
+    )
+
+
+def _open_rows(path: Path, stack: ExitStack) -> Writer:
+    if path.suffix.lower() not in _FORMATS:
+        raise SourceError(f"{path}: rows are written as .csv, .jsonl or .parquet")
+    stream = stack.enter_context(path.open("w", newline="", encoding="utf-8"))
+    writer = row_writer(_FORMATS[path.suffix.lower()], stream, path, FACE_COLUMNS)
+    stack.callback(writer.close)
+    return writer

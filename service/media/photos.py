@@ -1,0 +1,62 @@
+"""`fer-service analyze`: from paths to an output file or the terminal."""
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from service.media.analyzers import Analyzer
+from service.media.journal import Journal
+from service.media.progress import counting
+from service.media.run import Annotations, PhotoWork, Report, analyze_all, analyze_on
+from service.media.writers import PhotoFormat, Writer, photo_writer
+
+
+@dataclass(frozen=True, slots=True)
+class PhotoRun:
+    """What to do. out: None for the terminal, from which no run can go on."""
+
+    photos: list[Path]
+    format: PhotoFormat
+    out: Path | None
+    workers: int
+    annotations: Annotations | None
+
+
+def run_photos(run: PhotoRun, analyzer: Analyzer, journal: Journal | None) -> Report:
+    """Analyze all photos and write the output; what failed is in the report. Raises MediaError.
+
+    With a journal, the output appears in one step when all photos are done, and the journal goes.
+    """
+    work, report = PhotoWork(analyzer, run.annotations), Report()
+    with counting(len(run.photos), "photos") as meter, _writer(run) as writer:
+        if journal:
+            records = analyze_on(work, run.photos, run.workers, journal, meter.advance)
+        else:
+            records = analyze_all(work, run.photos, run.workers, meter.advance)
+        for record in records:
+            report.add(record)
+            writer.write(record)
+    if journal:
+        journal.remove()
+    return report
+
+
+@contextmanager
+def _writer(run: PhotoRun) -> Iterator[Writer]:
+    if run.out is None:
+        writer = photo_writer(run.format, sys.stdout, None)
+        yield writer
+        writer.close()
+        return
+    draft = run.out.with_name(f".{run.out.name}.part")
+    try:
+        with draft.open("w", newline="", encoding="utf-8") as stream:
+            writer = photo_writer(run.format, stream, draft)
+            yield writer
+            writer.close()
+        os.replace(draft, run.out)
+    finally:
+        draft.unlink(missing_ok=True)

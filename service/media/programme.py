@@ -1,0 +1,205 @@
+"""One programme, film or live, from its first frame to its summary."""
+
+import json
+import os
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from service.media.analyzers import Analyzer, Model
+from service.media.audience import Moment, Segment, Window, Windows, moments
+from service.media.frames import Frame, Video
+from service.media.parallel import in_order
+from service.media.records import BOX_COLUMNS, EMOTION_COLUMNS, Columns, Row, box_fields
+from service.vision.track import Memory, Track, TrackingParameters, remember
+from service.vision.types import EMOTIONS, Analysis, AnalyzedFace, UInt8Array
+
+FACE_COLUMNS: Columns = {
+    "time_s": float,
+    "frame": int,
+    "face_id": int,
+    **BOX_COLUMNS,
+    "detection_confidence": float,
+    **EMOTION_COLUMNS,
+}
+_THUMBNAIL_WIDTH = 240
+
+
+@dataclass(frozen=True, slots=True)
+class Sighting:
+    """A face in one frame, and the track it belongs to."""
+
+    face: AnalyzedFace
+    track: Track
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One frame and who is in it."""
+
+    frame: Frame
+    sightings: tuple[Sighting, ...]
+
+    def rows(self) -> Iterator[Row]:
+        """The rows of FACE_COLUMNS: what the model says of this frame alone, unsmoothed."""
+        for sighting in self.sightings:
+            face = sighting.face
+            yield {
+                "time_s": round(self.frame.time_s, 6),
+                "frame": self.frame.index,
+                "face_id": sighting.track.id,
+                **box_fields(face),
+                "detection_confidence": face.face.confidence,
+                "dominant_emotion": face.dominant_emotion,
+                **dict(zip(EMOTIONS, face.probabilities, strict=True)),
+                "uncertain": face.uncertain,
+            }
+
+    def smoothed(self) -> tuple[AnalyzedFace, ...]:
+        """The faces as they should be shown: a label that changed with every frame could not be read."""
+        return tuple(
+            AnalyzedFace(one.face.face, one.track.probabilities, one.face.uncertain, one.face.crop)
+            for one in self.sightings
+        )
+
+
+def samples(video: Video, analyzer: Analyzer, every_s: float, workers: int) -> Generator[Sample, None, None]:
+    """Analyze a frame each `every_s` seconds, several at once, and follow the faces from one to the next."""
+
+    def analyze(frame: Frame) -> tuple[Frame, Analysis]:
+        return frame, analyzer.frame(frame.pixels)
+
+    parameters = TrackingParameters(memory=max(1.0, 2.5 * every_s))
+    memory = Memory()
+    with closing(in_order(analyze, video.frames(every_s), workers)) as analyzed:
+        for frame, analysis in analyzed:
+            if memory.size != (analysis.width, analysis.height):
+                memory = Memory((analysis.width, analysis.height), next_id=memory.next_id)
+            tracks, memory = remember(analysis, memory, frame.time_s, frame.time_s, parameters)
+            yield Sample(frame, tuple(map(Sighting, analysis.faces, tracks)))
+
+
+class Programme:
+    """The running aggregate of a programme; its memory grows with windows and faces, not with frames.
+
+    thumbnails: keep a small picture of each window's first frame, for the moments that turn out to matter.
+    """
+
+    def __init__(
+        self, name: str, every_s: float, window_s: float, segments: Sequence[Segment], thumbnails: bool
+    ) -> None:
+        self.name, self.every_s = name, every_s
+        self.whole, self.segments = Segment(name, 0.0, None), list(segments)
+        self._windows = Windows(window_s)
+        self._end_s = 0.0
+        self._pictures: dict[int, bytes] | None = {} if thumbnails else None
+
+    def add(self, sample: Sample) -> None:
+        """Count in a frame."""
+        time_s = sample.frame.time_s
+        faces = [(one.track.id, one.face.probabilities) for one in sample.sightings]
+        self._windows.add(time_s, faces)
+        for segment in (self.whole, *self.segments):
+            if segment.covers(time_s):
+                segment.tally.add(faces)
+        self._end_s = max(self._end_s, time_s + self.every_s)
+        self._keep_picture(sample.frame)
+
+    @property
+    def windows(self) -> list[Window]:
+        """The timeline so far."""
+        return self._windows.all()
+
+    @property
+    def moments(self) -> list[Moment]:
+        """The moments of greatest change so far."""
+        return moments(self.windows)
+
+    def thumbnails(self) -> dict[float, UInt8Array]:
+        """Pictures of the moments by their time; none unless they were asked for."""
+        kept = self._pictures or {}
+        times = {self._number(moment.time_s): moment.time_s for moment in self.moments}
+        return {time: _decoded(kept[number]) for number, time in times.items() if number in kept}
+
+    def summary(self, video: Video, model: Model, complete: bool) -> dict[str, Any]:
+        """All figures, as JSON has them."""
+        return {
+            "source": self.name,
+            "complete": complete,
+            "every_s": self.every_s,
+            "window_s": self._windows.length_s,
+            "model": {"name": model.name, "digest": model.digest},
+            "frames_decoded": video.decoded,
+            "packets_damaged": video.damaged,
+            "programme": self.whole.as_json(self._end_s),
+            "segments": [segment.as_json(self._end_s) for segment in self.segments],
+            "moments": [moment.as_json() for moment in self.moments],
+            "timeline": [_window_json(window) for window in self.windows],
+        }
+
+    def line(self) -> str:
+        """The aggregate so far in one line, for a terminal."""
+        figures = self.whole.as_json(self._end_s)
+        shares = sorted((figures["shares"] or {}).items(), key=lambda item: -item[1]["share"])[:3]
+        told = ", ".join(
+            f"{name} {one['share']:.0%} ({one['low']:.0%} to {one['high']:.0%})" for name, one in shares
+        )
+        faces = f"{figures['faces_mean']:.1f} faces on average, {figures['different_faces']} in all"
+        return f"{self._end_s:.1f} s: {faces}; {told or 'no face so far'}"
+
+    def _number(self, time_s: float) -> int:
+        return int(time_s / self._windows.length_s + 1e-9)
+
+    def _keep_picture(self, frame: Frame) -> None:
+        if self._pictures is not None and self._number(frame.time_s) not in self._pictures:
+            self._pictures[self._number(frame.time_s)] = _encoded(frame.pixels)
+
+
+class Reporter:
+    """Calls back when so many seconds of programme have passed since the last time."""
+
+    def __init__(self, every_s: float, report: Callable[[], None]) -> None:
+        self._every_s, self._report, self._due = every_s, report, every_s
+
+    def at(self, time_s: float) -> None:
+        """The programme is at this time now."""
+        if time_s >= self._due:
+            self._due = time_s + self._every_s
+            self._report()
+
+
+def write_json(path: Path, document: dict[str, Any]) -> None:
+    """Put a document in the place of an older one in one step, so that a reader never sees half of it."""
+    draft = path.with_name(f".{path.name}.part")
+    draft.write_text(json.dumps(document, indent=1) + "\n")
+    os.replace(draft, path)
+
+
+def _window_json(window: Window) -> dict[str, Any]:
+    return {
+        "start_s": round(window.start_s, 3),
+        "end_s": round(window.end_s, 3),
+        "frames": window.frames,
+        "faces_mean": round(window.faces_mean, 4),
+        "different_faces": window.different_faces,
+        "shares": window.shares.as_json() if window.shares else None,
+    }
+
+
+def _encoded(pixels: UInt8Array) -> bytes:
+    height, width = pixels.shape[:2]
+    size = (_THUMBNAIL_WIDTH, max(1, round(height * _THUMBNAIL_WIDTH / width)))
+    small = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)
+    _, data = cv2.imencode(".jpg", cv2.cvtColor(small, cv2.COLOR_RGB2BGR))
+    return data.tobytes()
+
+
+def _decoded(data: bytes) -> UInt8Array:
+    picture = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+    assert picture is not None
+    return np.asarray(cv2.cvtColor(picture, cv2.COLOR_BGR2RGB), np.uint8)

@@ -1,0 +1,161 @@
+"""The same work, done by a running service (`--server`)."""
+
+import time
+from collections.abc import Callable
+from typing import Any, Literal, Protocol
+
+import cv2
+import httpx
+
+from service.media.analyzers import Model, wire_face
+from service.media.errors import RefusedError, ServerError
+from service.vision.pipeline import AnalysisOptions
+from service.vision.types import EMOTIONS, Analysis, AnalyzedFace, Box, Landmarks, Point, Timings, UInt8Array
+
+_ATTEMPTS = 8
+_LONGEST_WAIT_S = 30.0
+# What is wrong with these is not the image: every other one would meet the same answer.
+_RUN_CODES = frozenset({"unauthorized", "not_found", "method_not_allowed", "invalid_parameter"})
+_RETRIED = frozenset({429, 502, 503})
+_POINTS = ("left_eye", "right_eye", "nose", "mouth_left", "mouth_right")
+
+
+class Waiter(Protocol):
+    """Waits so many seconds; `time.sleep` is one."""
+
+    def __call__(self, seconds: float, /) -> None:
+        """Return after that time."""
+        ...
+
+
+class RemoteAnalyzer:
+    """Sends images to a service and gives its answers back as an Analyzer does.
+
+    url: where the service answers, with a path if it is mounted under one. api_key: for `X-API-Key`.
+    A service that is full or gone is asked again a few times before the run is given up.
+    """
+
+    def __init__(
+        self, url: str, api_key: str | None, options: AnalysisOptions, wait: Waiter = time.sleep
+    ) -> None:
+        headers = {"X-API-Key": api_key} if api_key else {}
+        self._client = httpx.Client(headers=headers, timeout=60)
+        self._url, self._wait = url.rstrip("/"), wait
+        self._query = _query(options)
+        self.model = self._find_model(options.model)
+
+    def photo(self, data: bytes) -> Analysis:
+        """See Analyzer. Raises RefusedError for this image, ServerError for the run."""
+        answer = self._post(data)
+        if answer.status_code != httpx.codes.OK:
+            raise _error(answer)
+        return _analysis(answer.json())
+
+    def frame(self, pixels: UInt8Array) -> Analysis:
+        """See Analyzer. Sent without loss; as JPEG only where the service says that is too large."""
+        answer = self._post(_encoded(pixels, ".png"))
+        if answer.status_code == httpx.codes.REQUEST_ENTITY_TOO_LARGE:
+            answer = self._post(_encoded(pixels, ".jpg"))
+        if answer.status_code != httpx.codes.OK:
+            raise _error(answer)
+        return _analysis(answer.json())
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._client.close()
+
+    def _post(self, data: bytes) -> httpx.Response:
+        headers = {"Content-Type": "application/octet-stream", "Accept": "application/json"}
+        url = f"{self._url}/detect-emotions"
+        return self._patiently(
+            lambda: self._client.post(url, content=data, params=self._query, headers=headers)
+        )
+
+    def _find_model(self, name: str | None) -> Model:
+        answer = self._patiently(lambda: self._client.get(f"{self._url}/models"))
+        if answer.status_code != httpx.codes.OK:
+            raise ServerError(f"{self._url}/models: {_detail(answer)}")
+        models = answer.json()["models"]
+        for model in models:
+            if model["name"] == name or (name is None and model["default"]):
+                return Model(model["name"], model["digest"])
+        raise ServerError(f"no model {name!r} at {self._url}: it has {', '.join(m['name'] for m in models)}")
+
+    def _patiently(self, send: Callable[[], httpx.Response]) -> httpx.Response:
+        """The first answer that is more than a request to come back later."""
+        for attempt in range(_ATTEMPTS):
+            last = attempt == _ATTEMPTS - 1
+            pause = min(0.25 * 2**attempt, _LONGEST_WAIT_S)
+            try:
+                answer = send()
+            except httpx.TransportError as error:
+                if last:
+                    raise ServerError(f"{self._url} cannot be reached: {error}") from error
+            except httpx.InvalidURL as error:
+                raise ServerError(f"{self._url} is no URL: {error}") from error
+            else:
+                if last or answer.status_code not in _RETRIED:
+                    return answer
+                pause = _retry_after(answer, pause)
+            self._wait(pause)
+        raise AssertionError("the last attempt returns or raises")
+
+
+def _query(options: AnalysisOptions) -> dict[str, str]:
+    values = {
+        "model": options.model,
+        "min_face_size": options.min_face_size,
+        "min_confidence": options.min_confidence or None,
+        "max_faces": options.max_faces,
+    }
+    return {name: str(value) for name, value in values.items() if value is not None}
+
+
+def _encoded(pixels: UInt8Array, suffix: Literal[".png", ".jpg"]) -> bytes:
+    settings = {".png": [cv2.IMWRITE_PNG_COMPRESSION, 1], ".jpg": [cv2.IMWRITE_JPEG_QUALITY, 95]}
+    _, data = cv2.imencode(suffix, cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR), settings[suffix])
+    return data.tobytes()
+
+
+def _retry_after(answer: httpx.Response, fallback: float) -> float:
+    asked = answer.headers.get("Retry-After", "")
+    return min(float(asked), _LONGEST_WAIT_S) if asked.isdecimal() else fallback
+
+
+def _error(answer: httpx.Response) -> RefusedError | ServerError:
+    whole_run = answer.status_code in _RETRIED or _problem(answer).get("code") in _RUN_CODES
+    return (ServerError if whole_run else RefusedError)(_detail(answer))
+
+
+def _detail(answer: httpx.Response) -> str:
+    problem = _problem(answer)
+    return str(problem.get("detail") or f"the server answered {answer.status_code} {answer.reason_phrase}")
+
+
+def _problem(answer: httpx.Response) -> dict[str, Any]:
+    if "json" not in answer.headers.get("content-type", ""):
+        return {}
+    body = answer.json()
+    return body if isinstance(body, dict) else {}
+
+
+def _analysis(answer: dict[str, Any]) -> Analysis:
+    image = answer["image"]
+    return Analysis(
+        image["width"],
+        image["height"],
+        image["format"],
+        image["exif_orientation"],
+        tuple(map(_face, answer["faces"])),
+        answer["model"]["name"],
+        Timings(0, 0, 0, 0),
+    )
+
+
+def _face(face: dict[str, Any]) -> AnalyzedFace:
+    marks = face["landmarks"]
+    landmarks = Landmarks(*(Point(marks[name]["x"], marks[name]["y"]) for name in _POINTS))
+    probabilities = [face["probabilities"][name] for name in EMOTIONS]
+    return wire_face(
+        Box(**face["box"]), face["detection_confidence"], landmarks, probabilities, face["uncertain"]
+    )

@@ -1,0 +1,144 @@
+"""Many photos through an analyzer: in order, past bad files, with a few in memory at a time."""
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from service.media.analyzers import Analyzer
+from service.media.errors import MediaError, RefusedError, SourceError
+from service.media.journal import Journal, Stamp, stamp_of
+from service.media.parallel import in_order
+from service.media.records import Record, failed_record, photo_record
+from service.vision.draw import annotate, encode
+from service.vision.errors import ImageError
+from service.vision.image import decode
+from service.vision.pipeline import DEFAULT_MAX_PIXELS
+from service.vision.types import Analysis
+
+MAX_FILE_BYTES = 200_000_000
+_LISTED_FAILURES = 50
+
+
+@dataclass(slots=True)
+class Report:
+    """What a run did. failures: the first so many, as (file, reason); failed counts all."""
+
+    photos: int = 0
+    faces: int = 0
+    failed: int = 0
+    failures: list[tuple[str, str]] = field(default_factory=list)
+
+    def add(self, record: Record) -> None:
+        """Count a photo in."""
+        self.photos += 1
+        if record["status"] == "ok":
+            self.faces += len(record["faces"])
+            return
+        self.failed += 1
+        if len(self.failures) < _LISTED_FAILURES:
+            self.failures.append((record["file"], record["error"]))
+
+
+@dataclass(frozen=True, slots=True)
+class Annotations:
+    """Where annotated pictures go: the photos' folders below `root` again, below `folder`."""
+
+    folder: Path
+    root: Path
+
+    @classmethod
+    def beside(cls, folder: Path, photos: Sequence[Path]) -> "Annotations":
+        """Annotations of these photos. Raises SourceError where a picture would take a photo's place."""
+        places = Annotations(folder, Path(os.path.commonpath([photo.absolute().parent for photo in photos])))
+        if any(places.of(photo) == photo.resolve() for photo in photos):
+            raise SourceError(
+                f"annotated pictures in {folder} would overwrite the photos: choose another folder"
+            )
+        return places
+
+    def of(self, photo: Path) -> Path:
+        """The annotated picture's path; always JPEG, so another suffix gets `.jpg` behind it."""
+        below = photo.absolute().relative_to(self.root)
+        if below.suffix.lower() not in (".jpg", ".jpeg"):
+            below = below.with_name(below.name + ".jpg")
+        return self.folder.resolve() / below
+
+    def write(self, photo: Path, data: bytes, analysis: Analysis) -> None:
+        """Draw one photo's faces. Raises OSError where the picture cannot be written."""
+        whole = decode(data, max_pixels=DEFAULT_MAX_PIXELS, min_face_size=lambda _width, _height: 1.0)
+        target = self.of(photo)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(encode(annotate(whole.pixels, analysis.faces), "jpeg"))
+
+
+class PhotoWork:
+    """Turns a path into a record; safe to call from several threads at once.
+
+    Only what makes the whole run pointless is raised: a server that is gone.
+    """
+
+    def __init__(self, analyzer: Analyzer, annotations: Annotations | None) -> None:
+        self._analyzer, self._annotations = analyzer, annotations
+
+    def __call__(self, path: Path) -> tuple[Record, Stamp | None]:
+        """The photo's record, and the stamp of the file as it was before it was read."""
+        stamp = stamp_of(path)
+        try:
+            return self._analyze(path), stamp
+        except OSError as error:
+            reason = error.strerror or str(error)
+        except (ImageError, RefusedError) as error:
+            reason = str(error)
+        except MediaError:
+            raise
+        except Exception as error:  # one photo that meets a fault must not cost the other ten thousand
+            reason = f"{type(error).__name__}: {error}"
+        return failed_record(str(path), reason), stamp
+
+    def _analyze(self, path: Path) -> Record:
+        data = _read(path)
+        analysis = self._analyzer.photo(data)
+        if self._annotations:
+            self._annotations.write(path, data, analysis)
+        return photo_record(str(path), analysis, self._analyzer.model)
+
+
+def analyze_all(
+    work: PhotoWork, photos: Sequence[Path], workers: int, tell: Callable[[], None]
+) -> Iterator[Record]:
+    """The records of these photos, in their order. tell: called for each photo that is done."""
+    with closing(in_order(work, photos, workers)) as results:
+        for record, _ in results:
+            tell()
+            yield record
+
+
+def analyze_on(
+    work: PhotoWork, photos: Sequence[Path], workers: int, journal: Journal, tell: Callable[[], None]
+) -> Iterator[Record]:
+    """The same, going on from what the journal holds, and yielding only once all are done.
+
+    tell: called for each photo that is done, those of earlier runs included. Whatever stops this leaves the
+    journal as far as it got.
+    """
+    rest = []
+    for photo in photos:
+        if journal.done(str(photo), stamp_of(photo)):
+            tell()
+        else:
+            rest.append(photo)
+    with closing(in_order(work, rest, workers)) as results:
+        for record, stamp in results:
+            journal.append(record, stamp)
+            tell()
+    yield from journal.records([str(photo) for photo in photos])
+
+
+def _read(path: Path) -> bytes:
+    if path.exists() and not path.is_file():
+        raise OSError("not a file")
+    if path.stat().st_size > MAX_FILE_BYTES:
+        raise OSError(f"larger than {MAX_FILE_BYTES} bytes")
+    return path.read_bytes()

@@ -1,0 +1,179 @@
+"""The reaction timeline as a picture. Needs the `[media]` extra."""
+
+import math
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.offsetbox import AnnotationBbox, OffsetImage
+from matplotlib.ticker import FuncFormatter, MaxNLocator, PercentFormatter
+
+from service.media.audience import FloatArray, Moment, Window
+from service.media.durations import clock
+from service.vision.draw import EMOTION_COLORS
+from service.vision.types import EMOTIONS, UInt8Array
+
+_WIDTH_IN, _DPI = 11.0, 120
+_HEIGHTS = (2.4, *[0.75] * len(EMOTIONS), 0.9)
+_THUMBNAILS_IN = 1.3
+_GRAY, _INK = "#888888", "#222222"
+
+
+def draw_timeline(
+    path: Path,
+    title: str,
+    windows: Sequence[Window],
+    moments: Sequence[Moment],
+    thumbnails: Mapping[float, UInt8Array],
+) -> None:
+    """Write the picture, in the format of the path's suffix.
+
+    From top to bottom: all shares stacked, each share with its band, the number of faces; over all of them
+    the moments of greatest change. thumbnails: by a moment's time; none are drawn where it is empty.
+    """
+    heights = (_THUMBNAILS_IN, *_HEIGHTS) if thumbnails else _HEIGHTS
+    figure = Figure(figsize=(_WIDTH_IN, sum(heights) + 1.2), dpi=_DPI, layout="constrained")
+    FigureCanvasAgg(figure)
+    figure.suptitle(title, fontsize=12, color=_INK)
+    axes: list[Axes] = list(
+        figure.subplots(len(heights), 1, sharex=True, height_ratios=heights, squeeze=True)
+    )
+    if thumbnails:
+        _thumbnails(axes[0], moments, thumbnails)
+    overview, *rows, faces = axes[bool(thumbnails) :]
+    _overview(overview, windows)
+    for emotion, row in enumerate(rows):
+        _share_row(row, windows, emotion)
+    _faces_row(faces, windows)
+    _mark(axes[bool(thumbnails) :], moments)
+    _time_axis(faces, windows)
+    figure.savefig(path)
+
+
+def _overview(axes: Axes, windows: Sequence[Window]) -> None:
+    for run in _runs(windows):
+        edges, shares = _steps(run)
+        axes.stackplot(edges, shares.T, colors=[_color(name) for name in EMOTIONS], linewidth=0)
+    axes.set(ylim=(0, 1), ylabel="share of\nvisible faces")
+    axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    for name in EMOTIONS:
+        axes.fill_between([], [], color=_color(name), label=name)
+    axes.legend(
+        loc="center left",
+        bbox_to_anchor=(1.0, 0.5),
+        frameon=False,
+        fontsize=9,
+        reverse=True,
+        handlelength=1.2,
+    )
+    _plain(axes)
+
+
+def _share_row(axes: Axes, windows: Sequence[Window], emotion: int) -> None:
+    name = EMOTIONS[emotion]
+    for run in _runs(windows):
+        edges = [edge for window in run for edge in (window.start_s, window.end_s)]
+        shares = [window.shares for window in run if window.shares for _ in range(2)]
+        low, high = [one.low[emotion] for one in shares], [one.high[emotion] for one in shares]
+        axes.fill_between(edges, low, high, color=_color(name), alpha=0.3, linewidth=0)
+        axes.plot(edges, [one.share[emotion] for one in shares], color=_dark(name), linewidth=1.6)
+    axes.set(ylim=(0, 1), yticks=[0, 1])
+    axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    axes.set_ylabel(name, rotation=0, ha="right", va="center", labelpad=8)
+    axes.tick_params(axis="y", labelsize=7)
+    _plain(axes)
+
+
+def _faces_row(axes: Axes, windows: Sequence[Window]) -> None:
+    edges = [edge for window in windows for edge in (window.start_s, window.end_s)]
+    values = [window.faces_mean for window in windows for _ in range(2)]
+    axes.fill_between(edges, values, color=_GRAY, alpha=0.5, linewidth=0)
+    axes.set_ylim(0, max([1.0, *values]) * 1.15)
+    axes.yaxis.set_major_locator(MaxNLocator(2, integer=True))
+    axes.set_ylabel("faces", rotation=0, ha="right", va="center", labelpad=8)
+    _plain(axes)
+
+
+def _mark(rows: Sequence[Axes], moments: Sequence[Moment]) -> None:
+    for number, moment in enumerate(moments, start=1):
+        for axes in rows:
+            axes.axvline(moment.time_s, color=_INK, linewidth=0.9, linestyle=(0, (4, 3)))
+        rows[0].annotate(
+            str(number), (moment.time_s, 1), xycoords=("data", "axes fraction"), xytext=(0, 3),
+            textcoords="offset points", ha="center", va="bottom", fontsize=9, fontweight="bold", color=_INK,
+        )  # fmt: skip
+    if moments:
+        rows[0].text(
+            0, 1.13, _told(moments), transform=rows[0].transAxes, fontsize=8, color=_INK, va="bottom"
+        )
+
+
+def _told(moments: Sequence[Moment]) -> str:
+    return "greatest change:  " + "   ".join(
+        f"{number}: {clock(one.time_s)} {one.before} to {one.after}"
+        if one.before != one.after
+        else f"{number}: {clock(one.time_s)} within {one.after}"
+        for number, one in enumerate(moments, start=1)
+    )
+
+
+def _thumbnails(axes: Axes, moments: Sequence[Moment], thumbnails: Mapping[float, UInt8Array]) -> None:
+    axes.set_axis_off()
+    for number, moment in enumerate(moments, start=1):
+        if moment.time_s in thumbnails:
+            picture = thumbnails[moment.time_s]
+            image = OffsetImage(picture, zoom=0.9 * 72 / picture.shape[0])
+            place = ((number - 0.5) / len(moments), 0.5)
+            axes.add_artist(AnnotationBbox(image, place, xycoords="axes fraction", frameon=False))
+            label = f"{number}: {clock(moment.time_s)}"
+            axes.text(place[0], -0.05, label, transform=axes.transAxes, ha="center", fontsize=8)
+
+
+def _time_axis(axes: Axes, windows: Sequence[Window]) -> None:
+    length_s = windows[-1].end_s - windows[0].start_s if windows else 1.0
+    if windows:
+        axes.set_xlim(windows[0].start_s, windows[-1].end_s)
+    axes.xaxis.set_major_locator(MaxNLocator(10, steps=[1, 2, 3, 6, 10] if length_s > 60 else [1, 2, 5, 10]))
+    axes.xaxis.set_major_formatter(
+        FuncFormatter(lambda value, _: clock(value) if length_s > 60 else f"{value:g} s")
+    )
+    axes.set_xlabel("time; bands: 95 % Wilson intervals over the different faces of each window")
+
+
+def _runs(windows: Sequence[Window]) -> list[list[Window]]:
+    """Stretches without a gap in which faces were visible: nothing is drawn across the others."""
+    runs: list[list[Window]] = [[window] for window in windows[:1] if window.shares]
+    for before, window in pairwise(windows):
+        if window.shares:
+            joined = before.shares is not None and math.isclose(before.end_s, window.start_s)
+            runs[-1].append(window) if joined else runs.append([window])
+    return runs
+
+
+def _steps(run: Sequence[Window]) -> tuple[list[float], FloatArray]:
+    """Edges and shares of steps: each window's shares at its start and again at its end."""
+    edges = [edge for window in run for edge in (window.start_s, window.end_s)]
+    shares = [window.shares.share for window in run if window.shares for _ in range(2)]
+    return edges, np.array(shares)
+
+
+def _color(emotion: str) -> tuple[float, float, float]:
+    red, green, blue = EMOTION_COLORS[emotion]
+    return red / 255, green / 255, blue / 255
+
+
+def _dark(emotion: str) -> tuple[float, float, float]:
+    """The same hue, dark enough for a line on white."""
+    red, green, blue = _color(emotion)
+    return 0.7 * red, 0.7 * green, 0.7 * blue
+
+
+def _plain(axes: Axes) -> None:
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.spines[["left", "bottom"]].set_color(_GRAY)
+    axes.grid(axis="y", color="#dddddd", linewidth=0.6)
+    axes.set_axisbelow(True)

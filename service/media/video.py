@@ -1,0 +1,83 @@
+"""`fer-service video`: from frames to rows, timeline and summary. Needs the `[media]` extra."""
+
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import dataclass
+
+from service.media.analyzers import Analyzer
+from service.media.audience import Segment
+from service.media.frames import Video
+from service.media.outputs import FrameOutputs, Paths, frame_outputs, write_timeline
+from service.media.programme import Programme, Reporter, samples, write_json
+from service.media.progress import playing
+
+
+@dataclass(frozen=True, slots=True)
+class VideoRun:
+    """What to do. name: of the programme; every_s: seconds between analyzed frames.
+
+    window_s: seconds of a step of the timeline. report_every_s: how often a live camera's figures are told.
+    """
+
+    name: str
+    every_s: float
+    window_s: float
+    segments: list[Segment]
+    paths: Paths
+    thumbnails: bool
+    workers: int
+    report_every_s: float
+
+
+def run_video(run: VideoRun, video: Video, analyzer: Analyzer, say: Callable[[str], None]) -> bool:
+    """Work through the video and write every output; tells whether it came to its own end.
+
+    An interrupt (Ctrl-C) ends the programme there: what was seen until then is completed and written.
+    say: takes lines for the person who watches. Raises MediaError.
+    """
+    programme = Programme(run.name, run.every_s, run.window_s, run.segments, run.thumbnails)
+    session = _Session(run, video, analyzer, programme, say)
+    with frame_outputs(run.paths) as outputs:
+        complete = session.play(outputs)
+    session.report(complete)
+    if run.paths.timeline:
+        write_timeline(run.paths.timeline, programme)
+    if video.damaged:
+        say(f"{video.damaged} damaged packet(s) could not be decoded and were passed over")
+    return complete
+
+
+@dataclass(frozen=True, slots=True)
+class _Session:
+    """A run that is under way."""
+
+    run: VideoRun
+    video: Video
+    analyzer: Analyzer
+    programme: Programme
+    say: Callable[[str], None]
+
+    def play(self, outputs: FrameOutputs) -> bool:
+        """Take in frame after frame; False when interrupted."""
+        run, shown_s = self.run, 0.0
+        reporter = Reporter(run.report_every_s, lambda: self.report(complete=False))
+        found = samples(self.video, self.analyzer, run.every_s, run.workers)
+        try:
+            with closing(found), playing(self.video.duration_s) as meter:
+                for sample in found:
+                    outputs.add(sample)
+                    self.programme.add(sample)
+                    meter.advance(sample.frame.time_s - shown_s)
+                    shown_s = sample.frame.time_s
+                    if self.video.live:
+                        reporter.at(shown_s)
+        except KeyboardInterrupt:
+            return False
+        return True
+
+    def report(self, complete: bool) -> None:
+        """Tell the aggregate so far, and write it down."""
+        self.say(self.programme.line())
+        if self.run.paths.summary:
+            summary = self.programme.summary(self.video, self.analyzer.model, complete)
+            write_json(self.run.paths.summary, summary)
