@@ -31,7 +31,7 @@ def fit_temperature(logits: Tensor, labels: Tensor) -> float:
     """The temperature of least cross entropy (Guo et al., 2017, section 4.2)."""
     log_temperature = torch.zeros((), requires_grad=True)
     _minimise(log_temperature, lambda: F.cross_entropy(logits / log_temperature.exp(), labels))
-    return float(log_temperature.exp())
+    return float(log_temperature.detach().exp())
 
 
 def fit_uncertain_below(confidence: Tensor, right: Tensor) -> float:
@@ -50,7 +50,7 @@ def _minimise(parameter: Tensor, loss: Callable[[], Tensor]) -> None:
     def closure() -> Tensor:
         optimiser.zero_grad()
         value = loss()
-        value.backward()
+        value.backward()  # type: ignore[no-untyped-call]
         return value
 
-    optimiser.step(closure)
+    optimiser.step(closure)  # type: ignore[no-untyped-call]

@@ -4,7 +4,7 @@ Every loader returns `Faces`; a bad row stops the load with the file's name and 
 """
 
 import csv
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -57,6 +57,10 @@ class Faces:
         """The faces at these positions."""
         return Faces(self.images[index], self.labels[index], self.votes[index])
 
+    def first(self, count: int | None) -> "Faces":
+        """The first so many, or all."""
+        return self.subset(np.arange(len(self))[:count])
+
 
 def load(source: Path, split: str, ferplus: Path | None = None) -> Faces:
     """Load a split (train, public_test, private_test) from whichever form `source` is in.
@@ -78,10 +82,10 @@ def load_sheets(folder: Path, split: str) -> Faces:
     """Contact sheets: `<split>.png` holds rows of 48x48 tiles, `labels.csv` names them in order."""
     columns = ["votes_" + vote.lower() for vote in VOTES]
     labels, votes = [], []
-    for line, row in _rows(folder / "labels.csv"):
+    for line, row in _rows(folder / "labels.csv", "split", "emotion", *columns):
         if row["split"] == split:
             labels.append(_emotion_by_name(row["emotion"], folder / "labels.csv", line))
-            votes.append([float(row[column] or "nan") for column in columns])
+            votes.append(_votes(row, columns, folder / "labels.csv", line))
     sheet = cv2.imread(str(folder / f"{split}.png"), cv2.IMREAD_GRAYSCALE)
     if sheet is None or not labels:
         raise DataError(f"{folder} holds no split {split!r}")
@@ -95,11 +99,13 @@ def load_kaggle(path: Path, split: str, ferplus: Path | None = None) -> Faces:
     """Kaggle's CSV: emotion 0..6, 2304 pixel values, usage; some releases put spaces before column names."""
     all_votes = _ferplus_votes(ferplus) if ferplus else None
     images, labels, votes = [], [], []
-    for line, row in _rows(path):
+    for index, (line, row) in enumerate(_rows(path, "emotion", "pixels", "Usage")):
+        if all_votes is not None and index >= len(all_votes):
+            raise DataError(f"{path.name}, line {line}: {ferplus and ferplus.name} ends before")
         if row["Usage"] == KAGGLE_USAGE[split]:
             images.append(_pixels(row["pixels"], path, line))
             labels.append(_emotion_by_index(row["emotion"], path, line))
-            votes.append(all_votes[line - 2] if all_votes else [float("nan")] * len(VOTES))
+            votes.append(all_votes[index] if all_votes else [float("nan")] * len(VOTES))
     if not images:
         raise DataError(f"{path} holds no row with Usage {KAGGLE_USAGE[split]}")
     return Faces(np.stack(images), np.array(labels, np.int64), np.array(votes, np.float32))
@@ -124,7 +130,8 @@ def load_folders(folder: Path, split: str) -> Faces:
 def vote_shares(votes: NDArray[np.float32]) -> NDArray[np.float32]:
     """FER+ votes (N, 10) as shares of the seven emotions (N, 7); all zero where none of them got a vote."""
     seven = np.nan_to_num(votes[:, VOTE_OF_EMOTION])
-    return seven / np.maximum(seven.sum(axis=1, keepdims=True), 1)
+    shares: NDArray[np.float32] = seven / np.maximum(seven.sum(axis=1, keepdims=True), 1)
+    return shares
 
 
 def ferplus_majority(votes: NDArray[np.float32]) -> NDArray[np.int64]:
@@ -136,13 +143,17 @@ def ferplus_majority(votes: NDArray[np.float32]) -> NDArray[np.int64]:
     return np.where(clear, seven.argmax(axis=1), -1)
 
 
-def _rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
+def _rows(path: Path, *columns: str) -> Iterator[tuple[int, dict[str, str]]]:
+    """Line numbers and rows of a CSV file that has these columns."""
     with path.open(newline="") as file:
         reader = csv.DictReader(file, skipinitialspace=True)
-        for line, row in enumerate(reader, start=2):
+        for column in columns:
+            if column not in (reader.fieldnames or ()):
+                raise DataError(f"{path.name}, line 1: no column {column}")
+        for row in reader:
             if None in row.values():
-                raise DataError(f"{path.name}, line {line}: too few columns")
-            yield line, row
+                raise DataError(f"{path.name}, line {reader.line_num}: too few columns")
+            yield reader.line_num, row
 
 
 def _emotion_by_name(name: str, path: Path, line: int) -> int:
@@ -167,4 +178,11 @@ def _pixels(text: str, path: Path, line: int) -> NDArray[np.uint8]:
 
 
 def _ferplus_votes(path: Path) -> list[list[float]]:
-    return [[float(row[vote]) for vote in VOTES] for _, row in _rows(path)]
+    return [_votes(row, VOTES, path, line) for line, row in _rows(path, *VOTES)]
+
+
+def _votes(row: Mapping[str, str], columns: Sequence[str], path: Path, line: int) -> list[float]:
+    try:
+        return [float(row[column] or "nan") for column in columns]
+    except ValueError as error:
+        raise DataError(f"{path.name}, line {line}: votes are not {len(VOTES)} numbers") from error

@@ -5,6 +5,7 @@
 
 import argparse
 import json
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -14,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from service.vision.types import EMOTIONS
+from service.vision.types import EMOTIONS, UInt8Array
 from training import manifest
 from training.calibrate import Calibration, calibrate
 from training.data import Faces, load
@@ -36,21 +37,27 @@ class Served(nn.Module):
 
     def forward(self, crops: Tensor) -> Tensor:
         logits = self.network(to_network(crops.float() / 255))
-        return (logits / self.temperature).softmax(dim=1)
+        probabilities: Tensor = (logits / self.temperature).softmax(dim=1)
+        return probabilities
 
 
-def export(run: Path, faces: Faces, store: Path, file: str) -> Calibration:
-    """Write the run's averaged network to `store / file`, calibrated on the images it held out.
-
-    Raises ValueError where ONNX Runtime and PyTorch differ by more than PARITY.
-    """
+def served_network(run: Path, faces: Faces) -> tuple[Served, Calibration]:
+    """The run's averaged network as it is served, calibrated on the images of `faces` that it held out."""
     network = load_network(run)
     config = json.loads((run / "config.json").read_text())
     _, held_out = split_held_out(faces, config["held_out"], config["seed"])
     calibration = calibrate(predict(network, held_out), torch.from_numpy(held_out.labels))
-    served = Served(fold(network), calibration.temperature).eval()
+    return Served(fold(network), calibration.temperature).eval(), calibration
+
+
+def export(run: Path, faces: Faces, store: Path, file: str) -> Calibration:
+    """Write the run's averaged network to `store / file`, calibrated.
+
+    Raises ValueError where ONNX Runtime and PyTorch differ by more than PARITY.
+    """
+    served, calibration = served_network(run, faces)
     write_graph(served, store / file)
-    check_parity(served, store / file, faces)
+    check_parity(served, store / file, faces.images[:PARITY_IMAGES])
     return calibration
 
 
@@ -59,8 +66,9 @@ def fold(network: nn.Module) -> nn.Module:
     for module in network.modules():
         if isinstance(module, nn.Sequential):
             for index in range(len(module) - 1):
-                if isinstance(module[index], nn.Conv2d) and isinstance(module[index + 1], nn.BatchNorm2d):
-                    module[index] = fuse_conv_bn_eval(module[index], module[index + 1])
+                convolution, normalisation = module[index], module[index + 1]
+                if isinstance(convolution, nn.Conv2d) and isinstance(normalisation, nn.BatchNorm2d):
+                    module[index] = fuse_conv_bn_eval(convolution, normalisation)
                     module[index + 1] = nn.Identity()
     return network
 
@@ -68,16 +76,19 @@ def fold(network: nn.Module) -> nn.Module:
 def write_graph(served: nn.Module, path: Path) -> None:
     """Export with a free batch size, and without the exporter's traces of this machine."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    torch.onnx.export(
-        served,
-        (torch.zeros(2, 1, 48, 48, dtype=torch.uint8),),
-        str(path),
-        opset_version=OPSET,
-        dynamo=False,
-        input_names=["crops"],
-        output_names=["probabilities"],
-        dynamic_axes={"crops": {0: "faces"}, "probabilities": {0: "faces"}},
-    )
+    with warnings.catch_warnings():
+        # The older exporter writes the smaller graph; it warns of its age, and of channel counts it fixes.
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            served,
+            (torch.zeros(2, 1, 48, 48, dtype=torch.uint8),),
+            str(path),
+            opset_version=OPSET,
+            dynamo=False,
+            input_names=["crops"],
+            output_names=["probabilities"],
+            dynamic_axes={"crops": {0: "faces"}, "probabilities": {0: "faces"}},
+        )
     model = onnx.load(str(path))
     shorten_names(model.graph)
     onnx.checker.check_model(model)
@@ -100,9 +111,8 @@ def shorten_names(graph: onnx.GraphProto) -> None:
         node.output[:] = [short(name) for name in node.output]
 
 
-def check_parity(served: nn.Module, path: Path, faces: Faces) -> float:
-    """The largest difference between ONNX Runtime's probabilities and PyTorch's on 256 images."""
-    images = faces.images[:PARITY_IMAGES]
+def check_parity(served: nn.Module, path: Path, images: UInt8Array) -> float:
+    """The largest difference between ONNX Runtime's probabilities and PyTorch's on images (N, 48, 48)."""
     with torch.no_grad():
         expected = served(torch.from_numpy(images)[:, None]).numpy()
     difference = float(np.abs(probabilities(path, images) - expected).max())

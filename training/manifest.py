@@ -33,7 +33,7 @@ def graph_entry(
 def update(store: Path, section: str, entries: Mapping[str, Entry]) -> None:
     """Put entries into a section ("detector" or "emotion"), leaving the others as they are."""
     path = store / MANIFEST
-    manifest = (
+    manifest: dict[str, Any] = (
         json.loads(path.read_text())
         if path.exists()
         else {"detector": {}, "default": "balanced", "emotion": {}}

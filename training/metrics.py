@@ -1,5 +1,6 @@
 """Figures of a classifier, from its probabilities (N, 7) and the true labels (N,)."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -39,9 +40,12 @@ class Report:
         return {
             "fer2013_public_accuracy": round(self.accuracy, 5),
             "fer2013_public_macro_f1": round(self.macro_f1, 5),
-            "fer2013_public_disgust_recall": round(self.recall["disgust"], 5),
+            **{f"fer2013_public_{name}_recall": round(self.recall[name], 5) for name in EMOTIONS},
+            **{f"fer2013_public_{name}_images": float(self.count[name]) for name in EMOTIONS},
             "fer2013_public_ece": round(self.ece, 5),
+            "fer2013_public_ece_if_perfect": round(self.ece_if_perfect, 5),
             "ferplus_public_accuracy": round(self.ferplus_accuracy, 5),
+            "ferplus_public_images": float(self.ferplus_images),
             "certain_share": round(self.certain_share, 5),
             "certain_accuracy": round(self.certain_accuracy, 5),
         }
@@ -49,7 +53,7 @@ class Report:
     def text(self) -> str:
         """A table for people."""
         lines = [f"{'images':<22}{self.images}", f"{'accuracy':<22}{self.accuracy:.2%}"]
-        lines += [f"  recall {name:<13}{self.recall[name]:.2%} of {self.count[name]}" for name in EMOTIONS]
+        lines += [f"  recall {name:<13}{self._recall(name)}" for name in EMOTIONS]
         lines += [
             f"{'macro F1':<22}{self.macro_f1:.4f}",
             f"{'ECE (15 bins)':<22}{self.ece:.2%}; perfectly calibrated: {self.ece_if_perfect:.2%}",
@@ -57,6 +61,10 @@ class Report:
             f"{'FER+ majority':<22}{self.ferplus_accuracy:.2%} of {self.ferplus_images}",
         ]
         return "\n".join(lines)
+
+    def _recall(self, name: str) -> str:
+        low, high = wilson_interval(round(self.recall[name] * self.count[name]), self.count[name])
+        return f"{self.recall[name]:.2%} of {self.count[name]}; 95 % interval {low:.1%} to {high:.1%}"
 
 
 def report(probabilities: Floats, faces: Faces, uncertain_below: float) -> Report:
@@ -77,7 +85,7 @@ def report(probabilities: Floats, faces: Faces, uncertain_below: float) -> Repor
         ece=calibration_error(confidence, right),
         ece_if_perfect=expected_calibration_error(confidence),
         certain_share=float(certain.mean()),
-        certain_accuracy=float(right[certain].mean()),
+        certain_accuracy=float(right[certain].mean()) if certain.any() else float("nan"),
         ferplus_images=int(voted.sum()),
         ferplus_accuracy=float((predicted == majority)[voted].mean()) if voted.any() else float("nan"),
     )
@@ -97,6 +105,16 @@ def expected_calibration_error(confidence: Floats, draws: int = 200, seed: int =
         calibration_error(confidence, random.random(len(confidence)) < confidence) for _ in range(draws)
     ]
     return float(np.mean(errors))
+
+
+def wilson_interval(hits: int, count: int, z: float = 1.96) -> tuple[float, float]:
+    """The 95 % interval of a share (Wilson, 1927), which holds for the few images of a rare emotion too."""
+    if count == 0:
+        return 0.0, 1.0
+    share, spread = hits / count, z * z / count
+    centre = (share + spread / 2) / (1 + spread)
+    half = z * math.sqrt(share * (1 - share) / count + spread / (4 * count)) / (1 + spread)
+    return centre - half, centre + half
 
 
 def _recall_and_f1(predicted: Labels, labels: Labels) -> tuple[Floats, Floats]:

@@ -59,13 +59,13 @@ class Unit(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.half = half = channels // 2
+        self.passed = half = channels // 2
         self.branch = nn.Sequential(
             conv_bn_relu(half, half, 1), depthwise_bn(half, 1), conv_bn_relu(half, half, 1)
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        kept, worked = x[:, : self.half], x[:, self.half :]
+        kept, worked = x[:, : self.passed], x[:, self.passed :]
         return channel_shuffle(torch.cat((kept, self.branch(worked)), dim=1))
 
 
@@ -101,4 +101,5 @@ class ShuffleNetV2(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         pooled = self.features(x).mean(dim=(2, 3))  # (N, head)
-        return self.classifier(self.dropout(pooled))
+        logits: Tensor = self.classifier(self.dropout(pooled))
+        return logits

@@ -1,0 +1,85 @@
+import numpy as np
+import pytest
+import torch
+
+from training.calibrate import calibrate, fit_temperature, fit_uncertain_below
+from training.data import Faces
+from training.metrics import calibration_error, expected_calibration_error, report, wilson_interval
+
+
+def drawn(count: int, temperature: float) -> tuple[torch.Tensor, torch.Tensor]:
+    """Logits that are right as often as they say when divided by this temperature."""
+    generator = torch.Generator().manual_seed(0)
+    logits = 3 * torch.randn(count, 7, generator=generator)
+    labels = torch.multinomial((logits / temperature).softmax(1), 1, generator=generator)[:, 0]
+    return logits, labels
+
+
+@pytest.mark.parametrize("temperature", [0.7, 1.0, 2.5])
+def test_the_temperature_is_recovered(temperature: float) -> None:
+    assert fit_temperature(*drawn(20_000, temperature)) == pytest.approx(temperature, rel=0.03)
+
+
+def test_uncertain_is_where_answers_are_right_half_the_time() -> None:
+    random = np.random.default_rng(0)
+    confidence = random.uniform(0.2, 1, 40_000)
+    # Right more rarely than the confidence says: half the time at 0.6.
+    odds = np.log(confidence / (1 - confidence)) - np.log(0.6 / 0.4)
+    right = random.random(40_000) < 1 / (1 + np.exp(-odds))
+    found = fit_uncertain_below(torch.from_numpy(confidence), torch.from_numpy(right))
+    assert found == pytest.approx(0.6, abs=0.02)
+
+
+def test_a_calibrated_network_is_uncertain_below_one_half() -> None:
+    calibration = calibrate(*drawn(20_000, 2.0))
+    assert calibration.temperature == pytest.approx(2.0, rel=0.03)
+    assert calibration.uncertain_below == pytest.approx(0.5, abs=0.04)
+
+
+def answers(predicted: list[int], confidence: list[float]) -> np.ndarray:
+    probabilities = np.zeros((len(predicted), 7))
+    for row, label, value in zip(probabilities, predicted, confidence, strict=True):
+        row[:] = (1 - value) / 6
+        row[label] = value
+    return probabilities
+
+
+def test_a_report_has_the_figures_of_a_hand_computed_case() -> None:
+    labels = np.array([0, 0, 1, 3])
+    votes = np.zeros((4, 10), np.float32)
+    votes[0, 4] = votes[1, 1] = votes[2, 5] = 10  # angry, happy, disgust; nobody on the last
+    faces = Faces(np.zeros((4, 48, 48), np.uint8), labels, votes)
+    found = report(answers([0, 3, 1, 3], [0.9, 0.4, 0.8, 0.7]), faces, uncertain_below=0.5)
+    assert found.accuracy == 0.75
+    assert (found.recall["angry"], found.recall["disgust"], found.recall["happy"]) == (0.5, 1, 1)
+    # F1: angry 2/3, disgust 1, happy 2/3, the other four none.
+    assert found.macro_f1 == pytest.approx((2 / 3 + 1 + 2 / 3) / 7)
+    # Every answer is alone in its bin.
+    assert found.ece == pytest.approx((0.1 + 0.4 + 0.2 + 0.3) / 4)
+    assert (found.certain_share, found.certain_accuracy) == (0.75, 1)
+    assert (found.ferplus_images, found.ferplus_accuracy) == (3, 1)
+    assert all(isinstance(value, float) for value in found.figures().values())
+    assert "disgust" in found.text()
+
+
+def test_calibration_error_averages_within_bins() -> None:
+    confidence = np.array([0.50, 0.52, 0.90])
+    assert calibration_error(confidence, np.array([True, False, True])) == pytest.approx((0.02 + 0.1) / 3)
+
+
+def test_chance_alone_costs_less_with_more_images() -> None:
+    few, many = (expected_calibration_error(np.full(count, 0.8)) for count in (50, 5000))
+    assert 0 < many < few < 0.1
+
+
+def test_a_certain_share_of_nothing_is_no_number() -> None:
+    faces = Faces(np.zeros((1, 48, 48), np.uint8), np.array([0]), np.full((1, 10), np.nan, np.float32))
+    found = report(answers([0], [0.3]), faces, uncertain_below=0.5)
+    assert np.isnan(found.certain_accuracy)
+    assert np.isnan(found.ferplus_accuracy)
+
+
+def test_the_wilson_interval() -> None:
+    # Wilson (1927) for 36 of 56 at 95 %.
+    low, high = wilson_interval(36, 56)
+    assert (round(low, 3), round(high, 3)) == (0.512, 0.755)

@@ -1,0 +1,160 @@
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from training.data import DataError, Faces, ferplus_majority, load, vote_shares
+
+PIXELS = " ".join(str(value % 256) for value in range(48 * 48))
+KAGGLE = "emotion,pixels,Usage"
+ICML = "emotion, Usage, pixels"
+FERPLUS = "Usage,Image name,neutral,happiness,surprise,sadness,anger,disgust,fear,contempt,unknown,NF"
+SHEET = (
+    "split,index,emotion,fer2013_row,votes_neutral,votes_happiness,votes_surprise,votes_sadness,"
+    "votes_anger,votes_disgust,votes_fear,votes_contempt,votes_unknown,votes_nf"
+)
+
+
+def write(path: Path, *lines: str) -> Path:
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+def sheets(folder: Path, *rows: str) -> Path:
+    write(folder / "labels.csv", SHEET, *rows)
+    sheet = np.arange(48 * 96, dtype=np.uint32).reshape(48, 96) % 251
+    cv2.imwrite(str(folder / "train.png"), sheet.astype(np.uint8))
+    return folder
+
+
+def test_kaggle_csv(tmp_path: Path) -> None:
+    path = write(
+        tmp_path / "fer2013.csv",
+        KAGGLE,
+        f"3,{PIXELS},Training",
+        f"6,{PIXELS},PublicTest",
+        f"0,{PIXELS},Training",
+    )
+    faces = load(path, "train")
+    assert faces.labels.tolist() == [3, 0]
+    assert faces.images[0].ravel()[:300].tolist() == [value % 256 for value in range(300)]
+    assert np.isnan(faces.votes).all()
+    assert load(path, "public_test").labels.tolist() == [6]
+
+
+def test_icml_csv_has_spaces_in_its_header(tmp_path: Path) -> None:
+    path = write(tmp_path / "icml_face_data.csv", ICML, f"2,Training,{PIXELS}")
+    assert load(path, "train").labels.tolist() == [2]
+
+
+def test_ferplus_rows_follow_kaggle_rows(tmp_path: Path) -> None:
+    path = write(tmp_path / "fer2013.csv", KAGGLE, f"3,{PIXELS},PublicTest", f"4,{PIXELS},Training")
+    votes = write(
+        tmp_path / "fer2013new.csv",
+        FERPLUS,
+        "PublicTest,a.png,1,9,0,0,0,0,0,0,0,0",
+        "Training,b.png,2,0,0,8,0,0,0,0,0,0",
+    )
+    assert load(path, "train", votes).votes.tolist() == [[2, 0, 0, 8, 0, 0, 0, 0, 0, 0]]
+
+
+def test_image_folders(tmp_path: Path) -> None:
+    for emotion, value in (("happy", 10), ("angry", 20)):
+        folder = tmp_path / "train" / emotion
+        folder.mkdir(parents=True)
+        cv2.imwrite(str(folder / "1.png"), np.full((48, 48), value, np.uint8))
+    faces = load(tmp_path, "train")
+    assert faces.labels.tolist() == [0, 3]
+    assert faces.images[:, 0, 0].tolist() == [20, 10]
+
+
+def test_contact_sheets(tmp_path: Path) -> None:
+    folder = sheets(tmp_path, "train,0,sad,0,1,0,0,9,0,0,0,0,0,0", "train,1,happy,1,,,,,,,,,,")
+    faces = load(folder, "train")
+    assert faces.labels.tolist() == [4, 3]
+    sheet = cv2.imread(str(folder / "train.png"), cv2.IMREAD_GRAYSCALE)
+    assert sheet is not None
+    assert np.array_equal(faces.images[1], sheet[:, 48:])
+    assert faces.votes[0, 3] == 9
+    assert np.isnan(faces.votes[1]).all()
+
+
+@pytest.mark.parametrize(
+    ("row", "problem"),
+    [
+        (f"7,{PIXELS},Training", "emotion '7' is not 0 to 6"),
+        ("3,1 2 3,Training", "pixels are not 2304 values of 0 to 255"),
+        (f"3,{PIXELS.replace('255', '256')},Training", "pixels are not 2304 values of 0 to 255"),
+        (f"3,{PIXELS.replace('17', 'x', 1)},Training", "pixels are not 2304 values of 0 to 255"),
+        (f"3,{PIXELS}", "too few columns"),
+    ],
+)
+def test_a_bad_kaggle_row_is_named(tmp_path: Path, row: str, problem: str) -> None:
+    path = write(tmp_path / "fer2013.csv", KAGGLE, f"0,{PIXELS},Training", row)
+    with pytest.raises(DataError, match=f"fer2013.csv, line 3: {problem}"):
+        load(path, "train")
+
+
+@pytest.mark.parametrize(
+    ("row", "problem"),
+    [
+        ("Training,b.png,2,0,0,many,0,0,0,0,0,0", "votes are not 10 numbers"),
+        ("Training,b.png,2,0", "too few columns"),
+    ],
+)
+def test_a_bad_ferplus_row_is_named(tmp_path: Path, row: str, problem: str) -> None:
+    path = write(tmp_path / "fer2013.csv", KAGGLE, f"3,{PIXELS},Training")
+    with pytest.raises(DataError, match=f"fer2013new.csv, line 2: {problem}"):
+        load(path, "train", write(tmp_path / "fer2013new.csv", FERPLUS, row))
+
+
+def test_ferplus_with_fewer_rows_is_refused(tmp_path: Path) -> None:
+    path = write(tmp_path / "fer2013.csv", KAGGLE, f"3,{PIXELS},Training")
+    with pytest.raises(DataError, match=r"fer2013.csv, line 2: fer2013new.csv ends before"):
+        load(path, "train", write(tmp_path / "fer2013new.csv", FERPLUS))
+
+
+def test_a_bad_sheet_row_is_named(tmp_path: Path) -> None:
+    folder = sheets(tmp_path, "train,0,joyful,0,1,0,0,9,0,0,0,0,0,0")
+    with pytest.raises(DataError, match=r"labels.csv, line 2: emotion 'joyful' is none of angry"):
+        load(folder, "train")
+
+
+def test_a_missing_column_is_named(tmp_path: Path) -> None:
+    path = write(tmp_path / "fer2013.csv", "emotion,pixels", f"3,{PIXELS}")
+    with pytest.raises(DataError, match=r"fer2013.csv, line 1: no column Usage"):
+        load(path, "train")
+
+
+@pytest.mark.parametrize("split", ["train", "public_test"])
+def test_missing_data_is_told_in_one_sentence(tmp_path: Path, split: str) -> None:
+    with pytest.raises(DataError, match="no FER2013 data at"):
+        load(tmp_path / "nowhere", split)
+    with pytest.raises(DataError, match="holds no folder named for an emotion"):
+        load(tmp_path, split)
+
+
+def test_an_image_of_another_size_is_named(tmp_path: Path) -> None:
+    (tmp_path / "train" / "sad").mkdir(parents=True)
+    cv2.imwrite(str(tmp_path / "train" / "sad" / "big.png"), np.zeros((50, 48), np.uint8))
+    with pytest.raises(DataError, match=r"big.png is no 48x48 image"):
+        load(tmp_path, "train")
+
+
+def test_votes_become_shares_and_a_majority() -> None:
+    votes = np.zeros((4, 10), np.float32)
+    votes[0, [0, 1]] = 4, 6  # happy
+    votes[1, [3, 4]] = 5, 5  # a tie
+    votes[2, [7, 0]] = 6, 4  # contempt, which FER2013 lacks
+    votes[3] = np.nan
+    assert ferplus_majority(votes).tolist() == [3, -1, -1, -1]
+    shares = vote_shares(votes)
+    np.testing.assert_allclose(shares[0], [0, 0, 0, 0.6, 0, 0, 0.4])
+    assert shares[3].sum() == 0
+
+
+def test_first_takes_so_many() -> None:
+    faces = Faces(np.zeros((3, 48, 48), np.uint8), np.arange(3), np.zeros((3, 10), np.float32))
+    assert faces.first(2).labels.tolist() == [0, 1]
+    assert len(faces.first(None)) == 3

@@ -1,0 +1,119 @@
+import json
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional as F
+
+from training.config import Config, ConfigError, from_saved, override
+from training.distill import Distillation, distillation_loss
+from training.engine import Run, accuracy_of, build, load_network, read_log, split_held_out, targets, train
+from training.presets import PAPER, Augmentation, to_network
+from training.teachers import DenseArchitecture
+from training.train import PRESETS
+
+from .helpers import config, faces
+
+
+def test_one_batch_is_learned_by_heart() -> None:
+    torch.manual_seed(0)
+    batch = faces(28)
+    network = build(config())
+    images, labels = to_network(torch.from_numpy(batch.images)[:, None] / 255), torch.from_numpy(batch.labels)
+    optimiser = torch.optim.SGD(network.parameters(), lr=0.1, momentum=0.9)
+    for _ in range(60):
+        loss = F.cross_entropy(network(images), labels)
+        optimiser.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimiser.step()
+    assert (network(images).argmax(1) == labels).float().mean() > 0.95
+
+
+@pytest.mark.parametrize("augmentation", [PAPER, Augmentation(mixed=0.5)], ids=["paper", "mixed"])
+def test_a_resumed_run_ends_where_an_unbroken_one_does(tmp_path: Path, augmentation: Augmentation) -> None:
+    settings = config(augmentation=augmentation, balanced_classes=True)
+    unbroken = train(settings, faces(), tmp_path / "unbroken")
+    Run(settings, faces(), tmp_path / "killed").advance()
+    resumed = train(settings, faces(), tmp_path / "killed")
+    for name, value in unbroken.state_dict().items():
+        assert torch.equal(value, resumed.state_dict()[name]), name
+    logs = [read_log(tmp_path / name) for name in ("unbroken", "killed")]
+    assert [[row["loss"] for row in log] for log in logs] == [[row["loss"] for row in logs[0]]] * 2
+    assert [row["epoch"] for row in logs[1]] == ["1", "2"]
+
+
+def test_a_run_can_be_read_back_whole(tmp_path: Path) -> None:
+    settings = config(augmentation=PAPER, epochs=1)
+    network = train(settings, faces(), tmp_path)
+    assert from_saved(json.loads((tmp_path / "config.json").read_text())) == settings
+    _, held_out = split_held_out(faces(), settings.held_out, settings.seed)
+    again = load_network(tmp_path)
+    assert not again.training
+    assert accuracy_of(again, held_out) == accuracy_of(network, held_out)
+
+
+def test_a_run_refuses_other_settings(tmp_path: Path) -> None:
+    train(config(epochs=1), faces(), tmp_path)
+    with pytest.raises(ConfigError, match="begun with other settings: smoothing"):
+        Run(config(smoothing=0.0), faces(), tmp_path)
+
+
+def test_a_config_saved_before_a_setting_existed_has_its_default() -> None:
+    saved = asdict(Config())
+    for name in ("dense", "distillation", "balanced_classes", "early_side", "early_share", "precision"):
+        del saved[name]
+    for name in ("blurred", "jpeg", "noise", "grid", "mixed", "cut"):
+        del saved["augmentation"][name]
+    assert from_saved(json.loads(json.dumps(saved))) == Config()
+
+
+def test_settings_are_overridden_by_name() -> None:
+    changed = override(Config(), ["votes=0", "augmentation.jpeg=0.3", "architecture.repeats=[2, 4, 2]"])
+    assert (changed.votes, changed.augmentation.jpeg, changed.architecture.repeats) == (0, 0.3, (2, 4, 2))
+    with pytest.raises(ConfigError, match="no setting 'jpg'; there are blurred, brightness"):
+        override(Config(), ["augmentation.jpg=0.3"])
+    with pytest.raises(ConfigError, match="is not name=value"):
+        override(Config(), ["votes"])
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_every_preset_survives_its_own_json(name: str) -> None:
+    assert from_saved(json.loads(json.dumps(asdict(PRESETS[name])))) == PRESETS[name]
+
+
+def test_targets_mix_the_label_with_the_votes() -> None:
+    some = faces(2)  # angry, disgust
+    some.votes[0] = 0
+    some.votes[0, [4, 0]] = 5, 5  # half angry, half neutral
+    found = targets(some, smoothing=0.0, votes=0.4)
+    np.testing.assert_allclose(found[0], [0.8, 0, 0, 0, 0, 0, 0.2], atol=1e-6)
+    np.testing.assert_allclose(found[1], [0, 1, 0, 0, 0, 0, 0])  # no votes: the label alone
+
+
+def test_held_out_images_are_apart_and_the_same_every_time() -> None:
+    fit, held_out = split_held_out(faces(40), 0.25, seed=1)
+    assert len(held_out) == 10
+    kept = {image.tobytes() for image in fit.images}
+    assert not kept & {image.tobytes() for image in held_out.images}
+    assert np.array_equal(split_held_out(faces(40), 0.25, seed=1)[1].images, held_out.images)
+
+
+def test_a_student_learns_from_a_dense_teacher(tmp_path: Path) -> None:
+    dense = DenseArchitecture("resnet", 4, (1, 1))
+    train(config(dense=dense, epochs=1, precision="bfloat16"), faces(), tmp_path / "teacher")
+    taught = config(distillation=Distillation(("teacher",)), epochs=1, early_side=24, early_share=1.0)
+    train(taught, faces(), tmp_path / "student")
+    assert float(read_log(tmp_path / "student")[0]["loss"]) > 0
+
+
+def test_the_distillation_loss_is_least_where_student_and_teachers_agree() -> None:
+    logits = torch.tensor([[2.0, 0.0, -1.0, 0.5, 0.0, 0.0, 1.0]])
+    only = Distillation(("any",), weight=1.0, temperature=2.0)
+    agreed = (logits / 2).softmax(1)
+    assert distillation_loss(logits, agreed, agreed, only) == pytest.approx(0, abs=1e-6)
+    assert distillation_loss(-logits, agreed, agreed, only) > 0.5
+    none = replace(only, weight=0.0)
+    expected = F.cross_entropy(logits, agreed)
+    assert distillation_loss(logits, agreed, agreed.flip(1), none) == pytest.approx(float(expected), abs=1e-6)

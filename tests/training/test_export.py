@@ -1,0 +1,87 @@
+import hashlib
+import json
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+
+from training import manifest
+from training.engine import build, train
+from training.evaluate import STORE, probabilities
+from training.export import PARITY, Served, check_parity, export, fold, write_graph
+from training.record_golden import GOLDEN, PHOTO, golden_inputs
+
+from .helpers import config, faces
+
+MODELS = tuple(json.loads((STORE / "manifest.json").read_text())["emotion"])
+
+
+@pytest.fixture(scope="module")
+def served() -> Served:
+    torch.manual_seed(0)
+    return Served(fold(build(config()).eval()), temperature=0.7).eval()
+
+
+def test_an_exported_graph_answers_as_pytorch_does(served: Served, tmp_path: Path) -> None:
+    path = tmp_path / "tiny.onnx"
+    write_graph(served, path)
+    assert check_parity(served, path, faces().images) <= PARITY
+    for count in (1, 3):
+        assert probabilities(path, faces().images[:count]).shape == (count, 7)
+    np.testing.assert_allclose(probabilities(path, faces().images).sum(1), 1, atol=1e-5)
+
+
+def test_an_exported_graph_tells_nothing_of_the_machine(served: Served, tmp_path: Path) -> None:
+    write_graph(served, tmp_path / "tiny.onnx")
+    graph = onnx.load(str(tmp_path / "tiny.onnx")).graph
+    assert all(tensor.name.isdigit() for tensor in graph.initializer)
+    assert not any(node.doc_string or node.name for node in graph.node)
+
+
+def test_another_graph_does_not_pass_for_this_one(served: Served, tmp_path: Path) -> None:
+    write_graph(Served(served.network, temperature=1.0).eval(), tmp_path / "other.onnx")
+    with pytest.raises(ValueError, match=r"other.onnx differs from PyTorch by"):
+        check_parity(served, tmp_path / "other.onnx", faces().images)
+
+
+def test_a_run_becomes_a_calibrated_graph_and_a_manifest_entry(tmp_path: Path) -> None:
+    train(config(epochs=1), faces(), tmp_path / "run")
+    calibration = export(tmp_path / "run", faces(), tmp_path / "store", "emotion/tiny.onnx")
+    assert calibration.temperature > 0
+    entry = manifest.graph_entry(
+        tmp_path / "store", "emotion/tiny.onnx", version="1", licence="MIT", provenance={}
+    )
+    data = (tmp_path / "store" / "emotion" / "tiny.onnx").read_bytes()
+    assert (entry["sha256"], entry["bytes"]) == (hashlib.sha256(data).hexdigest(), len(data))
+    assert entry["inputs"] == [{"name": "crops", "dtype": "uint8", "shape": ["faces", 1, 48, 48]}]
+    assert entry["outputs"] == [{"name": "probabilities", "dtype": "float32", "shape": ["faces", 7]}]
+
+
+def test_the_manifest_keeps_what_it_is_not_told_of(tmp_path: Path) -> None:
+    manifest.update(tmp_path, "emotion", {"balanced": {"file": "a"}})
+    manifest.update(tmp_path, "emotion", {"fast": {"file": "b"}})
+    manifest.update(tmp_path, "detector", {"pnet": {"file": "c"}})
+    written = json.loads((tmp_path / "manifest.json").read_text())
+    assert written == {
+        "detector": {"pnet": {"file": "c"}},
+        "default": "balanced",
+        "emotion": {"balanced": {"file": "a"}, "fast": {"file": "b"}},
+    }
+
+
+def test_golden_inputs_never_change() -> None:
+    for path in GOLDEN.glob("*.npz"):
+        assert np.array_equal(np.load(path)["crops"], golden_inputs(PHOTO))
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_the_committed_graph_answers_as_pytorch_did(model: str) -> None:
+    entry = json.loads((STORE / "manifest.json").read_text())["emotion"][model]
+    path = GOLDEN / f"{model}.npz"
+    assert path.exists(), f"python -m training.record_golden --variant {model} has not been run"
+    golden = np.load(path)
+    assert golden["sha256"] == entry["sha256"], "recorded of another graph: run training.record_golden again"
+    found = probabilities(STORE / entry["file"], golden["crops"])
+    np.testing.assert_allclose(found, golden["probabilities"], atol=PARITY)

@@ -1,0 +1,59 @@
+"""Record what PyTorch answers to a few fixed crops, so that a test can hold the committed graph to it.
+
+`python -m training.record_golden --variant balanced --data fer2013.csv --run runs/balanced`
+"""
+
+import argparse
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+
+from service.vision.types import UInt8Array
+from training.data import SIDE, load
+from training.evaluate import STORE
+from training.export import check_parity, served_network
+
+ROOT = Path(__file__).parents[1]
+PHOTO = ROOT / "tests" / "data" / "astronaut.jpg"
+GOLDEN = ROOT / "tests" / "training" / "golden"
+# left, top and side of squares around the face of the portrait, in pixels
+SQUARES = ((160, 60, 130), (170, 75, 110), (150, 50, 150), (180, 80, 96))
+
+
+def golden_inputs(photo: Path) -> UInt8Array:
+    """(16, 48, 48): the portrait's face in four framings, mirrored too, and eight images of noise."""
+    gray = np.asarray(cv2.imread(str(photo), cv2.IMREAD_GRAYSCALE), np.uint8)
+    faces = [
+        cv2.resize(gray[top : top + side, left : left + side], (SIDE, SIDE), interpolation=cv2.INTER_AREA)
+        for left, top, side in SQUARES
+    ]
+    noise = np.random.default_rng(0).integers(0, 256, (8, SIDE, SIDE), np.uint8)
+    return np.concatenate([np.stack(faces), np.stack(faces)[:, :, ::-1], noise]).astype(np.uint8)
+
+
+def main() -> None:
+    """Parse the command line, compare PyTorch with the store's graph, and write the recording."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--variant", default="balanced")
+    parser.add_argument("--data", type=Path, required=True, help="what the run was trained on")
+    parser.add_argument("--run", type=Path, required=True)
+    parser.add_argument("--store", type=Path, default=STORE)
+    parser.add_argument("--out", type=Path, default=GOLDEN)
+    arguments = parser.parse_args()
+    entry = json.loads((arguments.store / "manifest.json").read_text())["emotion"][arguments.variant]
+    served, _ = served_network(arguments.run, load(arguments.data, "train"))
+    crops = golden_inputs(PHOTO)
+    difference = check_parity(served, arguments.store / entry["file"], crops)
+    with torch.no_grad():
+        probabilities = served(torch.from_numpy(crops)[:, None]).numpy()
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    path = arguments.out / f"{arguments.variant}.npz"
+    np.savez_compressed(path, crops=crops, probabilities=probabilities, sha256=entry["sha256"])
+    print(f"{path}: {len(crops)} crops, the graph differs by at most {difference:.1e}")
+
+
+if __name__ == "__main__":
+    main()
