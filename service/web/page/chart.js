@@ -7,7 +7,7 @@ import { EMOTIONS, LINE_COLORS, LINE_DASHES, percent } from "./emotions.js";
 export const WINDOW_MS = 30_000;
 /** A line is broken where nothing is known for longer. */
 const GAP_MS = 1500;
-const MARGIN = { left: 44, right: 78, top: 12, bottom: 26 };
+const MARGIN = { left: 52, right: 78, top: 12, bottom: 26 };
 const LABEL_HEIGHT = 15;
 const GRID = "#333d40";
 const INK = "#c3cdca";

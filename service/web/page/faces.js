@@ -95,7 +95,7 @@ export class FaceCard {
 
   /**
    * @param {Face} face
-   * @param {CanvasImageSource & Partial<Size>} picture
+   * @param {CanvasImageSource} picture
    * @param {Size} scale of the picture's own pixels to those that the face speaks of
    */
   update(face, picture, scale) {
@@ -105,7 +105,7 @@ export class FaceCard {
     this.title.replaceChildren(`${this.number}. ${face.dominant_emotion} `);
     this.title.append(el("b", {}, percent(face.probabilities[face.dominant_emotion])));
     this.tag.hidden = !face.uncertain;
-    this.note.textContent = `${width} × ${height} px, a face with ${percent(face.detection_confidence, 1)}`;
+    this.note.textContent = `${width} × ${height} px, detected with ${percent(face.detection_confidence, 1)}`;
     for (const bar of this.bars) bar.update(face);
     drawPortrait(this.canvas, face, picture, scale);
   }

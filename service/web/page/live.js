@@ -1,6 +1,229 @@
 // @ts-check
+import { Chart } from "./chart.js";
+import { Frames } from "./camera.js";
+import { announce, byId, el } from "./dom.js";
+import { FaceCard, drawOverlay } from "./faces.js";
+import { verdict } from "./emotions.js";
+import { problemCard } from "./problem.js";
+import { currentQuery } from "./settings.js";
+import { Stream } from "./stream.js";
+import { milliseconds, timingsCard } from "./timings.js";
+
+/** @typedef {import("./api.js").Detection} Detection */
+/** @typedef {import("./api.js").Problem} Problem */
+
+/** The read-outs and the chart's words change no faster than people read. */
+const READOUT_MS = 500;
+const CALM_MS = 1000;
+const SPOKEN_MS = 5000;
+
+/** The camera, the stream of its frames, and what comes back. */
 export class Live {
-  constructor(failed) { this.failed = failed; }
-  stop() {}
-  restart() {}
+  /** @param {(problem: Problem) => void} failed told of every failure */
+  constructor(failed) {
+    this.failed = failed;
+    this.video = /** @type {HTMLVideoElement} */ (byId("video"));
+    this.frames = new Frames(this.video);
+    this.chart = new Chart(/** @type {HTMLCanvasElement} */ (byId("chart")));
+    this.calm = matchMedia("(prefers-reduced-motion: reduce)");
+    /** @type {Map<number, FaceCard>} */
+    this.cards = new Map();
+    /** @type {number | undefined} */
+    this.lit = undefined;
+    /** @type {Stream | undefined} */
+    this.stream = undefined;
+    /** Those of the last two seconds. @type {{at: number, latency: number}[]} */
+    this.answers = [];
+    // When the chart was last drawn, the read-outs written, the faces spoken of.
+    this.drawn = this.read = this.spoken = 0;
+    byId("camera-toggle").addEventListener("click", () => (this.frames.running ? this.stop() : this.#start()));
+    byId("mirror").addEventListener("change", () => this.#mirror());
+    byId("chart-face").addEventListener("change", () => this.#drawChart());
+    this.#reset();
+    this.#mirror();
+  }
+
+  /** Let go of the camera and of the connection. */
+  stop() {
+    if (!this.frames.running) return;
+    this.frames.stop();
+    this.stream?.close();
+    this.stream = undefined;
+    byId("camera-toggle").textContent = "Start the camera";
+    byId("live").hidden = true;
+    for (const id of ["rate", "latency", "live-count"]) byId(id).textContent = "–";
+    announce("Camera stopped");
+  }
+
+  /** Go on with the settings as they are now. */
+  restart() {
+    if (this.frames.running) this.#connect();
+  }
+
+  async #start() {
+    const toggle = /** @type {HTMLButtonElement} */ (byId("camera-toggle"));
+    byId("live-problem").replaceChildren();
+    toggle.disabled = true;
+    try {
+      await this.frames.start(() => this.#sendFrame());
+    } catch (error) {
+      this.#fail(cameraProblem(error));
+      return;
+    } finally {
+      toggle.disabled = false;
+    }
+    toggle.textContent = "Stop the camera";
+    byId("live").hidden = false;
+    announce("Camera started");
+    this.#reset();
+    this.#connect();
+  }
+
+  #connect() {
+    this.stream?.close();
+    this.stream = new Stream(currentQuery(), {
+      answered: (answer, latency) => this.#show(answer, latency),
+      ended: (problem) => {
+        this.stop();
+        this.#fail(problem);
+      },
+    });
+  }
+
+  #reset() {
+    this.chart.clear();
+    this.answers = [];
+    this.drawn = this.read = this.spoken = 0;
+    this.lit = undefined;
+    this.#keepCards([]);
+  }
+
+  #sendFrame() {
+    const stream = this.stream;
+    if (!stream?.ready) return;
+    this.frames.grab((frame) => {
+      if (stream === this.stream && stream.ready) stream.send(frame);
+    });
+  }
+
+  /**
+   * @param {Detection} answer
+   * @param {number} latency
+   */
+  #show(answer, latency) {
+    const now = performance.now();
+    const { faces, image } = answer;
+    drawOverlay(byId("live-overlay"), faces, image, faces.some(({ id }) => id === this.lit) ? this.lit : undefined);
+    this.#showCards(answer);
+    this.chart.add({ at: now, faces: new Map(faces.map((face) => [face.id ?? 0, face.probabilities])) });
+    if (!this.calm.matches || now - this.drawn > CALM_MS) this.#drawChart();
+    this.answers = [...this.answers.filter(({ at }) => now - at < 2000), { at: now, latency }];
+    if (now - this.read > READOUT_MS) this.#readOut(answer, now);
+  }
+
+  /** @param {Detection} answer */
+  #showCards({ faces, image }) {
+    this.#keepCards(faces.map((face) => face.id ?? 0));
+    const scale = { width: this.frames.width / image.width, height: this.frames.height / image.height };
+    for (const face of faces) this.cards.get(face.id ?? 0)?.update(face, this.frames.canvas, scale);
+  }
+
+  /**
+   * A card stays as long as its face, so that neither the keyboard's focus nor the bars jump.
+   * @param {number[]} ids
+   */
+  #keepCards(ids) {
+    const known = [...this.cards.keys()];
+    if (known.length === ids.length && ids.every((id) => this.cards.has(id)) && known.length) return;
+    for (const id of known.filter((each) => !ids.includes(each))) {
+      this.cards.get(id)?.element.remove();
+      this.cards.delete(id);
+    }
+    for (const id of ids.filter((each) => !this.cards.has(each))) {
+      const card = new FaceCard(id, (number, lit) => this.#light(number, lit));
+      this.cards.set(id, card);
+      byId("live-faces").append(card.element);
+    }
+    byId("live-empty").hidden = ids.length > 0;
+    this.#offerFaces();
+  }
+
+  #offerFaces() {
+    const select = /** @type {HTMLSelectElement} */ (byId("chart-face"));
+    const chosen = select.value;
+    const ids = new Set([...this.cards.keys()].map(String));
+    // The chosen face stays on offer while it is away, so that the chart does not change its subject.
+    if (chosen) ids.add(chosen);
+    const options = [...ids].map((id) => el("option", { value: id }, `face ${id}`));
+    select.replaceChildren(el("option", { value: "" }, "all faces (mean)"), ...options);
+    select.value = chosen;
+  }
+
+  /**
+   * @param {number} number
+   * @param {boolean} lit
+   */
+  #light(number, lit) {
+    this.lit = lit ? number : undefined;
+    for (const [id, card] of this.cards) card.lit = id === this.lit;
+  }
+
+  #drawChart() {
+    this.drawn = performance.now();
+    const chosen = /** @type {HTMLSelectElement} */ (byId("chart-face")).value;
+    this.chart.draw(chosen ? Number(chosen) : undefined, this.drawn);
+  }
+
+  /**
+   * @param {Detection} answer
+   * @param {number} now
+   */
+  #readOut(answer, now) {
+    this.read = now;
+    const span = Math.max(1, now - this.answers[0].at);
+    const mean = this.answers.reduce((sum, { latency }) => sum + latency, 0) / this.answers.length;
+    byId("rate").textContent = `${(((this.answers.length - 1) * 1000) / span).toFixed(1)} /s`;
+    byId("latency").textContent = milliseconds(mean);
+    byId("live-count").textContent = String(answer.faces.length);
+    byId("live-timings").replaceChildren(timingsCard(answer.timings_ms, `model ${answer.model.name}`));
+    if (now - this.spoken > SPOKEN_MS) this.#speak(answer, now);
+  }
+
+  /**
+   * @param {Detection} answer
+   * @param {number} now
+   */
+  #speak(answer, now) {
+    this.spoken = now;
+    const faces = answer.faces.slice(0, 3).map((face) => `Face ${face.id}: ${verdict(face)}`);
+    announce(faces.join(". ") || "No face");
+  }
+
+  #mirror() {
+    const { checked } = /** @type {HTMLInputElement} */ (byId("mirror"));
+    byId("live-stage").classList.toggle("mirrored", checked);
+  }
+
+  /** @param {Problem} problem */
+  #fail(problem) {
+    byId("live-problem").replaceChildren(problemCard(problem));
+    this.failed(problem);
+  }
+}
+
+/**
+ * @param {unknown} error
+ * @returns {Problem}
+ */
+function cameraProblem(error) {
+  const name = error instanceof DOMException ? error.name : "";
+  /** @type {Record<string, string>} */
+  const details = {
+    NotAllowedError: "The browser was not allowed to use it. Allow the camera for this address and try again.",
+    NotFoundError: "No camera was found on this device.",
+    NotReadableError: "Another program is using it.",
+    InsecureError: "Browsers open the camera for https addresses and for localhost only.",
+  };
+  const detail = details[name] ?? "The browser did not say why.";
+  return { title: "The camera cannot be opened", detail, code: name || "camera_error" };
 }

@@ -11,6 +11,9 @@ import { milliseconds, timingsCard } from "./timings.js";
 /** How many photos are with the service at a time: enough to keep it busy, few enough to leave it to others. */
 const AT_ONCE = 2;
 
+/** More faces than this go below the picture instead of beside it. */
+const MANY = 4;
+
 /**
  * @typedef {object} Photo
  * @property {File} file
@@ -155,7 +158,7 @@ export class Photos {
   #stripItem(photo) {
     const button = el("button", { type: "button", class: photo.state });
     button.setAttribute("aria-current", String(photo === this.shown));
-    button.append(el("img", { src: photo.url, alt: "" }), el("span", {}, photo.file.name), el("span", {}, summary(photo)));
+    button.append(el("img", { src: photo.url, alt: "" }), el("span", {}, photo.file.name), el("span", {}, state(photo)));
     button.addEventListener("click", () => {
       this.shown = photo;
       this.#show();
@@ -177,6 +180,9 @@ export class Photos {
     byId("curl").textContent = curlLine(photo.file, photo.query, currentKey() !== "");
     byId("json-card").hidden = byId("download").hidden = !done;
     byId("photo-stage").hidden = Boolean(failed);
+    byId("result").classList.toggle("failed", Boolean(failed));
+    byId("result").classList.toggle("many", Boolean(done && answer.faces.length > MANY));
+    byId("faces-heading").hidden = !done;
     if (done) this.#showAnswer(photo, answer);
     else if (failed) this.#showNothing();
   }
@@ -185,7 +191,6 @@ export class Photos {
     byId("photo-overlay").replaceChildren();
     byId("photo-faces").replaceChildren();
     byId("photo-timings").replaceChildren();
-    byId("faces-heading").textContent = "Faces";
   }
 
   /**
@@ -221,6 +226,7 @@ export class Photos {
     if (!photo?.answer) return;
     const faces = photo.drawn ? [] : photo.answer.faces;
     drawOverlay(byId("photo-overlay"), faces, photo.answer.image, lit ? number : undefined);
+    if (lit) byId("photo-stage").scrollIntoView({ block: "nearest" });
   }
 }
 
@@ -254,11 +260,15 @@ async function useDrawnPicture(photo, signal) {
 }
 
 /** @param {Photo} photo */
-function summary(photo) {
+function state(photo) {
   if (photo.state === "failed") return "failed";
-  if (photo.state !== "done" || !photo.answer) return "working";
-  const { faces, image } = photo.answer;
-  return `${counted(faces.length)}, ${image.width} × ${image.height}`;
+  return photo.state === "done" && photo.answer ? counted(photo.answer.faces.length) : "working";
+}
+
+/** @param {Photo} photo */
+function summary(photo) {
+  const size = photo.state === "done" && photo.answer?.image;
+  return size ? `${state(photo)}, ${size.width} × ${size.height}` : state(photo);
 }
 
 /** @param {Photo} photo */

@@ -1,0 +1,73 @@
+// @ts-check
+
+/** Longest side of a frame that is sent: enough for faces at arm's length, small enough for a phone's uplink. */
+const LONGEST_SIDE = 640;
+const JPEG_QUALITY = 0.8;
+
+/** Frames of the camera as JPEG. */
+export class Frames {
+  /** @param {HTMLVideoElement} video */
+  constructor(video) {
+    this.video = video;
+    this.canvas = document.createElement("canvas");
+    this.grabbing = false;
+    /** @type {MediaStream | undefined} */
+    this.media = undefined;
+  }
+
+  get running() {
+    return this.media !== undefined;
+  }
+
+  get width() {
+    return this.canvas.width;
+  }
+
+  get height() {
+    return this.canvas.height;
+  }
+
+  /**
+   * Open the camera.
+   * @param {() => void} each called for every frame that is shown
+   */
+  async start(each) {
+    if (!navigator.mediaDevices) throw new DOMException("no camera here", "InsecureError");
+    const wanted = { width: { ideal: 1280 }, height: { ideal: 720 }, facingMode: "user" };
+    const media = await navigator.mediaDevices.getUserMedia({ video: wanted, audio: false });
+    this.media = media;
+    this.video.srcObject = media;
+    await this.video.play();
+    const next = () => {
+      if (this.media !== media) return;
+      each();
+      requestAnimationFrame(next);
+    };
+    requestAnimationFrame(next);
+  }
+
+  stop() {
+    for (const track of this.media?.getTracks() ?? []) track.stop();
+    this.media = undefined;
+    this.video.srcObject = null;
+  }
+
+  /**
+   * Encode the frame that is shown now; does nothing while the one before is still being encoded.
+   * @param {(frame: Blob) => void} done
+   */
+  grab(done) {
+    const { videoWidth, videoHeight } = this.video;
+    if (this.grabbing || !videoWidth) return;
+    const scale = Math.min(1, LONGEST_SIDE / Math.max(videoWidth, videoHeight));
+    const width = Math.round(videoWidth * scale);
+    const height = Math.round(videoHeight * scale);
+    if (this.canvas.width !== width || this.canvas.height !== height) Object.assign(this.canvas, { width, height });
+    this.canvas.getContext("2d")?.drawImage(this.video, 0, 0, width, height);
+    this.grabbing = true;
+    this.canvas.toBlob((frame) => {
+      this.grabbing = false;
+      if (frame) done(frame);
+    }, "image/jpeg", JPEG_QUALITY);
+  }
+}
