@@ -8,7 +8,7 @@ from service.api.deps import Runtime, require_api_key
 from service.api.errors import install_error_handlers
 from service.api.middleware import RequestMiddleware
 from service.api.openapi import complete
-from service.api.routes import detect, docs, models, page, probes
+from service.api.routes import compat, detect, docs, models, page, probes
 from service.lifespan import lifespan
 from service.runtime.model_store import ModelStore
 from service.settings import Settings, read_settings
@@ -46,6 +46,7 @@ def create_app(
     guarded = [Depends(require_api_key)]
     app.include_router(detect.router, dependencies=guarded)
     app.include_router(models.router, dependencies=guarded)
+    app.include_router(compat.router, dependencies=guarded)
     app.include_router(probes.router)
     app.include_router(docs.router)
     app.mount("/docs/assets", docs.assets)

@@ -5,6 +5,7 @@ Exception
  |  + EmptyBodyError         + MalformedBodyError     + BodyTooLargeError
  |  + TooManyImagesError     + NotAcceptableError     + InvalidParameterError
  |  + UnauthorizedError      + DeadlineExceededError  + NotReadyError
+ |  + NoFaceError
  + ImageError                raised by the decoder
  |  + UnsupportedFormatError + InvalidImageError      + ImageTooLargeError
  + UnknownModelError         raised by the pipeline
@@ -70,6 +71,10 @@ class NotReadyError(ServiceError):
     """The service is loading or draining."""
 
 
+class NoFaceError(ServiceError):
+    """A caller of the compatible endpoint asked for an error where there is no face."""
+
+
 @dataclass(frozen=True, slots=True)
 class Kind:
     """How one failure looks on the wire."""
@@ -96,6 +101,7 @@ KINDS: dict[type[Exception], Kind] = {
     UnauthorizedError: Kind("unauthorized", 401, "A valid API key is needed"),
     DeadlineExceededError: DEADLINE_EXCEEDED,
     NotReadyError: NOT_READY,
+    NoFaceError: Kind("face_not_detected", 400, "The image shows no face"),
     UnsupportedFormatError: Kind("unsupported_media_type", 415, "The bytes are in no accepted image format"),
     InvalidImageError: Kind("invalid_image", 422, "The image does not decode"),
     ImageTooLargeError: Kind("image_too_large", 413, "The image has too many pixels"),

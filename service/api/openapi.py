@@ -8,7 +8,7 @@ from service.api.errors import (
     PROBLEM_MEDIA_TYPE,
     Kind,
 )
-from service.api.schemas import JsonImage, Problem
+from service.api.schemas import AnalyzeRequest, JsonImage, Problem
 from service.vision.image import ACCEPTED_FORMATS
 
 Json = dict[str, Any]
@@ -71,6 +71,7 @@ _DETAILS = {
     "unauthorized": "The header X-API-Key is missing or holds no valid key",
     "deadline_exceeded": "The request ran past its deadline",
     "not_ready": "The service is shutting down",
+    "face_not_detected": "No face was found; send enforce_detection=false for an empty list instead",
     "unsupported_media_type": "The bytes are in none of the accepted formats: " + ", ".join(ACCEPTED_FORMATS),
     "invalid_image": "The jpeg image does not decode",
     "image_too_large": "The image has 20000 x 20000 pixels, more than the limit of 64000000",
@@ -191,11 +192,39 @@ BATCH_BODY: Json = {
     }
 }
 
+ANALYZE_RESPONSES: Responses = problem_responses(*_COMMON, *_ONE_IMAGE, "face_not_detected")
+_ANALYZE_EXAMPLE: Json = {
+    "img": "data:image/jpeg;base64,/9j/4AAQSkZJRgABAQAAAQABAAD...",
+    "actions": ["emotion"],
+}
+ANALYZE_BODY: Json = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "application/json": {
+                "schema": {"$ref": "#/components/schemas/AnalyzeRequest"},
+                "example": _ANALYZE_EXAMPLE,
+            },
+            "multipart/form-data": {
+                "schema": {
+                    "type": "object",
+                    "required": ["img"],
+                    "properties": {
+                        "img": _BINARY,
+                        "actions": {"type": "string", "example": '["emotion"]'},
+                        "enforce_detection": {"type": "boolean", "default": True},
+                    },
+                }
+            },
+        },
+    }
+}
+
 
 def complete(document: Json) -> Json:
     """Add the schemas that hand-read bodies and problems refer to; drop the framework's own error form."""
     schemas = document.setdefault("components", {}).setdefault("schemas", {})
-    for model in (Problem, JsonImage):
+    for model in (Problem, JsonImage, AnalyzeRequest):
         schemas[model.__name__] = model.model_json_schema(ref_template="#/components/schemas/{model}")
     for path in document["paths"].values():
         for operation in path.values():

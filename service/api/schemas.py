@@ -169,3 +169,61 @@ class Health(Wire):
     """The state of a probe."""
 
     status: Literal["ok"] = "ok"
+
+
+class AnalyzeRequest(BaseModel):
+    """deepface's request. What it knows beyond these fields is ignored."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    img: str | None = Field(None, description="The image as a base64 `data:` URI; no path, no URL.")
+    img_path: str | None = Field(None, description="The same under its older name.")
+    actions: list[str] | str = Field(["emotion"], description="Only `emotion` is offered.")
+    enforce_detection: bool = Field(
+        True, description="An error where there is no face; if false, an empty list."
+    )
+    detector_backend: str = Field(
+        "mtcnn", description="Ignored: the detector is always this service's MTCNN. `skip` is refused."
+    )
+    anti_spoofing: bool = Field(False, description="Not offered: `true` is refused.")
+
+
+class RegionSchema(Wire):
+    """Whole pixels of the upright image. Left and right are the person's, not the viewer's."""
+
+    x: int
+    y: int
+    w: int
+    h: int
+    left_eye: tuple[int, int] | None
+    right_eye: tuple[int, int] | None
+
+
+Percentage = Annotated[float, Field(ge=0, le=100)]
+
+
+class Percentages(Wire):
+    """The seven probabilities times 100."""
+
+    angry: Percentage
+    disgust: Percentage
+    fear: Percentage
+    happy: Percentage
+    sad: Percentage
+    surprise: Percentage
+    neutral: Percentage
+
+
+class AnalyzedFaceSchema(Wire):
+    """One face, as deepface tells it for `actions: ["emotion"]`."""
+
+    emotion: Percentages
+    dominant_emotion: Emotion
+    region: RegionSchema
+    face_confidence: Probability = Field(description="Two decimals.")
+
+
+class Analyzed(Wire):
+    """The answer of `POST /analyze`; faces come largest first."""
+
+    results: list[AnalyzedFaceSchema]

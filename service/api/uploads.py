@@ -6,7 +6,7 @@
 
 import base64
 import binascii
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from email.message import Message
 
@@ -86,6 +86,11 @@ def _json_image(data: bytes) -> bytes:
         text = JsonImage.model_validate_json(data).image
     except ValidationError as error:
         raise MalformedBodyError(f'the JSON body is not {{"image": "<base64>"}}: {_reason(error)}') from error
+    return base64_bytes(text, "image")
+
+
+def base64_bytes(text: str, name: str) -> bytes:
+    """What a field's base64 or `data:` URI holds. Raises MalformedBodyError."""
     if text.startswith("data:"):
         header, _, text = text.partition(",")
         if not header.endswith(";base64"):
@@ -94,19 +99,19 @@ def _json_image(data: bytes) -> bytes:
         # Encoders wrap lines; any other stranger is an error.
         return base64.b64decode("".join(text.split()), validate=True)
     except (binascii.Error, ValueError) as error:
-        raise MalformedBodyError("the field 'image' is not base64") from error
+        raise MalformedBodyError(f"the field '{name}' is not base64") from error
 
 
 @dataclass(slots=True)
 class _Form:
-    """Collects the files of one form field while the parser walks the body."""
+    """Collects the values of some form fields while the parser walks the body; most: of each, by name."""
 
-    name: str
-    most: int
-    files: list[bytes] = field(default_factory=list)
+    most: Mapping[str, int]
+    values: dict[str, list[bytes]] = field(default_factory=dict)
     _header: bytearray = field(default_factory=bytearray)
     _value: bytearray = field(default_factory=bytearray)
     _headers: Message = field(default_factory=Message)
+    _name: str = ""
     _data: bytearray | None = None
     _others: int = 0
     ended: bool = False
@@ -138,13 +143,15 @@ class _Form:
 
     def _end_headers(self) -> None:
         _, options = parse_options_header(self._headers.get("content-disposition", ""))
-        if options.get(b"name") != self.name.encode():
+        self._name = options.get(b"name", b"").decode("latin-1")
+        if self._name not in self.most:
             self._others += 1
             if self._others > MAX_OTHER_PARTS:
                 raise MalformedBodyError(f"the form has more than {MAX_OTHER_PARTS} other fields")
             return
-        if len(self.files) == self.most:
-            raise TooManyImagesError(f"the form has more than {self.most} file(s) in field '{self.name}'")
+        most = self.most[self._name]
+        if len(self.values.get(self._name, ())) == most:
+            raise TooManyImagesError(f"the form has more than {most} file(s) in field '{self._name}'")
         self._data = bytearray()
 
     def _part_data(self, data: bytes, start: int, end: int) -> None:
@@ -153,7 +160,7 @@ class _Form:
 
     def _end_part(self) -> None:
         if self._data is not None:
-            self.files.append(bytes(self._data))
+            self.values.setdefault(self._name, []).append(bytes(self._data))
         self._data = None
 
     def _end(self) -> None:
@@ -161,9 +168,17 @@ class _Form:
 
 
 def _form_files(body: Body, name: str, most: int) -> list[bytes]:
+    return form_values(body, {name: most}).get(name, [])
+
+
+def form_values(body: Body, most: Mapping[str, int]) -> dict[str, list[bytes]]:
+    """The values of these multipart fields, files or not, in order; fields that are missing are left out.
+
+    most: how many a field may have, by its name. Raises MalformedBodyError or TooManyImagesError.
+    """
     if not body.boundary:
         raise MalformedBodyError("the multipart Content-Type has no boundary")
-    form = _Form(name, most)
+    form = _Form(most)
     try:
         parser = MultipartParser(
             body.boundary,
@@ -177,7 +192,7 @@ def _form_files(body: Body, name: str, most: int) -> list[bytes]:
         raise MalformedBodyError(f"the multipart body does not parse: {error}") from error
     if not form.ended:
         raise MalformedBodyError("the multipart body ends before its closing boundary")
-    return form.files
+    return form.values
 
 
 def _described(data: bytes, header: str) -> Body:

@@ -1,0 +1,140 @@
+"""deepface's request -> an image and what is wanted of it; a detection -> deepface's answer."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from urllib.parse import parse_qsl
+
+from pydantic import ValidationError
+
+from service.api.errors import EmptyBodyError, InvalidParameterError, MalformedBodyError
+from service.api.schemas import (
+    Analyzed,
+    AnalyzedFaceSchema,
+    AnalyzeRequest,
+    Detection,
+    FaceSchema,
+    ImageInfo,
+    Percentages,
+    PointSchema,
+    RegionSchema,
+)
+from service.api.uploads import Body, base64_bytes, form_values
+
+_FIELDS = dict.fromkeys(AnalyzeRequest.model_fields, 1)
+_IMAGES = ("img", "img_path")
+# A path or URL is short and all of it printable; no accepted image is.
+_REFERENCE = re.compile(rb"[\x20-\x7e]{1,4096}\s*")
+_MOST_FORM_FIELDS = 32
+
+
+@dataclass(frozen=True, slots=True)
+class CompatRequest:
+    """What a client of deepface asks for."""
+
+    image: bytes
+    enforce_detection: bool
+
+
+def read_request(body: Body) -> CompatRequest:
+    """Take a JSON, multipart or URL-encoded body apart.
+
+    Raises EmptyBodyError or MalformedBodyError, and InvalidParameterError for what is not offered.
+    """
+    if body.content_type == "multipart/form-data":
+        values = {name: found[0] for name, found in form_values(body, _FIELDS).items()}
+        return _from_form(values)
+    if body.content_type == "application/x-www-form-urlencoded":
+        return _from_form(_url_encoded(body.data))
+    if not body.data:
+        raise EmptyBodyError("the request has no body: send JSON with 'img', or a form with a file 'img'")
+    if body.content_type != "application/json":
+        raise MalformedBodyError("the body must be application/json or multipart/form-data")
+    try:
+        asked = AnalyzeRequest.model_validate_json(body.data)
+    except ValidationError as error:
+        raise _refusal(error) from error
+    return _checked(asked, _referenced(asked.img or asked.img_path or ""))
+
+
+def analyzed(detection: Detection) -> Analyzed:
+    """A detection in deepface's form."""
+    return Analyzed(results=[_face(face, detection.image) for face in detection.faces])
+
+
+def _from_form(values: Mapping[str, bytes]) -> CompatRequest:
+    texts = {name: value.decode("utf-8", "replace") for name, value in values.items() if name not in _IMAGES}
+    try:
+        asked = AnalyzeRequest.model_validate(texts)
+    except ValidationError as error:
+        raise _refusal(error) from error
+    image = values.get("img") or values.get("img_path") or b""
+    if image.startswith(b"data:") or _REFERENCE.fullmatch(image):
+        return _checked(asked, _referenced(image.decode("utf-8", "replace")))
+    return _checked(asked, image)
+
+
+def _url_encoded(data: bytes) -> dict[str, bytes]:
+    try:
+        pairs = parse_qsl(data.decode("ascii"), max_num_fields=_MOST_FORM_FIELDS)
+    except ValueError as error:
+        raise MalformedBodyError("the form does not parse") from error
+    return {name: value.encode() for name, value in pairs if name in _FIELDS}
+
+
+def _referenced(text: str) -> bytes:
+    """The bytes in a data: URI; nothing else that deepface would follow is followed."""
+    if text and not text.startswith("data:"):
+        raise InvalidParameterError(
+            "the field 'img' must be a base64 data: URI or an uploaded file; no path is read and no URL is fetched"
+        )
+    return base64_bytes(text, "img")
+
+
+def _checked(asked: AnalyzeRequest, image: bytes) -> CompatRequest:
+    if not image:
+        raise EmptyBodyError("the request holds no image: send a data: URI or a file in field 'img'")
+    words = re.findall(r"\w+", asked.actions) if isinstance(asked.actions, str) else asked.actions
+    others = [word for word in words if word != "emotion"]
+    if others or not words:
+        told = ", ".join(repr(word[:40]) for word in others) or "none"
+        raise InvalidParameterError(f"the field 'actions': only 'emotion' is offered, not {told}")
+    if asked.detector_backend == "skip":
+        raise InvalidParameterError(
+            "the field 'detector_backend': 'skip' is not offered; a picture is no face until one is found"
+        )
+    if asked.anti_spoofing:
+        raise InvalidParameterError("the field 'anti_spoofing': it is not offered")
+    return CompatRequest(image, asked.enforce_detection)
+
+
+def _refusal(error: ValidationError) -> MalformedBodyError | InvalidParameterError:
+    problem = error.errors(include_input=False)[0]
+    if not problem["loc"]:
+        return MalformedBodyError(f"the JSON body is no object with 'img': {problem['msg']}")
+    return InvalidParameterError(f"the field '{problem['loc'][0]}': {problem['msg']}")
+
+
+def _face(face: FaceSchema, image: ImageInfo) -> AnalyzedFaceSchema:
+    scores = {name: float(f"{100 * value:.6g}") for name, value in face.probabilities}
+    box, marks = face.box, face.landmarks
+    return AnalyzedFaceSchema(
+        emotion=Percentages(**scores),
+        dominant_emotion=face.dominant_emotion,
+        region=RegionSchema(
+            x=box.x,
+            y=box.y,
+            w=box.width,
+            h=box.height,
+            # deepface's eyes are the person's: the one on the viewer's right is the left one.
+            left_eye=_inside(marks.right_eye, image),
+            right_eye=_inside(marks.left_eye, image),
+        ),
+        face_confidence=round(face.detection_confidence, 2),
+    )
+
+
+def _inside(point: PointSchema, image: ImageInfo) -> tuple[int, int] | None:
+    """Whole pixels; None where the point lies outside the image, as deepface has it."""
+    inside = 0 <= point.x < image.width and 0 <= point.y < image.height
+    return (int(point.x), int(point.y)) if inside else None
