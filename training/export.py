@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from service.vision.types import EMOTIONS, UInt8Array
-from training import manifest
+from training import card, manifest
 from training.calibrate import Calibration, calibrate
 from training.data import Faces, load
 from training.engine import load_network, predict, split_held_out
@@ -153,6 +153,7 @@ def main() -> None:
     manifest.update(store, "emotion", {name: found})
     measured = evaluate(store, name, arguments.data, "public_test", arguments.ferplus)
     manifest.update(store, "emotion", {name: found | {"measured": measured.figures()}})
+    card.refresh(store)
     print(f"{store / file}: {found['bytes']} bytes\n{measured.text()}")
 
 

@@ -20,6 +20,7 @@ class Report:
     """What a model card states. `recall` and `count` are by emotion; ECE values are shares, not percent.
 
     ece_if_perfect: what a perfectly calibrated model of the same confidences would score on as many images.
+    confusion: (7, 7) counts, true emotion by row.
     certain_share, certain_accuracy: coverage and accuracy where the answer is not flagged uncertain.
     """
 
@@ -34,14 +35,16 @@ class Report:
     certain_accuracy: float
     ferplus_images: int
     ferplus_accuracy: float
+    confusion: Labels
 
     def figures(self) -> dict[str, float]:
         """The figures the manifest carries."""
-        return {
+        found = {
             "fer2013_public_accuracy": round(self.accuracy, 5),
             "fer2013_public_macro_f1": round(self.macro_f1, 5),
             **{f"fer2013_public_{name}_recall": round(self.recall[name], 5) for name in EMOTIONS},
             **{f"fer2013_public_{name}_images": float(self.count[name]) for name in EMOTIONS},
+            **dict(self._worst_mistake(index) for index in range(len(EMOTIONS))),
             "fer2013_public_ece": round(self.ece, 5),
             "fer2013_public_ece_if_perfect": round(self.ece_if_perfect, 5),
             "ferplus_public_accuracy": round(self.ferplus_accuracy, 5),
@@ -49,6 +52,8 @@ class Report:
             "certain_share": round(self.certain_share, 5),
             "certain_accuracy": round(self.certain_accuracy, 5),
         }
+        # JSON has no NaN: what could not be measured (FER+ without votes) is left out.
+        return {name: value for name, value in found.items() if not math.isnan(value)}
 
     def text(self) -> str:
         """A table for people."""
@@ -61,6 +66,14 @@ class Report:
             f"{'FER+ majority':<22}{self.ferplus_accuracy:.2%} of {self.ferplus_images}",
         ]
         return "\n".join(lines)
+
+    def _worst_mistake(self, emotion: int) -> tuple[str, float]:
+        """What an emotion is most often mistaken for, and the share of its faces to which that happens."""
+        row = self.confusion[emotion].copy()
+        total, row[emotion] = max(row.sum(), 1), -1
+        other = int(row.argmax())
+        name = f"fer2013_public_{EMOTIONS[emotion]}_taken_for_{EMOTIONS[other]}"
+        return name, round(float(row[other] / total), 5)
 
     def _recall(self, name: str) -> str:
         low, high = wilson_interval(round(self.recall[name] * self.count[name]), self.count[name])
@@ -87,6 +100,7 @@ def report(probabilities: Floats, faces: Faces, uncertain_below: float) -> Repor
         certain_share=float(certain.mean()),
         certain_accuracy=float(right[certain].mean()) if certain.any() else float("nan"),
         ferplus_images=int(voted.sum()),
+        confusion=confusion_matrix(predicted, faces.labels),
         ferplus_accuracy=float((predicted == majority)[voted].mean()) if voted.any() else float("nan"),
     )
 
@@ -105,6 +119,12 @@ def expected_calibration_error(confidence: Floats, draws: int = 200, seed: int =
         calibration_error(confidence, random.random(len(confidence)) < confidence) for _ in range(draws)
     ]
     return float(np.mean(errors))
+
+
+def confusion_matrix(predicted: Labels, labels: Labels) -> Labels:
+    """(7, 7) counts: row the true emotion, column the answer."""
+    size = len(EMOTIONS)
+    return np.bincount(labels * size + predicted, minlength=size * size).reshape(size, size)
 
 
 def wilson_interval(hits: int, count: int, z: float = 1.96) -> tuple[float, float]:

@@ -59,6 +59,7 @@ def test_a_report_has_the_figures_of_a_hand_computed_case() -> None:
     assert (found.certain_share, found.certain_accuracy) == (0.75, 1)
     assert (found.ferplus_images, found.ferplus_accuracy) == (3, 1)
     assert all(isinstance(value, float) for value in found.figures().values())
+    assert found.figures()["fer2013_public_angry_taken_for_happy"] == 0.5
     assert "disgust" in found.text()
 
 

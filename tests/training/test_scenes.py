@@ -1,0 +1,76 @@
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from service.vision.emotion import EmotionClassifier
+from service.vision.mtcnn import to_faces
+from service.vision.types import Face
+from training.robustness import Outcome, outcome, widened
+from training.scenes import Condition, background, best_match, overlap, paste, scenes
+
+from .helpers import faces
+
+
+def face(x1: float, y1: float, x2: float, y2: float) -> Face:
+    box = np.array([[x1, y1, x2, y2]], np.float32)
+    return to_faces(box, np.ones(1, np.float32), np.zeros((1, 5, 2), np.float32), 200, 200)[0]
+
+
+class Brightness:
+    """A classifier that says `happy` of bright crops and `sad` of dark ones."""
+
+    def run(self, inputs: Mapping[str, NDArray[Any]]) -> Sequence[NDArray[Any]]:
+        bright = inputs["crops"].mean(axis=(1, 2, 3)) > 127
+        return [np.eye(7, dtype=np.float32)[np.where(bright, 3, 4)]]
+
+
+@pytest.mark.parametrize("side", [16, 48, 96])
+def test_a_pasted_face_is_where_the_scene_says(side: int) -> None:
+    white = np.full((1, 48, 48), 255, np.uint8)
+    ((image, (x1, y1, x2, y2)),) = scenes(white, Condition(side=side))
+    assert x2 - x1 == pytest.approx(side)
+    inside = image.pixels[round(y1) + 2 : round(y2) - 2, round(x1) + 2 : round(x2) - 2]
+    assert inside.min() == 255
+    assert 0 <= x1 < x2 <= image.width
+    assert 0 <= y1 < y2 <= image.height
+    assert image.pixels[:, : round(x1) - 2].min() < 255
+
+
+def test_scenes_repeat_under_their_seed() -> None:
+    one, again = ([image.pixels for image, _ in scenes(faces(2).images, Condition(blur=1))] for _ in "ab")
+    assert all(np.array_equal(a, b) for a, b in zip(one, again, strict=True))
+    other = [image.pixels for image, _ in scenes(faces(2).images, Condition(blur=1), seed=1)]
+    assert not np.array_equal(one[0], other[0])
+
+
+def test_a_quarter_turn_turns_the_face() -> None:
+    image = np.zeros((48, 48), np.uint8)
+    image[:, 24:] = 255
+    random = np.random.default_rng(0)
+    pixels, (x1, y1, x2, y2) = paste(image, background(192, random), Condition(rotation=90), random)
+    middle, x = round((y1 + y2) / 2), round((x1 + x2) / 2)
+    assert pixels[middle - 20, x, 0] == 255  # anticlockwise: what was right is now above
+    assert pixels[middle + 20, x, 0] == 0
+
+
+def test_overlap_and_the_best_match() -> None:
+    assert overlap((0, 0, 2, 2), (1, 0, 3, 2)) == pytest.approx(1 / 3)
+    assert overlap((0, 0, 2, 2), (2, 0, 3, 2)) == 0
+    near, far = face(10, 10, 60, 60), face(100, 100, 150, 150)
+    assert best_match((far, near), (12, 12, 62, 62)) == near
+    assert best_match((far,), (12, 12, 62, 62)) is None
+    assert best_match((), (12, 12, 62, 62)) is None
+
+
+def test_a_margin_grows_the_box_about_its_centre() -> None:
+    assert widened(face(10, 20, 60, 70), 0.2).region == pytest.approx((5, 15, 65, 75))
+
+
+def test_a_face_that_is_not_found_counts_as_wrong() -> None:
+    classifier = EmotionClassifier(Brightness(), 0.5)
+    crops = [np.full((48, 48), value, np.uint8) for value in (250, 5, 5)]
+    assert outcome(classifier, crops, [3, 4, 3], total=4) == Outcome(found=0.75, accuracy=0.5)
+    assert outcome(classifier, [], [], total=4) == Outcome(0, 0)

@@ -1,0 +1,117 @@
+"""Keeps the figures in the model card and the README equal to the manifest's: `python -m training.card`.
+
+The text around them is written by hand. `--check` changes nothing and fails where a page has fallen behind.
+"""
+
+import argparse
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from service.vision.types import EMOTIONS
+from training.evaluate import STORE
+from training.metrics import wilson_interval
+
+Models = Mapping[str, Mapping[str, Any]]
+
+
+HEADS = ("variant", "file", "accuracy", "accuracy on FER+ majority", "macro F1", "calibration error")
+EMOTION_HEADS = ("emotion", "images", "recall", "95 % interval", "most often taken for")
+
+
+def summary(models: Models) -> str:
+    """One row for each variant."""
+    rows = []
+    for name, entry in models.items():
+        found = entry["measured"]
+        cells = [
+            percent(found, key)
+            for key in ("fer2013_public_accuracy", "ferplus_public_accuracy", "fer2013_public_ece")
+        ]
+        f1 = f"{found['fer2013_public_macro_f1']:.3f}"
+        rows.append((f"`{name}`", f"{entry['bytes']:,} bytes", cells[0], cells[1], f1, cells[2]))
+    return table(HEADS, rows)
+
+
+def full(models: Models) -> str:
+    """The summary, and for each variant its recalls, confusions and calibration."""
+    return "\n\n".join([summary(models), *(variant(name, entry) for name, entry in models.items())])
+
+
+def variant(name: str, entry: Mapping[str, Any]) -> str:
+    """Everything the manifest says of one graph's answers."""
+    found = entry["measured"]
+    return f"""### `{name}`, version {entry["version"]}
+
+{table(EMOTION_HEADS, [_emotion_row(found, emotion) for emotion in EMOTIONS])}
+
+- Calibration error over 15 bins: {percent(found, "fer2013_public_ece")}; perfectly calibrated,
+  with the same confidences and as many images, it would be {percent(found, "fer2013_public_ece_if_perfect")}.
+- `uncertain` is true where the largest probability is under {entry["uncertain_below"]:.4f}.
+  {percent(found, "certain_share")} of the answers are above it, and {percent(found, "certain_accuracy")} of these right.
+- FER+: {percent(found, "ferplus_public_accuracy")} of the {found.get("ferplus_public_images", 0):.0f} images
+  whose majority vote is one of the seven emotions.
+- sha256 `{entry["sha256"]}`, made by `{entry["provenance"]["command"]}`."""
+
+
+def percent(found: Mapping[str, float], key: str) -> str:
+    """A figure of the manifest in percent."""
+    return f"{found[key]:.2%}" if key in found else "not measured"
+
+
+def table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A Markdown table."""
+    lines = [heads, ["---"] * len(heads), *rows]
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
+
+
+def refresh(store: Path, *, check: bool = False) -> list[Path]:
+    """Bring the pages beside a store up to date; returns those that had fallen behind."""
+    models = json.loads((store / "manifest.json").read_text())["emotion"]
+    behind = []
+    for page in (store / "MODEL_CARD.md", store.parent / "README.md"):
+        if not page.exists():
+            continue
+        before = page.read_text()
+        after = replaced(replaced(before, "summary", summary, models), "figures", full, models)
+        if after != before:
+            behind.append(page)
+            if not check:
+                page.write_text(after)
+    return behind
+
+
+def replaced(page: str, marker: str, section: Callable[[Models], str], models: Models) -> str:
+    """The page with what is between `<!-- marker -->` and `<!-- /marker -->` written anew, if it has them."""
+    start, end = f"<!-- {marker} -->", f"<!-- /{marker} -->"
+    if start not in page or end not in page:
+        return page
+    before, rest = page.split(start, 1)
+    _, after = rest.split(end, 1)
+    return f"{before}{start}\n{section(models)}\n{end}{after}"
+
+
+def _emotion_row(found: Mapping[str, float], emotion: str) -> tuple[str, ...]:
+    prefix = f"fer2013_public_{emotion}"
+    count, recall = int(found[f"{prefix}_images"]), found[f"{prefix}_recall"]
+    low, high = wilson_interval(round(recall * count), count)
+    mistake = f"{prefix}_taken_for_"
+    worst = [f"{key.removeprefix(mistake)} ({found[key]:.1%})" for key in found if key.startswith(mistake)]
+    return emotion, str(count), f"{recall:.1%}", f"{low:.1%} to {high:.1%}", ", ".join(worst)
+
+
+def main() -> None:
+    """Parse the command line; write the pages, or check them."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--store", type=Path, default=STORE)
+    parser.add_argument("--check", action="store_true")
+    arguments = parser.parse_args()
+    behind = refresh(arguments.store, check=arguments.check)
+    if behind and arguments.check:
+        names = ", ".join(page.name for page in behind)
+        raise SystemExit(f"card: {names} and the manifest disagree: run python -m training.card")
+
+
+if __name__ == "__main__":
+    main()
