@@ -86,7 +86,7 @@ def _referenced(text: str) -> bytes:
     """The bytes in a data: URI; nothing else that deepface would follow is followed."""
     if text and not text.startswith("data:"):
         raise InvalidParameterError(
-            "the field 'img' must be a base64 data: URI or an uploaded file; no path is read and no URL is fetched"
+            "the field 'img' must be a base64 data: URI or a file; no path is read and no URL is fetched"
         )
     return base64_bytes(text, "img")
 

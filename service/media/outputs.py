@@ -13,6 +13,7 @@ from service.media.writers import RowFormat, Writer, row_writer
 from service.vision.draw import annotate
 
 _FORMATS: dict[str, RowFormat] = {".csv": "csv", ".jsonl": "jsonl", ".parquet": "parquet"}
+_PICTURES = (".png", ".svg", ".pdf")
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +44,8 @@ class FrameOutputs:
 @contextmanager
 def frame_outputs(paths: Paths) -> Iterator[FrameOutputs]:
     """Open them; complete them at the end, interrupted or not. Raises SourceError for a bad suffix."""
+    if paths.timeline and paths.timeline.suffix.lower() not in _PICTURES:
+        raise SourceError(f"{paths.timeline}: a timeline is written as {', '.join(_PICTURES)}")
     with ExitStack() as stack:
         rows = _open_rows(paths.rows, stack) if paths.rows else None
         video = VideoWriter(paths.annotated) if paths.annotated else None

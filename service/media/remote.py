@@ -42,7 +42,11 @@ class RemoteAnalyzer:
         self._client = httpx.Client(headers=headers, timeout=60)
         self._url, self._wait = url.rstrip("/"), wait
         self._query = _query(options)
-        self.model = self._find_model(options.model)
+        try:
+            self.model = self._find_model(options.model)
+        except ServerError:
+            self.close()
+            raise
 
     def photo(self, data: bytes) -> Analysis:
         """See Analyzer. Raises RefusedError for this image, ServerError for the run."""

@@ -1,0 +1,126 @@
+"""The figures: shares, bands, windows, moments, cues and times."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from service.media.audience import Segment, Tally, Window, Windows, moments, wilson
+from service.media.cues import read_cues
+from service.media.durations import clock, parse_duration, parse_timecode
+from service.media.errors import SourceError
+from service.vision.types import EMOTIONS
+
+HAPPY = tuple(float(name == "happy") for name in EMOTIONS)
+SAD = tuple(float(name == "sad") for name in EMOTIONS)
+
+
+def test_wilson_gives_the_published_intervals() -> None:
+    low, high = wilson(np.array([0.5, 0.0, 0.9]), 10)
+    assert low == pytest.approx([0.2366, 0.0, 0.5958], abs=1e-4)
+    assert high == pytest.approx([0.7634, 0.2775, 0.9821], abs=1e-4)
+
+
+def test_shares_are_means_over_faces_and_bands_count_each_face_once() -> None:
+    tally = Tally()
+    for _ in range(100):
+        tally.add([(1, HAPPY), (2, HAPPY), (3, SAD), (4, HAPPY)])
+    shares = tally.shares()
+    assert shares is not None
+    happy = EMOTIONS.index("happy")
+    assert shares.share[happy] == pytest.approx(0.75)
+    assert shares.share.sum() == pytest.approx(1)
+    # A hundred frames of four people are four people.
+    assert tally.effective_faces == pytest.approx(4)
+    low, high = wilson(np.array([0.75]), 4)
+    assert (shares.low[happy], shares.high[happy]) == (pytest.approx(low[0]), pytest.approx(high[0]))
+    assert (tally.frames, tally.seen, tally.most, tally.faces_mean) == (100, 100, 4, 4)
+
+
+def test_a_face_that_is_seen_briefly_counts_for_less_than_one() -> None:
+    tally = Tally()
+    tally.add([(1, HAPPY), (2, SAD)])
+    for _ in range(9):
+        tally.add([(1, HAPPY)])
+    assert 1 < tally.effective_faces < 1.5
+    assert tally.different_faces == 2
+
+
+def test_no_face_has_no_shares() -> None:
+    tally = Tally()
+    tally.add([])
+    assert tally.shares() is None
+    assert (tally.frames, tally.seen, tally.faces_mean, tally.effective_faces) == (1, 0, 0, 0)
+    assert Segment("x", 0, None, tally).as_json(1)["dominant_emotion"] is None
+
+
+def windows(*faces: tuple[tuple[float, ...], ...]) -> list[Window]:
+    cut = Windows(1.0)
+    for second, present in enumerate(faces):
+        for part in (0.0, 0.5):
+            cut.add(second + part, [(number, values) for number, values in enumerate(present)])
+    return cut.all()
+
+
+def test_windows_lie_on_the_grid_and_skip_what_was_not_seen() -> None:
+    cut = Windows(0.5)
+    for time in (0.0, 0.2, 0.4, 0.6, 2.6):
+        cut.add(time, [(1, HAPPY)])
+    assert [(one.start_s, one.end_s, one.frames) for one in cut.all()] == [
+        (0, 0.5, 3),
+        (0.5, 1, 1),
+        (2.5, 3, 1),
+    ]
+
+
+def test_the_moment_of_change_is_where_the_shares_change() -> None:
+    found = moments(windows(*[(HAPPY, HAPPY)] * 6, *[(SAD, HAPPY)] * 6, *[(SAD, SAD)] * 6))
+    assert found[0].before == "happy"
+    assert [one.time_s for one in found] == [6.0, 12.0]
+    assert [one.change for one in found] == pytest.approx([0.5, 0.5])
+    assert found[1].after == "sad"
+
+
+def test_an_even_programme_and_a_face_that_leaves_are_no_change() -> None:
+    assert moments(windows(*[(HAPPY,)] * 5, *[()] * 5)) == []
+    assert moments([]) == []
+
+
+def test_cues_with_and_without_ends(tmp_path: Path) -> None:
+    path = tmp_path / "cues.csv"
+    path.write_text("label,start,end\nopening,0,\nsong,0:05.5,0:07\nend,1:00:00,\n")
+    cues = read_cues(path)
+    assert [(one.label, one.start_s, one.end_s) for one in cues] == [
+        ("opening", 0, 5.5), ("song", 5.5, 7), ("end", 3600, None)
+    ]  # fmt: skip
+    assert [one.covers(5.5) for one in cues] == [False, True, False]
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("", "no lines"),
+        ("start,label\n", "no lines"),
+        ("begin,label\n1,a\n", "columns start and label"),
+        ("start,label\nsoon,a\n", "line 2"),
+        ("start,end,label\n5,4,a\n", "ends before it starts"),
+    ],
+)
+def test_bad_cues_are_told_with_their_line(tmp_path: Path, text: str, told: str) -> None:
+    path = tmp_path / "cues.csv"
+    path.write_text(text)
+    with pytest.raises(SourceError, match=told):
+        read_cues(path)
+
+
+def test_times_as_people_write_them() -> None:
+    texts = ("0.2s", "200ms", "0.2", "2min", "1h")
+    assert [parse_duration(text) for text in texts] == [0.2, 0.2, 0.2, 120, 3600]
+    assert [parse_timecode(text) for text in ("83.5", "1:23.5", "0:01:23,5")] == [83.5, 83.5, 83.5]
+    assert [clock(seconds) for seconds in (0, 83.4, 3723)] == ["0:00", "1:23", "1:02:03"]
+    for text in ("", "s", "-1s", "1 frame"):
+        with pytest.raises(ValueError, match="no duration"):
+            parse_duration(text)
+    for text in ("", "-1", "1:2:3:4", "nan"):
+        with pytest.raises(ValueError, match=r"no time|could not convert"):
+            parse_timecode(text)

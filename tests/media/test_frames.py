@@ -1,0 +1,110 @@
+"""Decoding: every frame, at its own time, upright and in its true proportions."""
+
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from service.media.errors import SourceError
+from service.media.frames import Frame, Video, camera, oriented
+from service.vision.types import UInt8Array
+from tests.media import clip
+
+
+def read(path: Path, every_s: float = 0) -> list[Frame]:
+    with Video.open(str(path)) as video:
+        frames = list(video.frames(every_s))
+        assert video.damaged == 0
+    return frames
+
+
+def corners() -> UInt8Array:
+    """A picture whose four quarters differ: 0, 80, 160, 240."""
+    picture = np.zeros((64, 96, 3), np.uint8)
+    picture[:32, 48:], picture[32:, :48], picture[32:, 48:] = 80, 160, 240
+    return picture
+
+
+def quarters(pixels: UInt8Array) -> list[int]:
+    height, width = pixels.shape[0] // 4, pixels.shape[1] // 4
+    return [round(float(pixels[y, x].mean()) / 80) * 80 for y in (height, -height) for x in (width, -width)]
+
+
+def test_no_frame_is_lost_and_each_has_its_time(film: Path) -> None:
+    frames = read(film)
+    assert [frame.index for frame in frames] == list(range(len(clip.act())))
+    assert [frame.time_s for frame in frames] == pytest.approx([i / clip.FPS for i in range(len(frames))])
+    assert frames[0].pixels.shape == (clip.HEIGHT, clip.WIDTH, 3)
+    difference = np.abs(frames[3].pixels.astype(int) - clip.frame(clip.act()[3][0]))
+    assert difference.mean() < 4
+
+
+def test_variable_frame_rate_keeps_the_times_of_the_frames(tmp_path: Path) -> None:
+    times = [0, 0.04, 0.08, 0.5, 0.52, 0.54, 1.7, 1.72, 3.0]
+    path = clip.write(tmp_path / "vfr.mp4", [clip.frame(None)] * len(times), times)
+    assert [frame.time_s for frame in read(path)] == pytest.approx(times)
+    assert [frame.time_s for frame in read(path, 0.2)] == pytest.approx([0, 0.5, 1.7, 3.0])
+    assert [frame.index for frame in read(path, 0.5)] == [0, 3, 6, 8]
+
+
+def test_sampling_keeps_to_the_grid(film: Path) -> None:
+    assert [frame.index for frame in read(film, 0.2)] == list(range(0, 32, 2))
+    assert [frame.index for frame in read(film, 0.25)] == [0, 3, 5, 8, 10, 13, 15, 18, 20, 23, 25, 28, 30]
+
+
+@pytest.mark.parametrize(
+    ("matrix", "expected"),
+    [
+        ((1, 0, 0, 1), [0, 80, 160, 240]),
+        ((0, 1, -1, 0), [160, 0, 240, 80]),
+        ((-1, 0, 0, -1), [240, 160, 80, 0]),
+        ((0, -1, 1, 0), [80, 240, 0, 160]),
+        ((-1, 0, 0, 1), [80, 0, 240, 160]),
+        ((1, 0, 0, -1), [160, 240, 0, 80]),
+        ((0, 1, 1, 0), [0, 160, 80, 240]),
+        ((0, -1, -1, 0), [240, 80, 160, 0]),
+    ],
+)
+def test_display_matrices_are_respected(
+    tmp_path: Path, matrix: tuple[int, int, int, int], expected: list[int]
+) -> None:
+    assert quarters(oriented(corners(), matrix)) == expected
+    path = clip.flag(clip.write(tmp_path / "turned.mp4", [corners()] * 3), matrix)
+    assert [quarters(frame.pixels) for frame in read(path)] == [expected] * 3
+
+
+def test_anamorphic_pictures_get_their_proportions_back(tmp_path: Path) -> None:
+    path = clip.write(tmp_path / "wide.mp4", [corners()] * 2, aspect=Fraction(3, 2))
+    assert read(path)[0].pixels.shape == (64, 144, 3)
+
+
+def test_a_damaged_film_is_read_past_the_damage(tmp_path: Path) -> None:
+    pictures = [clip.frame(pose) for pose, _ in clip.act()]
+    path = clip.write(tmp_path / "act.ts", pictures)
+    data = bytearray(path.read_bytes())
+    middle = len(data) // 3
+    data[middle : middle + 4000] = bytes(4000)
+    path.write_bytes(data)
+    with Video.open(str(path)) as video:
+        frames = list(video.frames(0))
+    assert 10 <= len(frames) <= len(pictures)
+    assert frames[-1].time_s == pytest.approx((len(pictures) - 1) / clip.FPS, abs=0.2)
+
+
+def test_what_is_no_video_is_told(tmp_path: Path) -> None:
+    (tmp_path / "x.mp4").write_bytes(b"no film")
+    for name in ("x.mp4", "missing.mp4"):
+        with pytest.raises(SourceError, match="cannot be opened as a video"):
+            Video.open(str(tmp_path / name))
+
+
+def test_cameras_are_numbers_and_device_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert camera("0") == "/dev/video0"
+    assert camera("/dev/video12") == "/dev/video12"
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "7").touch()
+    assert camera("7") is None
+    assert camera("film.mp4") is None
+    with pytest.raises(SourceError, match="9999 cannot be opened"):
+        Video.open("9999")

@@ -1,0 +1,234 @@
+"""`fer-service analyze`: past bad files, resumed without loss or doubles, the same through a server."""
+
+import csv
+import io
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from service.media.analyzers import Analyzer, LocalAnalyzer
+from service.media.errors import JournalError, MissingExtraError, SourceError, media_extra
+from service.media.journal import Journal
+from service.media.photos import PhotoRun, run_photos
+from service.media.run import Annotations, Report
+from service.media.sources import find_photos
+from tests.conftest import PHOTO, Serve
+from tests.media.conftest import Interrupted, Run
+
+IDENTITY = {"model": "x"}
+
+
+@pytest.fixture
+def folder(tmp_path: Path, photo: bytes) -> Path:
+    """Good photos, bad ones, and what is no photo."""
+    folder = tmp_path / "photos"
+    (folder / "deeper").mkdir(parents=True)
+    for name in ("a.jpg", "b.JPG", "deeper/e.jpg"):
+        (folder / name).write_bytes(photo)
+    (folder / "c.jpg").write_bytes(photo[:20_000])
+    (folder / "d.png").write_bytes(b"")
+    Image.new("RGB", (120, 90), "gray").save(folder / "f.webp")
+    (folder / "notes.txt").write_text("no photo")
+    (folder / ".hidden.jpg").write_bytes(photo)
+    return folder
+
+
+def records(text: str) -> list[Any]:
+    return [json.loads(line) for line in text.splitlines()]
+
+
+def names(paths: list[Path]) -> list[str]:
+    return [path.name for path in paths]
+
+
+def test_folders_globs_and_files_are_found_once_and_in_order(folder: Path) -> None:
+    flat = ["a.jpg", "b.JPG", "c.jpg", "d.png", "f.webp"]
+    assert names(find_photos([str(folder)], recursive=False)) == flat
+    assert names(find_photos([str(folder)], recursive=True)) == [*flat, "e.jpg"]
+    assert names(find_photos([f"{folder}/*.jpg", f"{folder}/a.jpg"], recursive=False)) == ["a.jpg", "c.jpg"]
+    assert names(find_photos([f"{folder}/**/e.*"], recursive=False)) == ["e.jpg"]
+    assert names(find_photos([f"{folder}/notes.txt", f"{folder}/gone.jpg"], recursive=False)) == [
+        "notes.txt", "gone.jpg"
+    ]  # fmt: skip
+    inside = find_photos([str(folder)], recursive=True, exclude=folder / "deeper")
+    assert names(inside) == flat
+
+
+def test_a_pattern_without_a_photo_is_told(folder: Path) -> None:
+    for argument in (f"{folder}/*.tiff", str(folder.parent)):
+        with pytest.raises(SourceError, match="no photo in"):
+            find_photos([argument], recursive=False)
+
+
+def test_bad_files_are_passed_over_and_listed(run: Run, folder: Path) -> None:
+    result = run("analyze", folder, folder / "gone.jpg", "--format", "jsonl", "--recursive")
+    assert result.exit_code == 1
+    found = {Path(record["file"]).name: record for record in records(result.stdout)}
+    assert {name: record["status"] for name, record in found.items()} == {
+        "a.jpg": "ok", "b.JPG": "ok", "c.jpg": "error", "d.png": "error", "e.jpg": "ok", "f.webp": "ok",
+        "gone.jpg": "error",
+    }  # fmt: skip
+    assert [len(found[name]["faces"]) for name in ("a.jpg", "f.webp")] == [1, 0]
+    assert "7 photos, 3 faces, 3 failed" in result.stderr
+    assert "does not decode" in found["c.jpg"]["error"]
+    assert all(
+        f"{record['file']}: {record['error']}" in result.stderr
+        for record in found.values()
+        if "error" in record
+    )
+
+
+def test_nothing_failed_is_zero(run: Run) -> None:
+    result = run("analyze", PHOTO)
+    assert result.exit_code == 0
+    assert "happy" in result.stdout
+    assert "1 photos, 1 faces, 0 failed" in result.stderr
+
+
+def test_a_photo_answers_as_the_wire_does(run: Run, client: httpx.Client, photo: bytes) -> None:
+    (record,) = records(run("analyze", PHOTO, "--format", "jsonl").stdout)
+    answer = client.post("/detect-emotions", content=photo).json()
+    assert record["image"] == answer["image"]
+    assert record["faces"] == answer["faces"]
+    assert record["model"] == {name: answer["model"][name] for name in ("name", "digest")}
+
+
+def test_every_format_tells_the_same(run: Run, folder: Path, tmp_path: Path) -> None:
+    outputs = {kind: tmp_path / f"out.{kind}" for kind in ("json", "jsonl", "csv", "parquet")}
+    for path in outputs.values():
+        assert run("analyze", folder, "--out", path).exit_code == 1
+    lines = records(outputs["jsonl"].read_text())
+    assert json.loads(outputs["json"].read_text()) == lines
+    rows = list(csv.DictReader(io.StringIO(outputs["csv"].read_text())))
+    assert [row["file"] for row in rows] == [line["file"] for line in lines]
+    assert [row["faces"] for row in rows] == ["1", "1", "", "", "0"]
+    face = lines[0]["faces"][0]
+    assert float(rows[0]["happy"]) == face["probabilities"]["happy"]
+    assert float(rows[0]["left_eye_x"]) == face["landmarks"]["left_eye"]["x"]
+    table = pq.read_table(outputs["parquet"]).to_pylist()
+    assert [{name: _text(value) for name, value in row.items()} for row in table] == rows
+
+
+def _text(value: object) -> str:
+    return "" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def test_parquet_needs_a_file(run: Run) -> None:
+    result = run("analyze", PHOTO, "--format", "parquet")
+    assert result.exit_code == 2
+    assert result.stderr == "fer-service: parquet is no text: say where it goes with --out\n"
+
+
+def test_a_missing_extra_is_one_line_that_says_what_to_install() -> None:
+    told = pytest.raises(MissingExtraError, match=r"needs the package av: pip install 'fer-service\[media\]'")
+    with told, media_extra("fer-service video"):
+        raise ModuleNotFoundError("No module named 'av'", name="av")
+
+
+def test_annotated_pictures_mirror_the_folders_and_spare_the_photos(run: Run, folder: Path) -> None:
+    target = folder / "annotated"
+    for _ in range(2):  # the second time, the pictures of the first must not be taken for photos
+        assert "6 photos" in run("analyze", folder, "-r", "--annotate", target).stderr
+    made = sorted(str(path.relative_to(target)) for path in target.rglob("*.*"))
+    assert made == ["a.jpg", "b.JPG", "deeper/e.jpg", "f.webp.jpg"]
+    with Image.open(target / "a.jpg") as picture:
+        assert picture.size == (512, 512)
+    before = (folder / "a.jpg").read_bytes()
+    with pytest.raises(SourceError, match="would overwrite the photos"):
+        Annotations.beside(folder, [folder / "a.jpg"])
+    assert run("analyze", folder / "a.jpg", "--annotate", folder).exit_code == 2
+    assert (folder / "a.jpg").read_bytes() == before
+
+
+def test_an_interrupted_run_goes_on_without_doubles_or_loss(analyzer: LocalAnalyzer, folder: Path) -> None:
+    photos = find_photos([str(folder)], recursive=True)
+    whole, out = folder.parent / "whole.jsonl", folder.parent / "out.jsonl"
+    _run(photos, whole, analyzer)
+
+    stopped = Interrupted(analyzer, at=3)
+    with pytest.raises(KeyboardInterrupt):
+        _run(photos, out, stopped)
+    assert not out.exists()
+    done = _journal_path(out).read_text().count('"status": "ok"')
+    assert done == 2
+
+    going_on = Interrupted(analyzer)
+    report = _run(photos, out, going_on)
+    assert out.read_text() == whole.read_text()
+    assert (report.photos, report.faces, report.failed) == (6, 3, 2)
+    # Each photo is sent once in all; the two that do not decode are tried again with those that were left.
+    assert going_on.calls == 6 - done
+    assert not _journal_path(out).exists()
+
+
+def test_half_a_line_and_a_changed_photo_are_done_again(analyzer: LocalAnalyzer, folder: Path) -> None:
+    photos, out = find_photos([str(folder)], recursive=True), folder.parent / "out.jsonl"
+    with pytest.raises(KeyboardInterrupt):
+        _run(photos, out, Interrupted(analyzer, at=6))
+    path = _journal_path(out)
+    assert path.read_text().count('"status": "ok"') == 3
+    path.write_bytes(path.read_bytes()[:-30])
+    shutil.copy(folder / "f.webp", folder / "a.jpg")
+    again = Interrupted(analyzer)
+    _run(photos, out, again)
+    found = records(out.read_text())
+    assert [record["file"] for record in found] == [str(path) for path in photos]
+    assert found[0]["faces"] == []
+    assert found[1]["faces"]
+
+
+def test_a_journal_of_another_run_is_not_mixed_in(run: Run, folder: Path) -> None:
+    out = folder.parent / "out.csv"
+    Journal(_journal_path(out), {"model": "another"}).close()
+    with pytest.raises(JournalError):
+        Journal(_journal_path(out), IDENTITY)
+    refused = run("analyze", folder, "--out", out)
+    assert refused.exit_code == 2
+    assert "--restart" in refused.stderr
+    assert run("analyze", folder, "--out", out, "--restart").exit_code == 1
+    assert out.exists()
+
+
+def test_a_server_gives_the_same_output(run: Run, client: httpx.Client, folder: Path, tmp_path: Path) -> None:
+    here, there = tmp_path / "here.jsonl", tmp_path / "there.jsonl"
+    options = ("--min-confidence", "0.5", "--max-faces", "3", "--min-face-size", "60", "--model", "balanced")
+    assert run("analyze", folder, "-r", "--out", here, *options).exit_code == 1
+    assert run("analyze", folder, "-r", "--out", there, "--server", client.base_url, *options).exit_code == 1
+    good_here, good_there = (
+        [r for r in records(p.read_text()) if r["status"] == "ok"] for p in (here, there)
+    )
+    assert good_here == good_there
+    bad_here, bad_there = (
+        [r["file"] for r in records(p.read_text()) if r["status"] != "ok"] for p in (here, there)
+    )
+    assert bad_here == bad_there
+
+
+def test_the_key_comes_from_the_environment(run: Run, serve: Serve) -> None:
+    with serve(api_keys="secret") as client:
+        url = str(client.base_url)
+        refused = run("analyze", PHOTO, "--server", url)
+        assert refused.exit_code == 2
+        assert "X-API-Key" in refused.stderr
+        assert "1 faces" in run("analyze", PHOTO, "--server", url, FER_CLIENT_API_KEY="secret").stderr
+        unknown = run("analyze", PHOTO, "--server", url, "--model", "none", FER_CLIENT_API_KEY="secret")
+        assert unknown.exit_code == 2
+        assert "no model 'none'" in unknown.stderr
+
+
+def _journal_path(out: Path) -> Path:
+    return out.with_name(out.name + ".journal.jsonl")
+
+
+def _run(photos: list[Path], out: Path, analyzer: Analyzer) -> Report:
+    journal = Journal(_journal_path(out), IDENTITY)
+    try:
+        return run_photos(PhotoRun(photos, "jsonl", out, 1, None), analyzer, journal)
+    finally:
+        journal.close()

@@ -1,0 +1,102 @@
+"""A server that is busy, gone or strange."""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from threading import Thread
+
+import pytest
+
+from service.media.errors import RefusedError, ServerError
+from service.media.parallel import IN_FLIGHT_PER_WORKER, in_order
+from service.media.remote import RemoteAnalyzer
+from service.vision.pipeline import AnalysisOptions
+
+MODELS = json.dumps({"models": [{"name": "m", "digest": "sha256:0", "default": True}]}).encode()
+
+
+@contextmanager
+def answering(*answers: tuple[int, dict[str, str], bytes]) -> Iterator[str]:
+    """A server on loopback that gives these answers one after another."""
+    left = list(answers)
+
+    class Handler(BaseHTTPRequestHandler):
+        def answer(self) -> None:
+            self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            status, headers, body = left.pop(0)
+            self.send_response(status)
+            for name, value in {"Content-Length": str(len(body)), **headers}.items():
+                self.send_header(name, value)
+            self.end_headers()
+            self.wfile.write(body)
+
+        do_GET = do_POST = answer
+
+        def log_request(self, *_: object) -> None:
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}"
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def json_type(kind: str = "application/json") -> dict[str, str]:
+    return {"Content-Type": kind}
+
+
+@pytest.fixture(autouse=True)
+def _no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NO_PROXY", "*")
+
+
+def test_a_full_server_is_asked_again_when_it_says() -> None:
+    waits: list[float] = []
+    busy = (503, {"Retry-After": "7"}, b"")
+    with answering(busy, (502, {}, b""), (200, json_type(), MODELS)) as url:
+        analyzer = RemoteAnalyzer(url + "/", None, AnalysisOptions(), waits.append)
+        assert analyzer.model.name == "m"
+        analyzer.close()
+    assert waits == [7.0, 0.5]
+
+
+def test_a_server_that_is_gone_ends_the_run() -> None:
+    with answering() as url:
+        pass
+    waits: list[float] = []
+    with pytest.raises(ServerError, match="cannot be reached"):
+        RemoteAnalyzer(url, None, AnalysisOptions(), waits.append)
+    assert len(waits) == 7
+
+
+def test_what_is_wrong_with_one_photo_fails_that_photo() -> None:
+    problem = json.dumps({"code": "invalid_image", "detail": "The image does not decode"}).encode()
+    with answering(
+        (200, json_type(), MODELS), (422, json_type("application/problem+json"), problem), (500, {}, b"oops")
+    ) as url:
+        analyzer = RemoteAnalyzer(url, None, AnalysisOptions())
+        with pytest.raises(RefusedError, match="The image does not decode"):
+            analyzer.photo(b"x")
+        with pytest.raises(RefusedError, match="the server answered 500"):
+            analyzer.photo(b"x")
+        analyzer.close()
+
+
+def test_few_items_are_taken_before_they_are_needed() -> None:
+    taken = []
+
+    def endless() -> Iterator[int]:
+        for number in range(1_000_000):
+            taken.append(number)
+            yield number
+
+    results = in_order(lambda number: number * number, endless(), workers=3)
+    for expected in range(500):
+        assert next(results) == expected * expected
+        assert len(taken) - expected <= 3 * IN_FLIGHT_PER_WORKER
+    results.close()

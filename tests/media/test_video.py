@@ -1,0 +1,157 @@
+"""`fer-service video` on a film whose faces are counted."""
+
+import csv
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import av
+import httpx
+import pytest
+from PIL import Image
+
+from service.media.analyzers import LocalAnalyzer
+from service.media.frames import Video
+from service.media.outputs import Paths
+from service.media.video import VideoRun, run_video
+from service.vision.types import EMOTIONS
+from tests.media import clip
+from tests.media.conftest import Interrupted, Run
+
+
+def rows(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_every_frame_has_its_true_number_of_faces_and_one_identity(
+    run: Run, film: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "faces.csv"
+    result = run("video", film, "--every", "0s", "--out", out)
+    assert result.exit_code == 0, result.stderr
+    found = rows(out)
+    counted = Counter(int(row["frame"]) for row in found)
+    for index, (_, truth) in enumerate(clip.act()):
+        if truth is not None:
+            assert counted[index] == truth, index
+    assert {row["face_id"] for row in found} == {"1"}
+    for row in found:
+        assert float(row["time_s"]) == pytest.approx(int(row["frame"]) / clip.FPS)
+        probabilities = {name: float(row[name]) for name in EMOTIONS}
+        assert sum(probabilities.values()) == pytest.approx(1, abs=1e-4)
+        assert row["dominant_emotion"] == max(probabilities, key=probabilities.__getitem__)
+        assert row["uncertain"] in ("true", "false")
+
+
+def test_all_outputs_of_a_programme(run: Run, film: Path, tmp_path: Path) -> None:
+    cues = tmp_path / "cues.csv"
+    cues.write_text("start,end,label\n0,1.4,present\n2.4,,gone\n")
+    timeline, summary, annotated = (tmp_path / name for name in ("t.png", "s.json", "a.mp4"))
+    result = run(
+        "video", film, "--window", "0.5s", "--timeline", timeline, "--summary", summary,
+        "--annotate", annotated, "--segments", cues, "--out", tmp_path / "rows.parquet", "--thumbnails",
+    )  # fmt: skip
+    assert result.exit_code == 0, result.stderr
+    with Image.open(timeline) as picture:
+        assert picture.width > 1000
+        assert len(set(picture.convert("RGB").resize((64, 64)).get_flattened_data())) > 20
+    figures = json.loads(summary.read_text())
+    assert figures["complete"] is True
+    assert figures["frames_decoded"] == len(clip.act())
+    whole, (present, gone) = figures["programme"], figures["segments"]
+    assert (whole["frames"], whole["faces_max"], whole["different_faces"]) == (16, 1, 1)
+    assert (present["frames"], present["frames_with_faces"], present["end_s"]) == (7, 7, 1.4)
+    assert (gone["frames_with_faces"], gone["shares"], gone["end_s"]) == (0, None, 3.2)
+    for share in present["shares"].values():
+        assert 0 <= share["low"] <= share["share"] <= share["high"] <= 1
+    assert sum(share["share"] for share in present["shares"].values()) == pytest.approx(1, abs=1e-4)
+    assert [one["start_s"] for one in figures["timeline"]] == [0, 0.5, 1, 1.5, 2, 2.5, 3]
+    with av.open(str(annotated)) as film_made:
+        frames = list(film_made.decode(video=0))
+    assert [frame.time for frame in frames] == pytest.approx([0.2 * i for i in range(16)], abs=1e-3)
+    assert (frames[0].width, frames[0].height) == (clip.WIDTH, clip.HEIGHT)
+
+
+def test_a_phone_film_is_seen_upright(run: Run, tmp_path: Path) -> None:
+    upright = clip.frame(clip.Pose(100))
+    stored = upright.transpose(1, 0, 2)[::-1]  # a quarter turn to the left, undone by the flag
+    path = clip.flag(clip.write(tmp_path / "phone.mp4", [stored] * 2), (0, 1, -1, 0))
+    out = tmp_path / "rows.csv"
+    assert run("video", path, "--out", out, "--every", "0s").exit_code == 0
+    assert len(rows(out)) == 2
+    assert 100 < int(rows(out)[0]["x"]) < 300
+
+
+def test_a_server_gives_the_same_rows_and_figures(
+    run: Run, client: httpx.Client, film: Path, tmp_path: Path
+) -> None:
+    made = []
+    for name, where in (("here", []), ("there", ["--server", client.base_url])):
+        out, summary = tmp_path / f"{name}.csv", tmp_path / f"{name}.json"
+        result = run("video", film, "--out", out, "--summary", summary, *where)
+        assert result.exit_code == 0, result.stderr
+        made.append((out.read_text(), json.loads(summary.read_text())))
+    assert made[0] == made[1]
+
+
+class Camera(Video):
+    """A film that is taken for a live camera."""
+
+    def __init__(self, *arguments: Any, **named: Any) -> None:
+        super().__init__(*arguments, **named)
+        self.live = True
+
+
+def watch(film: Path, analyzer: Any, paths: Paths, report_every_s: float = 0.6) -> tuple[bool, list[str]]:
+    said: list[str] = []
+    todo = VideoRun("camera", 0.2, 0.5, [], paths, False, 1, report_every_s)
+    with Camera.open(str(film)) as video:
+        return run_video(todo, video, analyzer, said.append), said
+
+
+def test_a_camera_keeps_a_running_aggregate(film: Path, analyzer: LocalAnalyzer, tmp_path: Path) -> None:
+    summary = tmp_path / "live.json"
+    complete, said = watch(film, analyzer, Paths(summary=summary))
+    assert complete
+    assert [line.split(" s:")[0] for line in said] == ["0.8", "1.4", "2.0", "2.6", "3.2", "3.2"]
+    assert "1.0 faces on average, 1 in all; happy" in said[0]
+    assert json.loads(summary.read_text())["programme"]["frames"] == 16
+
+
+def test_an_interrupt_completes_what_was_seen(film: Path, analyzer: LocalAnalyzer, tmp_path: Path) -> None:
+    paths = Paths(*(tmp_path / name for name in ("r.csv", "t.png", "s.json", "a.mp4")))
+    complete, said = watch(film, Interrupted(analyzer, at=6), paths, report_every_s=60)
+    assert not complete
+    assert len(said) == 1
+    assert paths.summary
+    figures = json.loads(paths.summary.read_text())
+    assert (figures["complete"], figures["programme"]["frames"]) == (False, 5)
+    assert paths.rows
+    assert len(rows(paths.rows)) == 5
+    with av.open(str(paths.annotated)) as made:
+        assert len(list(made.decode(video=0))) == 5
+    assert paths.timeline
+    assert paths.timeline.stat().st_size > 10_000
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["--every", "often"], "--every: 'often' is no duration"),
+        (["--window", "0s"], "--window: it must be at least"),
+        (["--out", "rows.txt"], "rows are written as .csv, .jsonl or .parquet"),
+        (["--annotate", "film.xyz"], "film.xyz cannot be written as a video"),
+        (["--timeline", "t.doc"], "a timeline is written as"),
+        (["--segments", "missing.csv"], "missing.csv cannot be read"),
+        (["--model", "none"], "no model 'none'"),
+    ],
+)
+def test_what_cannot_be_done_is_told_before_the_film_is_seen(
+    run: Run, film: Path, arguments: list[str], told: str, tmp_path: Path
+) -> None:
+    result = run("video", film, *(tmp_path / one if "." in one else one for one in arguments))
+    assert result.exit_code == 2
+    assert told in result.stderr
+    assert result.stderr.count("\n") == 1
