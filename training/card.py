@@ -49,7 +49,8 @@ def variant(name: str, entry: Mapping[str, Any]) -> str:
 - Calibration error over 15 bins: {percent(found, "fer2013_public_ece")}; perfectly calibrated,
   with the same confidences and as many images, it would be {percent(found, "fer2013_public_ece_if_perfect")}.
 - `uncertain` is true where the largest probability is under {entry["uncertain_below"]:.4f}.
-  {percent(found, "certain_share")} of the answers are above it, and {percent(found, "certain_accuracy")} of these right.
+  {percent(found, "certain_share")} of the answers are above it,
+  {percent(found, "certain_accuracy")} of which are right.
 - FER+: {percent(found, "ferplus_public_accuracy")} of the {found.get("ferplus_public_images", 0):.0f} images
   whose majority vote is one of the seven emotions.
 - sha256 `{entry["sha256"]}`, made by `{entry["provenance"]["command"]}`."""
