@@ -4,7 +4,7 @@ Zhang, Zhang, Li, Qiao: Joint Face Detection and Alignment using Multi-task Casc
 Coordinates are continuous: pixel i covers [i, i + 1).
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -49,6 +49,23 @@ class Mtcnn:
         boxes = self._propose(halvings, parameters.min_face_size * scale, parameters.pyramid_factor, propose)
         boxes = self._refine(halvings, boxes, refine)
         boxes, scores, landmarks = self._locate(halvings, boxes, accept)
+        return to_faces(boxes / scale, scores, landmarks / scale, image.width, image.height)
+
+    def follow(
+        self,
+        image: DecodedImage,
+        regions: Sequence[tuple[float, float, float, float]],
+        parameters: DetectionParameters,
+    ) -> tuple[Face, ...]:
+        """The faces at or near these regions of an earlier frame, largest first; nothing else is looked at.
+
+        Without P-Net and its pyramid, the cost depends on the regions and hardly on the size of the image.
+        """
+        scale = image.pixels.shape[1] / image.width
+        halvings = halve(image.pixels)
+        _, refine, accept = parameters.thresholds
+        boxes = square(np.array(regions, np.float32).reshape(-1, 4) * scale)
+        boxes, scores, landmarks = self._locate(halvings, self._refine(halvings, boxes, refine), accept)
         return to_faces(boxes / scale, scores, landmarks / scale, image.width, image.height)
 
     def _propose(

@@ -1,6 +1,6 @@
 """From the bytes of an image to its faces and their emotions."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from time import perf_counter
@@ -98,7 +98,7 @@ class EmotionPipeline:
     def _analyze(self, data: bytes, options: AnalysisOptions) -> tuple[Analysis, DecodedImage]:
         self.classifier(options.model)
         start = perf_counter()
-        image = self._decode(data, lambda *size: options.min_face_size or default_min_face_size(*size))
+        image = self.decode(data, options)
         analysis = self.analyze_decoded(image, options, decode_ms=(perf_counter() - start) * 1000)
         return analysis, image
 
@@ -106,15 +106,43 @@ class EmotionPipeline:
         self, image: DecodedImage, options: AnalysisOptions, decode_ms: float = 0.0
     ) -> Analysis:
         """The same for an image that is decoded already (a video frame)."""
+        start = perf_counter()
+        faces = self.detect(image, options)
+        return self.describe(image, faces, options, decode_ms, (perf_counter() - start) * 1000)
+
+    def decode(self, data: bytes, options: AnalysisOptions) -> DecodedImage:
+        """The image, at the smallest scale at which the smallest face can be found. Raises `ImageError`."""
+        return self._decode(data, lambda *size: options.min_face_size or default_min_face_size(*size))
+
+    def detect(self, image: DecodedImage, options: AnalysisOptions) -> tuple[Face, ...]:
+        """The faces that the options let pass, largest first."""
+        return _chosen(self.detector.detect(image, _parameters(image, options)), options)
+
+    def follow(
+        self,
+        image: DecodedImage,
+        regions: Sequence[tuple[float, float, float, float]],
+        options: AnalysisOptions,
+    ) -> tuple[Face, ...]:
+        """The same, looking only where faces were in the frame before (their `region`)."""
+        return _chosen(self.detector.follow(image, regions, _parameters(image, options)), options)
+
+    def describe(
+        self,
+        image: DecodedImage,
+        faces: tuple[Face, ...],
+        options: AnalysisOptions,
+        decode_ms: float = 0.0,
+        detect_ms: float = 0.0,
+    ) -> Analysis:
+        """The emotions of faces that were found already, and the times that this took, as an analysis."""
         classifier = self.classifier(options.model)
         times = [perf_counter()]
-        faces = self._detect(image, options)
-        times.append(perf_counter())
         crops = crop_faces(image, faces)
         times.append(perf_counter())
         probabilities = classifier.classify(crops)
         times.append(perf_counter())
-        detect, crop, classify = ((after - before) * 1000 for before, after in pairwise(times))
+        crop, classify = ((after - before) * 1000 for before, after in pairwise(times))
         analyzed = tuple(
             AnalyzedFace(face, tuple(row.tolist()), bool(row.max() < classifier.uncertain_below), cut[0])
             for face, row, cut in zip(faces, probabilities, crops, strict=True)
@@ -126,7 +154,7 @@ class EmotionPipeline:
             image.exif_orientation,
             analyzed,
             options.model or self.default,
-            Timings(decode_ms, detect, crop, classify),
+            Timings(decode_ms, detect_ms, crop, classify),
         )
 
     def classifier(self, model: str | None) -> EmotionClassifier:
@@ -139,8 +167,11 @@ class EmotionPipeline:
     def _decode(self, data: bytes, smallest: Callable[[int, int], float]) -> DecodedImage:
         return decode(data, max_pixels=self.max_pixels, min_face_size=smallest)
 
-    def _detect(self, image: DecodedImage, options: AnalysisOptions) -> tuple[Face, ...]:
-        smallest = options.min_face_size or default_min_face_size(image.width, image.height)
-        faces = self.detector.detect(image, DetectionParameters(min_face_size=smallest))
-        kept = tuple(face for face in faces if face.confidence >= options.min_confidence)
-        return kept[: options.max_faces]
+
+def _parameters(image: DecodedImage, options: AnalysisOptions) -> DetectionParameters:
+    return DetectionParameters(options.min_face_size or default_min_face_size(image.width, image.height))
+
+
+def _chosen(faces: tuple[Face, ...], options: AnalysisOptions) -> tuple[Face, ...]:
+    kept = tuple(face for face in faces if face.confidence >= options.min_confidence)
+    return kept[: options.max_faces]
