@@ -8,13 +8,22 @@ MODEL ?= balanced
 BIN := $(VENV)/bin
 TRAIN := $(TRAIN_VENV)/bin
 
-.PHONY: run test lint format openapi lock models-mtcnn train export test-training evaluate-emotion evaluate-detection clean
+.PHONY: run test test-browser screenshots lint format openapi lock models-mtcnn train export test-training evaluate-emotion evaluate-detection clean
 
 run: $(VENV)/.service
 	$(BIN)/fer-service serve
 
 test: $(VENV)/.dev
-	$(BIN)/pytest -q --ignore tests/training
+	$(BIN)/pytest -q --ignore tests/training --ignore tests/browser
+
+# Needs a Chromium on the PATH: skipped without one, a failure with REQUIRE=1.
+test-browser: $(VENV)/.browser
+	$(BIN)/mypy --exclude '^$$' tests/browser
+	$(BIN)/pytest -q tests/browser
+
+# The same tests, their pictures kept for the documentation.
+screenshots: export PICTURES = docs/images
+screenshots: test-browser
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
@@ -35,6 +44,8 @@ lock:
 	uv pip compile pyproject.toml --universal --generate-hashes --no-header -q -o requirements/service.txt
 	uv pip compile pyproject.toml --group dev --universal --generate-hashes --no-header -q \
 		-c requirements/service.txt -o requirements/dev.txt
+	uv pip compile pyproject.toml --group browser --universal --generate-hashes --no-header -q \
+		-c requirements/dev.txt -o requirements/browser.txt
 
 models-mtcnn: $(TRAIN_VENV)/.training
 	$(TRAIN)/python -m training.mtcnn.build
@@ -67,6 +78,10 @@ $(VENV)/.service: requirements/service.txt pyproject.toml
 
 $(VENV)/.dev: $(VENV)/.service requirements/dev.txt
 	$(BIN)/pip install -q --disable-pip-version-check --require-hashes -r requirements/dev.txt
+	touch $@
+
+$(VENV)/.browser: $(VENV)/.dev requirements/browser.txt
+	$(BIN)/pip install -q --disable-pip-version-check --require-hashes -r requirements/browser.txt
 	touch $@
 
 $(TRAIN_VENV)/.training: pyproject.toml

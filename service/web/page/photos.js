@@ -180,8 +180,8 @@ export class Photos {
     byId("curl").textContent = curlLine(photo.file, photo.query, currentKey() !== "");
     byId("json-card").hidden = byId("download").hidden = !done;
     byId("photo-stage").hidden = Boolean(failed);
-    byId("result").classList.toggle("failed", Boolean(failed));
-    byId("result").classList.toggle("many", Boolean(done && answer.faces.length > MANY));
+    byId("answer").classList.toggle("failed", Boolean(failed));
+    byId("answer").classList.toggle("many", Boolean(done && answer.faces.length > MANY));
     byId("faces-heading").hidden = !done;
     if (done) this.#showAnswer(photo, answer);
     else if (failed) this.#showNothing();

@@ -37,8 +37,8 @@ export function onSettingsChange(changed) {
     changed();
   });
   form.addEventListener("reset", () => {
-    // The event comes before the controls have their old values back.
-    queueMicrotask(() => {
+    // The event comes before the controls have their old values back, and microtasks run before that too.
+    setTimeout(() => {
       show();
       changed();
     });

@@ -1,0 +1,125 @@
+"""The camera on the page, with a fake device that shows a real face."""
+
+import re
+
+import httpx
+from playwright.sync_api import Page, WebSocket, expect
+
+from tests.browser.conftest import Visitor
+from tests.conftest import Serve
+
+YELLOW_PIXELS = """(canvas) => {
+  const {data} = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
+  let found = 0;
+  for (let i = 0; i < data.length; i += 4) {
+    if (data[i] > 200 && data[i + 1] > 190 && data[i + 2] < 120) found++;
+  }
+  return found;
+}"""
+REFUSE_CAMERA = """() => {
+  navigator.mediaDevices.getUserMedia = () => Promise.reject(new DOMException("", "NotFoundError"));
+}"""
+CAMERA_OPEN = "(video) => video.srcObject !== null"
+
+
+def start(page: Page) -> WebSocket:
+    page.locator("#tab-camera").click()
+    with page.expect_websocket() as socket:
+        page.get_by_role("button", name="Start the camera").click()
+    return socket.value
+
+
+def answers(socket: WebSocket, count: int) -> None:
+    """Wait for so many answers."""
+    for _ in range(count):
+        socket.wait_for_event("framereceived")
+
+
+def test_a_live_face_is_followed(visit: Visitor, client: httpx.Client) -> None:
+    page = visit(client).page
+    socket = start(page)
+    card = page.locator("#live-faces .face-card")
+    expect(card).to_have_count(1)
+    expect(card.locator("h3")).to_contain_text("happy")
+    expect(page.locator("#live-overlay .box")).to_have_count(1)
+    name = card.get_attribute("aria-label")
+    answers(socket, 20)
+    assert card.get_attribute("aria-label") == name
+    expect(page.locator("#rate")).to_have_text(re.compile(r"^\d+\.\d /s$"))
+    expect(page.locator("#latency")).to_have_text(re.compile(r"^[\d.]+ ms$"))
+    expect(page.locator("#live-count")).to_have_text("1")
+    expect(page.locator("#live-timings li")).not_to_have_count(0)
+    expect(page.locator("#chart")).to_have_attribute("aria-label", re.compile("now .*happy [5-9]\\d %"))
+    assert page.locator("#chart").evaluate(YELLOW_PIXELS) > 20
+
+
+def test_the_chart_follows_the_chosen_face(visit: Visitor, client: httpx.Client) -> None:
+    page = visit(client).page
+    start(page)
+    number = page.locator("#live-faces .face-card").get_attribute("aria-label")
+    assert number is not None
+    page.locator("#chart-face").select_option(label=number.lower())
+    expect(page.locator("#chart")).to_have_attribute("aria-label", re.compile("now .*happy"))
+
+
+def test_stopping_lets_go_of_camera_and_connection(visit: Visitor, client: httpx.Client) -> None:
+    page = visit(client).page
+    socket = start(page)
+    expect(page.locator("#live-faces .face-card")).to_have_count(1)
+    with socket.expect_event("close"):
+        page.get_by_role("button", name="Stop the camera").click()
+    expect(page.locator("#live")).to_be_hidden()
+    expect(page.locator("#rate")).to_have_text("–")  # noqa: RUF001
+    assert page.locator("#video").evaluate(CAMERA_OPEN) is False
+    start(page)
+    expect(page.locator("#live-faces .face-card")).to_have_count(1)
+
+
+def test_leaving_for_the_photos_stops_the_camera(visit: Visitor, client: httpx.Client) -> None:
+    page = visit(client).page
+    socket = start(page)
+    expect(page.locator("#live-faces .face-card")).to_have_count(1)
+    with socket.expect_event("close"):
+        page.locator("#tab-photos").click()
+    assert page.locator("#video").evaluate(CAMERA_OPEN) is False
+
+
+def test_the_view_is_mirrored_where_that_is_wished(visit: Visitor, client: httpx.Client) -> None:
+    page = visit(client).page
+    start(page)
+    expect(page.locator("#live-stage")).to_have_class("stage mirrored")
+    page.get_by_label("Mirror the view").press("Space")
+    expect(page.locator("#live-stage")).to_have_class("stage")
+
+
+def test_settings_hold_for_the_live_view(visit: Visitor, client: httpx.Client) -> None:
+    page = visit(client).page
+    start(page)
+    expect(page.locator("#live-faces .face-card")).to_have_count(1)
+    page.locator("#settings > summary").click()
+    page.get_by_label("Smallest face").fill("400")
+    with page.expect_websocket() as socket:
+        page.get_by_label("Smallest face").press("Tab")
+    assert "min_face_size=400" in socket.value.url
+    expect(page.get_by_text("No face in view")).to_be_visible()
+
+
+def test_a_camera_that_is_not_there_is_told_in_words(visit: Visitor, client: httpx.Client) -> None:
+    visited = visit(client)
+    visited.page.evaluate(REFUSE_CAMERA)
+    visited.page.locator("#tab-camera").click()
+    visited.page.get_by_role("button", name="Start the camera").click()
+    expect(visited.page.get_by_role("alert")).to_contain_text("No camera was found")
+    expect(visited.page.get_by_role("button", name="Start the camera")).to_be_enabled()
+
+
+def test_a_key_opens_the_live_view_too(visit: Visitor, serve: Serve) -> None:
+    with serve(api_keys="let-me-in") as client:
+        visited = visit(client)
+        visited.statuses = {401}
+        page = visited.page
+        page.get_by_label("This service asks for an API key").fill("let-me-in")
+        page.get_by_role("button", name="Use this key").click()
+        socket = start(page)
+        expect(page.locator("#live-faces .face-card")).to_have_count(1)
+        assert "let-me-in" not in socket.url

@@ -1,0 +1,313 @@
+"""Photos on the page: every way in, every control, every way out."""
+
+import json
+import re
+from io import BytesIO
+from pathlib import Path
+
+import httpx
+import pytest
+from PIL import Image
+from playwright.sync_api import JSHandle, Locator, Page, expect
+
+from tests.browser.conftest import PHOTO, Visitor
+from tests.conftest import Serve
+
+TRANSFER = """(files) => {
+  const transfer = new DataTransfer();
+  const file = ({name, type, bytes}) => new File([new Uint8Array(bytes)], name, {type});
+  for (const each of files) transfer.items.add(file(each));
+  return transfer;
+}"""
+OUTLINE = "(element) => getComputedStyle(element).outlineStyle"
+OVERFLOW = "() => document.documentElement.scrollWidth - document.documentElement.clientWidth"
+
+
+def transfer(page: Page, *files: tuple[str, str, bytes]) -> JSHandle:
+    named = [{"name": name, "type": type_, "bytes": list(data)} for name, type_, data in files]
+    return page.evaluate_handle(TRANSFER, named)
+
+
+def cards(page: Page) -> Locator:
+    return page.locator("#photo-faces .face-card")
+
+
+def open_settings(page: Page) -> None:
+    page.locator("#settings > summary").click()
+
+
+def test_a_chosen_photo_shows_its_face(visit: Visitor, client: httpx.Client) -> None:
+    page = visit(client).page
+    page.set_input_files("#files", PHOTO)
+    expect(cards(page)).to_have_count(1)
+    expect(cards(page).locator("h3")).to_contain_text("happy")
+    expect(cards(page).locator(".bars li")).to_have_count(7)
+    expect(page.locator("#photo-overlay .box .mark")).to_have_count(5)
+    expect(page.locator("#photo-overlay .label")).to_contain_text("happy")
+    expect(page.locator("#photo-caption")).to_have_text(re.compile("astronaut.jpg · 1 face, 512 . 512"))
+    for stage in ("queue", "decode", "detect", "crop", "classify"):
+        expect(page.locator(f'#photo-timings li[data-stage="{stage}"]')).to_contain_text("ms")
+    expect(page.get_by_role("status")).to_contain_text("astronaut.jpg: 1 face. Face 1: happy")
+
+
+def test_the_box_lies_on_the_face(visit: Visitor, client: httpx.Client, photo: bytes) -> None:
+    (face,) = client.post("/detect-emotions", content=photo).json()["faces"]
+    page = visit(client).page
+    page.set_input_files("#files", PHOTO)
+    picture, box = page.locator("#photo"), page.locator("#photo-overlay .box")
+    expect(box).to_be_visible()
+    shown, drawn = picture.bounding_box(), box.bounding_box()
+    assert shown is not None
+    assert drawn is not None
+    scale = shown["width"] / 512
+    assert drawn["x"] - shown["x"] == pytest.approx(face["box"]["x"] * scale, abs=1)
+    assert drawn["y"] - shown["y"] == pytest.approx(face["box"]["y"] * scale, abs=1)
+    assert drawn["width"] == pytest.approx(face["box"]["width"] * scale, abs=1)
+
+
+def test_photos_are_dropped(visit: Visitor, client: httpx.Client, photo: bytes) -> None:
+    page = visit(client).page
+    files = transfer(page, ("one.jpg", "image/jpeg", photo), ("two.jpg", "image/jpeg", photo))
+    page.dispatch_event("#drop", "dragover", {"dataTransfer": files})
+    expect(page.locator("#drop")).to_have_class("drop over")
+    page.dispatch_event("#drop", "drop", {"dataTransfer": files})
+    strip = page.locator("#strip button")
+    expect(strip).to_have_count(2)
+    expect(strip.nth(1)).to_contain_text("1 face")
+    expect(page.locator("#photo-caption")).to_contain_text("one.jpg")
+    strip.nth(1).click()
+    expect(page.locator("#photo-caption")).to_contain_text("two.jpg")
+    expect(strip.nth(1)).to_have_attribute("aria-current", "true")
+    expect(strip.nth(1)).to_be_focused()
+
+
+def test_a_photo_is_pasted(visit: Visitor, client: httpx.Client, photo: bytes) -> None:
+    page = visit(client).page
+    clipboard = transfer(page, ("image.png", "image/jpeg", photo))
+    page.evaluate(
+        "(data) => document.dispatchEvent(new ClipboardEvent('paste', {clipboardData: data}))", clipboard
+    )
+    expect(cards(page)).to_have_count(1)
+
+
+def test_failures_are_told_in_words(
+    visit: Visitor, client: httpx.Client, photo: bytes, tmp_path: Path
+) -> None:
+    visited = visit(client)
+    visited.statuses = {415, 422}
+    page = visited.page
+    bad, cut = tmp_path / "<img src=x onerror=alert(1)>.jpg", tmp_path / "cut.jpg"
+    bad.write_bytes(b"this is no image")
+    cut.write_bytes(photo[:5000])
+    for path, code in ((bad, "unsupported_media_type"), (cut, "invalid_image")):
+        page.set_input_files("#files", path)
+        alert = page.get_by_role("alert")
+        expect(alert).to_contain_text(code)
+        expect(alert.locator("h2")).not_to_be_empty()
+        expect(page.locator("#photo-caption")).to_contain_text(path.name)
+        expect(cards(page)).to_have_count(0)
+    page.set_input_files("#files", PHOTO)
+    expect(page.get_by_role("alert")).to_have_count(0)
+    expect(cards(page)).to_have_count(1)
+
+
+def test_a_server_that_is_gone_is_told_in_words(visit: Visitor, client: httpx.Client) -> None:
+    visited = visit(client)
+    page = visited.page
+    page.context.set_offline(True)
+    page.set_input_files("#files", PHOTO)
+    expect(page.get_by_role("alert")).to_contain_text("The service cannot be reached")
+    page.context.set_offline(False)
+    page.get_by_role("button", name="Analyze again").click()
+    expect(cards(page)).to_have_count(1)
+    visited.complaints = [text for text in visited.complaints if "ERR_INTERNET_DISCONNECTED" not in text]
+
+
+def test_every_control_changes_the_question(visit: Visitor, client: httpx.Client) -> None:
+    visited = visit(client)
+    visited.statuses = {422}
+    page = visited.page
+    page.set_input_files("#files", PHOTO)
+    expect(cards(page)).to_have_count(1)
+    open_settings(page)
+    names = [model["name"] for model in client.get("/models").json()["models"]]
+    expect(page.get_by_label("Model").locator("option")).to_have_count(len(names))
+    page.get_by_label("Smallest face").fill("300")
+    page.get_by_label("Smallest face").press("Tab")
+    expect(page.get_by_text("No face was found")).to_be_visible()
+    expect(page.locator("#curl")).to_contain_text("min_face_size=300")
+    page.get_by_label("Smallest face").fill("5")
+    page.get_by_label("Smallest face").press("Tab")
+    expect(page.get_by_role("alert")).to_contain_text("min_face_size")
+    expect(page.get_by_label("Smallest face")).to_have_attribute("aria-invalid", "true")
+    page.get_by_role("button", name="Reset").click()
+    expect(cards(page)).to_have_count(1)
+    page.get_by_label("Least detection confidence").press("End")
+    expect(page.locator("#min-confidence-value")).to_have_text("100 %")
+    expect(page.locator("#curl")).to_contain_text("min_confidence=1")
+    expect(page.get_by_text("No face was found")).to_be_visible()
+    expect(page.locator("#settings-changed")).to_be_visible()
+    page.get_by_role("button", name="Reset").click()
+    expect(page.locator("#settings-changed")).to_be_hidden()
+    page.get_by_label("Most faces").fill("1")
+    page.get_by_label("Most faces").press("Tab")
+    expect(page.locator("#curl")).to_contain_text("max_faces=1")
+    expect(cards(page)).to_have_count(1)
+
+
+def test_another_model_is_asked_by_name(visit: Visitor, client: httpx.Client) -> None:
+    others = [model["name"] for model in client.get("/models").json()["models"] if not model["default"]]
+    page = visit(client).page
+    page.set_input_files("#files", PHOTO)
+    open_settings(page)
+    for name in others:
+        page.get_by_label("Model").select_option(name)
+        expect(page.locator("#photo-timings")).to_contain_text(f"model {name}")
+        expect(page.locator("#curl")).to_contain_text(f"model={name}")
+    page.get_by_label("Model").select_option("")
+    expect(page.locator("#photo-timings")).to_contain_text("model balanced")
+
+
+def test_json_and_curl_are_copied(visit: Visitor, client: httpx.Client) -> None:
+    page = visit(client, permissions=["clipboard-read", "clipboard-write"]).page
+    page.set_input_files("#files", PHOTO)
+    expect(cards(page)).to_have_count(1)
+    page.locator("#copy-json").click()
+    expect(page.locator("#copy-json")).to_have_text("Copied")
+    copied = json.loads(page.evaluate("() => navigator.clipboard.readText()"))
+    assert copied["faces"][0]["dominant_emotion"] == "happy"
+    page.locator("#copy-curl").click()
+    expect(page.locator("#copy-curl")).to_have_text("Copied")
+    line = page.evaluate("() => navigator.clipboard.readText()")
+    assert line.startswith(f"curl '{client.base_url.join('/detect-emotions')}'")
+    assert "--data-binary '@astronaut.jpg'" in line
+
+
+def test_the_curl_line_quotes_what_a_file_is_called(
+    visit: Visitor, client: httpx.Client, photo: bytes
+) -> None:
+    page = visit(client).page
+    files = transfer(page, ("it's $(odd).jpg", "image/jpeg", photo))
+    page.dispatch_event("#drop", "drop", {"dataTransfer": files})
+    expect(page.locator("#curl")).to_contain_text(r"--data-binary '@it'\''s $(odd).jpg'")
+
+
+def test_the_annotated_picture_is_saved(visit: Visitor, client: httpx.Client) -> None:
+    page = visit(client).page
+    page.set_input_files("#files", PHOTO)
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Save the annotated picture").click()
+    assert download.value.suggested_filename == "astronaut-annotated.jpg"
+    assert Path(download.value.path()).read_bytes().startswith(b"\xff\xd8")
+
+
+def test_a_format_that_the_browser_lacks_is_shown_as_the_service_drew_it(
+    visit: Visitor, client: httpx.Client, photo: bytes, tmp_path: Path
+) -> None:
+    tiff = tmp_path / "astronaut.tiff"
+    Image.open(BytesIO(photo)).save(tiff)
+    page = visit(client).page
+    page.set_input_files("#files", tiff)
+    expect(cards(page)).to_have_count(1)
+    expect(page.locator("#photo-overlay .box")).to_have_count(0)
+    assert page.locator("#photo").evaluate("(image) => image.decode().then(() => image.naturalWidth)") == 512
+
+
+def test_a_key_is_asked_for_and_kept_in_memory_only(visit: Visitor, serve: Serve) -> None:
+    with serve(api_keys="let-me-in") as client:
+        visited = visit(client)
+        visited.statuses = {401}
+        page = visited.page
+        key = page.get_by_label("This service asks for an API key")
+        expect(key).to_be_visible()
+        page.set_input_files("#files", PHOTO)
+        expect(page.get_by_role("alert")).to_contain_text("unauthorized")
+        key.fill("let-me-in")
+        key.press("Enter")
+        expect(cards(page)).to_have_count(1)
+        expect(key).to_be_hidden()
+        expect(page.locator("#curl")).to_contain_text('-H "X-API-Key: $FER_API_KEY"')
+        assert "let-me-in" not in page.content() + page.url
+        assert (
+            page.evaluate("() => localStorage.length + sessionStorage.length + document.cookie.length") == 0
+        )
+
+
+def test_everything_is_reached_by_keyboard(visit: Visitor, client: httpx.Client) -> None:
+    page = visit(client).page
+    page.keyboard.press("Tab")
+    expect(page.get_by_text("Skip to the content")).to_be_focused()
+    for name in ("API", "About the numbers"):
+        page.keyboard.press("Tab")
+        expect(page.get_by_role("link", name=name)).to_be_focused()
+    page.keyboard.press("Tab")
+    expect(page.locator("#tab-photos")).to_be_focused()
+    page.keyboard.press("ArrowRight")
+    expect(page.locator("#panel-camera")).to_be_visible()
+    page.keyboard.press("ArrowRight")
+    expect(page.locator("#panel-photos")).to_be_visible()
+    page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    expect(page.get_by_label("Model")).to_be_visible()
+    page.keyboard.press("Enter")
+    page.keyboard.press("Tab")
+    expect(page.locator("#choose")).to_be_focused()
+    assert page.locator("#choose").evaluate(OUTLINE) == "solid"
+    with page.expect_file_chooser() as chooser:
+        page.keyboard.press("Enter")
+    chooser.value.set_files(PHOTO)
+    expect(cards(page)).to_have_count(1)
+    reached = []
+    for _ in range(7):
+        page.keyboard.press("Tab")
+        reached.append(page.evaluate("() => document.activeElement.id || document.activeElement.className"))
+    assert reached == ["download", "retry", "clear", "portrait", "copy-curl", "curl", "copy-json"]
+
+
+def test_a_card_brings_its_face_forward(visit: Visitor, client: httpx.Client) -> None:
+    page = visit(client).page
+    page.set_input_files("#files", PHOTO)
+    button = page.get_by_role("button", name="Show face 1 in the picture")
+    button.press("Space")
+    expect(button).to_have_attribute("aria-pressed", "true")
+    expect(page.locator("#photo-overlay .box")).to_have_class("box lit")
+    button.press("Space")
+    expect(page.locator("#photo-overlay .box")).to_have_class("box")
+
+
+def test_all_photos_are_removed(visit: Visitor, client: httpx.Client) -> None:
+    page = visit(client).page
+    page.set_input_files("#files", [PHOTO, PHOTO])
+    expect(page.locator("#strip button")).to_have_count(2)
+    page.get_by_role("button", name="Remove all photos").click()
+    expect(page.locator("#result")).to_be_hidden()
+    expect(page.locator("#strip")).to_be_hidden()
+    expect(page.locator("#choose")).to_be_focused()
+
+
+@pytest.mark.parametrize("width", [320, 390])
+def test_a_phone_needs_no_sideways_scrolling(visit: Visitor, client: httpx.Client, width: int) -> None:
+    page = visit(client, viewport={"width": width, "height": 800}).page
+    page.set_input_files("#files", [PHOTO, PHOTO, PHOTO, PHOTO])
+    expect(cards(page)).to_have_count(1)
+    open_settings(page)
+    assert page.evaluate(OVERFLOW) == 0
+    page.locator("#tab-camera").click()
+    assert page.evaluate(OVERFLOW) == 0
+
+
+@pytest.mark.parametrize(("scheme", "dark"), [("light", False), ("dark", True)])
+def test_the_page_follows_the_colour_scheme(
+    visit: Visitor, client: httpx.Client, scheme: str, dark: bool
+) -> None:
+    page = visit(client, color_scheme=scheme).page
+    text, ground = page.evaluate(
+        "() => [getComputedStyle(document.body).color, getComputedStyle(document.body).backgroundColor]"
+    )
+    assert (brightness(ground) < brightness(text)) is dark
+    assert abs(brightness(ground) - brightness(text)) > 180
+
+
+def brightness(color: str) -> float:
+    channels = [int(part) for part in color.removeprefix("rgb(").removesuffix(")").split(",")]
+    return sum(channels) / 3
