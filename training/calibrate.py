@@ -13,7 +13,7 @@ class Calibration:
     """What makes a network's answers honest.
 
     bias: what is added to the logits of each emotion, none for nothing; temperature: what they are then
-    divided by; uncertain_below: the largest probability under which the answer is wrong more often than right.
+    divided by; uncertain_below: the probability under which the answer is wrong more often than right.
     """
 
     temperature: float
