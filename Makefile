@@ -2,13 +2,14 @@
 PYTHON ?= python3
 VENV ?= .venv
 TRAIN_VENV ?= .venv-train
+HAAR_VENV ?= .venv-haar
 DATA ?= ../shared/data
 RUNS ?= runs
 MODEL ?= balanced
 BIN := $(VENV)/bin
 TRAIN := $(TRAIN_VENV)/bin
 
-.PHONY: run test test-browser screenshots lint format openapi lock models-mtcnn train export test-training evaluate-emotion evaluate-detection clean
+.PHONY: run test test-browser screenshots lint format openapi lock models-mtcnn train export test-training evaluate-emotion evaluate-robustness haar report evaluate-detection clean
 
 run: $(VENV)/.service
 	$(BIN)/fer-service serve
@@ -51,24 +52,32 @@ models-mtcnn: $(TRAIN_VENV)/.training
 	$(TRAIN)/python -m training.mtcnn.build
 
 train: $(TRAIN_VENV)/.training
-	$(TRAIN)/python -m training.train --variant $(MODEL) --data $(DATA)/fer2013 --run $(RUNS)/$(MODEL)
+	$(TRAIN)/python -m training.train --preset $(MODEL) --data $(DATA)/fer2013 --run $(RUNS)/$(MODEL)
 	$(MAKE) export
 
 export: $(TRAIN_VENV)/.training
 	$(TRAIN)/python -m training.export --variant $(MODEL) --data $(DATA)/fer2013 --run $(RUNS)/$(MODEL)
 
 test-training: $(TRAIN_VENV)/.training
-	$(TRAIN)/mypy training benchmarks tests/training
+	$(TRAIN)/mypy training benchmarks tests/training/*.py
 	$(TRAIN)/pytest -q tests/training
 
 evaluate-emotion: $(TRAIN_VENV)/.training
 	$(TRAIN)/python -m training.evaluate --model $(MODEL) --data $(DATA)/fer2013
 
+evaluate-robustness: $(TRAIN_VENV)/.training
+	$(TRAIN)/python -m training.robustness --model $(MODEL) --data $(DATA)/fer2013 --out docs/report/robustness.json
+
+# Run `make haar` first to have the comparison with Haar cascades in it.
+report: $(TRAIN_VENV)/.training
+	$(TRAIN)/python -m training.report --model $(MODEL) --data $(DATA)/fer2013 --runs $(RUNS) \
+		--haar-python $(HAAR_VENV)/bin/python
+
 evaluate-detection: $(VENV)/.service
 	$(BIN)/python -m benchmarks.detection --data $(DATA)/detection/wider_subset
 
 clean:
-	rm -rf $(VENV) $(TRAIN_VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) $(TRAIN_VENV) $(HAAR_VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache
 
 $(VENV)/.service: requirements/service.txt pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -88,4 +97,12 @@ $(TRAIN_VENV)/.training: pyproject.toml
 	$(PYTHON) -m venv $(TRAIN_VENV)
 	$(TRAIN)/pip install -q --upgrade 'pip>=25.1'
 	$(TRAIN)/pip install -q -e . --group dev --group training
+	touch $@
+
+haar: $(HAAR_VENV)/.haar
+
+$(HAAR_VENV)/.haar: pyproject.toml
+	$(PYTHON) -m venv $(HAAR_VENV)
+	$(HAAR_VENV)/bin/pip install -q --upgrade 'pip>=25.1'
+	$(HAAR_VENV)/bin/pip install -q --group haar
 	touch $@

@@ -35,7 +35,7 @@ class Detected:
 def compare(
     detector: Mtcnn, classifier: EmotionClassifier, faces: Faces, haar_python: Path | None
 ) -> list[Detected]:
-    """Both detectors on every face, Haar's box as it is and reframed to be fair; MTCNN alone without OpenCV 4."""
+    """Both detectors, Haar's box as it is and reframed to be fair; MTCNN alone without OpenCV 4."""
     pictures = list(scenes(faces.images, CONDITION))
     found = [find(detector, image, square, CONDITION.side) for image, square in tqdm(pictures, desc="mtcnn")]
     rows = [_detected("MTCNN", found, pictures, classifier, faces)]

@@ -156,8 +156,8 @@ def _grouped(
         bars = axes.bar(places, values, width, label=name, color=(BLUE, ORANGE)[index])
         axes.bar_label(bars, fmt=label, fontsize=7)
     axes.set_xticks(range(len(names)), names)
-    axes.margins(y=0.15)
-    axes.legend(frameon=False, fontsize=8)
+    axes.margins(y=0.25)
+    axes.legend(frameon=False, fontsize=8, loc="upper right", ncols=2)
 
 
 def _curve(axes: Axes, rows: Sequence[Mapping[str, str]], column: str, style: str, label: str) -> None:

@@ -15,7 +15,7 @@ import numpy as np
 def main() -> None:
     """Read the scenes, write the boxes."""
     scenes, out = (Path(argument) for argument in sys.argv[1:3])
-    folder = Path(cv2.data.haarcascades)
+    folder = Path(cv2.data.haarcascades)  # type: ignore[attr-defined]
     cascade = cv2.CascadeClassifier(str(folder / "haarcascade_frontalface_default.xml"))  # type: ignore[attr-defined]
     boxes = [
         [[int(x), int(y), int(x + width), int(y + height)] for x, y, width, height in found]

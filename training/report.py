@@ -51,9 +51,8 @@ class Page:
         """Save a figure that shows faces where git does not see it, and only name it."""
         (self.folder / "samples").mkdir(parents=True, exist_ok=True)
         drawn.savefig(self.folder / "samples" / f"{name}.png", dpi=110)
-        self.parts.append(
-            f"{caption}: `samples/{name}.png`, drawn from your copy of the data and not committed."
-        )
+        place = f"`samples/{name}.png`, drawn from your copy of the data and not committed"
+        self.parts.append(f"{caption}: {place}.")
 
     def write(self) -> None:
         (self.folder / "README.md").write_text("\n\n".join(self.parts) + "\n")
@@ -99,8 +98,9 @@ def write_report(
 def _head(page: Page, subject: Subject, found: Report) -> None:
     page.text("# The paper's figures, drawn again")
     page.text(
-        f"Written by `make report MODEL={subject.name}` from the graph with sha256\n`{subject.entry['sha256']}`.\n"
-        f"All answers are one forward pass a face on the {found.images} images of FER2013's public test split."
+        f"Written by `make report MODEL={subject.name}` from the graph with sha256 "
+        f"`{subject.entry['sha256']}`. All answers are one forward pass a face on the {found.images} "
+        "images of FER2013's public test split."
     )
     rows = [
         (
@@ -161,24 +161,11 @@ def _detection(page: Page, subject: Subject, test: Faces, haar_python: Path | No
     page.text(
         f"{len(test)} test images pasted into scenes at {CONDITION.side} pixels. "
         "A face that is not found counts as wrong. "
-        "*Reframed* moves and scales all Haar boxes alike, so that their median is the pasted square: what is "
-        "lost even then is owed to boxes that vary."
+        "*Reframed* moves and scales all Haar boxes alike, so that their median is the pasted square: "
+        "what is lost even then is owed to boxes that vary."
     )
-    cells = [
-        (
-            row.name,
-            f"{row.outcome.found:.1%}",
-            f"{row.overlap:.2f}",
-            f"{row.outcome.accuracy:.2%}",
-            f"{row.outcome.accuracy / max(row.outcome.found, 1e-9):.2%}",
-        )
-        for row in rows
-    ]
-    page.text(
-        card.table(
-            ("detector", "found", "mean overlap with the square", "named right of all", "of the found"), cells
-        )
-    )
+    heads = ("detector", "found", "mean overlap with the square", "named right, of all", "of the found")
+    page.text(card.table(heads, [_detector_row(row) for row in rows]))
     if haar_python is None:
         page.text(NO_HAAR)
     names = [row.name for row in rows]
@@ -186,6 +173,12 @@ def _detection(page: Page, subject: Subject, test: Faces, haar_python: Path | No
     drawn = figures.detectors(names, [o.found for o in outcomes], [o.accuracy for o in outcomes])
     page.figure(drawn, "fig10-detectors", "Shares of all test images.")
     _boxes(page, rows, test)
+
+
+def _detector_row(row: Detected) -> tuple[str, ...]:
+    found, right = row.outcome.found, row.outcome.accuracy
+    of_found = f"{right / found:.2%}" if found else ""
+    return row.name, f"{found:.1%}", f"{row.overlap:.2f}", f"{right:.2%}", of_found
 
 
 def _boxes(page: Page, rows: list[Detected], test: Faces) -> None:

@@ -25,9 +25,9 @@ from training.scenes import Condition, Graph, find, load_detector, scenes
 
 CURVES: dict[str, tuple[Any, ...]] = {
     "side": (16, 20, 24, 32, 48, 64, 96),
-    "blur": (0.5, 1.0, 1.5, 2.0, 3.0),
-    "rotation": (-45, -30, -15, 15, 30, 45),
-    "margin": (-0.2, -0.1, 0.1, 0.2, 0.4),
+    "blur": (0.0, 0.5, 1.0, 1.5, 2.0, 3.0),
+    "rotation": (-45, -30, -15, 0, 15, 30, 45),
+    "margin": (-0.2, -0.1, 0.0, 0.1, 0.2, 0.4),
 }
 Progress = Callable[[Iterable[Any]], Iterable[Any]]
 
