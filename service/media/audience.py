@@ -145,21 +145,22 @@ class Windows:
 class Moment:
     """Where the shares changed most.
 
-    change: half the summed differences of the shares, 0 (the same) to 1 (nothing in common).
+    change: half the summed differences of the shares, 0 (the same) to 1 (nothing in common). up, down: the
+    emotions whose shares gained and lost most.
     """
 
     time_s: float
     change: float
-    before: str
-    after: str
+    up: str
+    down: str
 
     def as_json(self) -> dict[str, Any]:
         """Field by field."""
         return {
             "time_s": round(self.time_s, 3),
             "change": round(self.change, 6),
-            "before": self.before,
-            "after": self.after,
+            "up": self.up,
+            "down": self.down,
         }
 
 
@@ -181,7 +182,8 @@ def _changes(windows: Sequence[Window]) -> Iterator[tuple[int, Moment]]:
             continue
         change = float(np.abs(after - before).sum() / 2)
         if change >= _LEAST_CHANGE:
-            names = EMOTIONS[int(before.argmax())], EMOTIONS[int(after.argmax())]
+            gained = after - before
+            names = EMOTIONS[int(gained.argmax())], EMOTIONS[int(gained.argmin())]
             yield index, Moment(windows[index].start_s, change, *names)
 
 

@@ -44,8 +44,9 @@ def media_extra(purpose: str) -> Iterator[None]:
     try:
         yield
     except ModuleNotFoundError as error:
-        if (error.name or "").partition(".")[0] not in _EXTRA:
+        package = (error.name or "").partition(".")[0]
+        if package not in _EXTRA:
             raise
         raise MissingExtraError(
-            f"{purpose} needs the package {error.name}: pip install 'fer-service[media]'"
+            f"{purpose} needs the package {package}: pip install 'fer-service[media]'"
         ) from error

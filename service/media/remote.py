@@ -12,7 +12,8 @@ from service.media.errors import RefusedError, ServerError
 from service.vision.pipeline import AnalysisOptions
 from service.vision.types import EMOTIONS, Analysis, AnalyzedFace, Box, Landmarks, Point, Timings, UInt8Array
 
-_ATTEMPTS = 8
+# A server that answered once is waited for; an address that never did may be a mistake.
+_ATTEMPTS, _FIRST_ATTEMPTS = 8, 3
 _LONGEST_WAIT_S = 30.0
 # What is wrong with these is not the image: every other one would meet the same answer.
 _RUN_CODES = frozenset({"unauthorized", "not_found", "method_not_allowed", "invalid_parameter"})
@@ -76,7 +77,7 @@ class RemoteAnalyzer:
         )
 
     def _find_model(self, name: str | None) -> Model:
-        answer = self._patiently(lambda: self._client.get(f"{self._url}/models"))
+        answer = self._patiently(lambda: self._client.get(f"{self._url}/models"), _FIRST_ATTEMPTS)
         if answer.status_code != httpx.codes.OK:
             raise ServerError(f"{self._url}/models: {_detail(answer)}")
         models = answer.json()["models"]
@@ -85,10 +86,10 @@ class RemoteAnalyzer:
                 return Model(model["name"], model["digest"])
         raise ServerError(f"no model {name!r} at {self._url}: it has {', '.join(m['name'] for m in models)}")
 
-    def _patiently(self, send: Callable[[], httpx.Response]) -> httpx.Response:
+    def _patiently(self, send: Callable[[], httpx.Response], attempts: int = _ATTEMPTS) -> httpx.Response:
         """The first answer that is more than a request to come back later."""
-        for attempt in range(_ATTEMPTS):
-            last = attempt == _ATTEMPTS - 1
+        for attempt in range(attempts):
+            last = attempt == attempts - 1
             pause = min(0.25 * 2**attempt, _LONGEST_WAIT_S)
             try:
                 answer = send()

@@ -114,9 +114,7 @@ def _mark(rows: Sequence[Axes], moments: Sequence[Moment]) -> None:
 
 def _told(moments: Sequence[Moment]) -> str:
     return "greatest change:  " + "   ".join(
-        f"{number}: {clock(one.time_s)} {one.before} to {one.after}"
-        if one.before != one.after
-        else f"{number}: {clock(one.time_s)} within {one.after}"
+        f"{number}: {clock(one.time_s)} {one.up} up, {one.down} down"
         for number, one in enumerate(moments, start=1)
     )
 

@@ -47,10 +47,10 @@ def frame(pose: Pose | None) -> UInt8Array:
     canvas = np.empty((HEIGHT, WIDTH, 3), np.uint8)
     canvas[:] = np.linspace(60, 150, WIDTH, dtype=np.uint8)[None, :, None]
     if pose:
-        head = _head(pose)
+        picture = _posed(pose)
         left, right = max(0, pose.x), min(WIDTH, pose.x + _SIDE)
         if right > left:
-            canvas[36 : 36 + _SIDE, left:right] = head[:, left - pose.x : right - pose.x]
+            canvas[36 : 36 + _SIDE, left:right] = picture[:, left - pose.x : right - pose.x]
     return canvas
 
 
@@ -89,11 +89,16 @@ def flag(path: Path, matrix: tuple[int, int, int, int]) -> Path:
     return path
 
 
-def _head(pose: Pose) -> UInt8Array:
-    photo = np.asarray(Image.open(io.BytesIO(PHOTO.read_bytes())).convert("RGB"))
-    head = photo[10 : 10 + _SIDE, 120 : 120 + _SIDE]
-    if pose.mirrored:
-        head = head[:, ::-1]
+def head() -> UInt8Array:
+    """(200, 200, 3): the astronaut's head."""
+    photo = np.asarray(Image.open(io.BytesIO(PHOTO.read_bytes())).convert("RGB"), np.uint8)
+    return photo[10 : 10 + _SIDE, 120 : 120 + _SIDE]
+
+
+def _posed(pose: Pose) -> UInt8Array:
+    picture = head()[:, ::-1] if pose.mirrored else head()
     turn = cv2.getRotationMatrix2D((_SIDE / 2, _SIDE / 2), pose.angle, 1)
-    turned = cv2.warpAffine(np.ascontiguousarray(head), turn, (_SIDE, _SIDE), borderMode=cv2.BORDER_REPLICATE)
+    turned = cv2.warpAffine(
+        np.ascontiguousarray(picture), turn, (_SIDE, _SIDE), borderMode=cv2.BORDER_REPLICATE
+    )
     return np.asarray(turned, np.uint8)
