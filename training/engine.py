@@ -144,9 +144,9 @@ class Run:
 
     def _at_early_side(self, images: Tensor) -> Tensor:
         """Small pictures for the first epochs; the network is fully convolutional and does not mind."""
-        if self.epoch >= self.config.early_share * self.config.epochs:
-            return images
         side = self.config.early_side
+        if not side or self.epoch >= self.config.early_share * self.config.epochs:
+            return images
         return F.interpolate(images, size=(side, side), mode="area")
 
     def _autocast(self) -> torch.autocast:

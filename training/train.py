@@ -13,7 +13,7 @@ from training.config import Config, ConfigError, override
 from training.data import DataError, load
 from training.distill import Distillation
 from training.engine import train
-from training.presets import PAPER
+from training.presets import PAPER, ROBUST
 from training.shufflenet import Architecture
 from training.teachers import DenseArchitecture
 
@@ -25,6 +25,7 @@ PRESETS = {
     # 0.3 of the time of `balanced` for one face, 0.24 for 32, on one thread (`training.latency`).
     "fast": Config(Architecture(stages=(80, 160, 320), repeats=(1, 3, 2), stem=16, head=448), epochs=54),
     "balanced": Config(epochs=54),
+    "robust": Config(augmentation=ROBUST, epochs=54),
     # Its first stage, at 24x24, costs most and is kept narrow.
     "accurate": Config(
         Architecture((96, 256, 512), (3, 8, 4), stem=16, head=1024, stem_stride=1),
