@@ -102,7 +102,7 @@ def face_video(tmp_path_factory: pytest.TempPathFactory) -> Path:
     steps = [*range(0, VIDEO_FRAMES, 2), *range(VIDEO_FRAMES, 0, -2)]
     frames = [_y4m_frame(photo.crop((80 + x, 0, 400 + x, 240)).resize(VIDEO_SIZE)) for x in steps]
     path = tmp_path_factory.mktemp("camera") / "face.y4m"
-    path.write_bytes(b"YUV4MPEG2 W%d H%d F10:1 Ip A1:1 C420jpeg\n" % VIDEO_SIZE + b"".join(frames))
+    path.write_bytes(b"YUV4MPEG2 W%d H%d F30:1 Ip A1:1 C420jpeg\n" % VIDEO_SIZE + b"".join(frames))
     return path
 
 

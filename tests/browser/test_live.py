@@ -113,13 +113,34 @@ def test_a_camera_that_is_not_there_is_told_in_words(visit: Visitor, client: htt
     expect(visited.page.get_by_role("button", name="Start the camera")).to_be_enabled()
 
 
-def test_a_key_opens_the_live_view_too(visit: Visitor, serve: Serve) -> None:
-    with serve(api_keys="let-me-in") as client:
-        visited = visit(client)
-        visited.statuses = {401}
-        page = visited.page
-        page.get_by_label("This service asks for an API key").fill("let-me-in")
-        page.get_by_role("button", name="Use this key").click()
+def test_a_frame_that_fails_does_not_end_the_stream(visit: Visitor, serve: Serve) -> None:
+    with serve(request_timeout_s=0.001) as client:
+        page = visit(client).page
         socket = start(page)
-        expect(page.locator("#live-faces .face-card")).to_have_count(1)
-        assert "let-me-in" not in socket.url
+        expect(page.get_by_role("alert")).to_contain_text("Code deadline_exceeded")
+        answers(socket, 3)
+        expect(page.get_by_role("button", name="Stop the camera")).to_be_visible()
+
+
+def test_a_refused_stream_says_why_and_lets_go_of_the_camera(visit: Visitor, serve: Serve) -> None:
+    with serve(max_streams=0) as client:
+        page = visit(client).page
+        start(page)
+        expect(page.get_by_role("alert")).to_contain_text("Code overloaded")
+        expect(page.get_by_role("button", name="Start the camera")).to_be_visible()
+        assert page.locator("#video").evaluate(CAMERA_OPEN) is False
+
+
+def test_a_key_opens_the_live_view_too(visit: Visitor, serve: Serve) -> None:
+    with serve(api_keys="let-me-in, Schlüssel") as client:
+        for key in ("let-me-in", "Schlüssel"):
+            visited = visit(client)
+            visited.statuses = {401}
+            page = visited.page
+            start(page)
+            expect(page.get_by_role("alert")).to_contain_text("unauthorized")
+            page.get_by_label("This service asks for an API key").fill(key)
+            page.get_by_role("button", name="Use this key").click()
+            socket = start(page)
+            expect(page.locator("#live-faces .face-card")).to_have_count(1)
+            assert key not in socket.url

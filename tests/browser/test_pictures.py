@@ -12,7 +12,7 @@ from tests.browser.conftest import PHOTO, Visitor
 from tests.browser.test_live import answers, start
 
 MOST_BYTES = 250_000
-ENOUGH_FOR_A_LINE = 150
+ENOUGH_FOR_A_LINE = 240
 
 
 def save(shown: Page | Locator, path: Path) -> None:

@@ -29,7 +29,7 @@ export class Frames {
 
   /**
    * Open the camera.
-   * @param {() => void} each called for every frame that is shown
+   * @param {() => void} each called once for every frame of the camera
    */
   async start(each) {
     if (!navigator.mediaDevices) throw new DOMException("no camera here", "InsecureError");
@@ -41,9 +41,9 @@ export class Frames {
     const next = () => {
       if (this.media !== media) return;
       each();
-      requestAnimationFrame(next);
+      this.video.requestVideoFrameCallback(next);
     };
-    requestAnimationFrame(next);
+    this.video.requestVideoFrameCallback(next);
   }
 
   stop() {

@@ -83,6 +83,7 @@ export class Live {
     this.stream?.close();
     this.stream = new Stream(currentQuery(), {
       answered: (answer, latency) => this.#show(answer, latency),
+      troubled: (problem) => byId("live-problem").replaceChildren(problemCard(problem)),
       ended: (problem) => {
         this.stop();
         this.#fail(problem);
@@ -113,6 +114,7 @@ export class Live {
   #show(answer, latency) {
     const now = performance.now();
     const { faces, image } = answer;
+    byId("live-problem").replaceChildren();
     drawOverlay(byId("live-overlay"), faces, image, faces.some(({ id }) => id === this.lit) ? this.lit : undefined);
     this.#showCards(answer);
     this.chart.add({ at: now, faces: new Map(faces.map((face) => [face.id ?? 0, face.probabilities])) });

@@ -1,16 +1,22 @@
 // @ts-check
 /** The service's WebSocket: JPEG frames out, one answer for each processed frame in. */
-import { address } from "./api.js";
+import { address, currentKey } from "./api.js";
 
 /** @typedef {import("./api.js").Detection} Detection */
+/** @typedef {import("./api.js").Problem} Problem */
+/** @typedef {{frame: number} & ({status: "ok"} & Detection | {status: "error", error: Problem})} Message */
 /**
  * @typedef {object} Handlers
  * @property {(answer: Detection, latency: number) => void} answered latency in milliseconds
- * @property {(problem: import("./api.js").Problem) => void} ended the socket was closed, and not by this page
+ * @property {(problem: Problem) => void} troubled one frame failed; the stream goes on
+ * @property {(problem: Problem) => void} ended the socket was closed, and not by this page
  */
 
 /** Frames that may be under way: one is worked on while the next travels. */
 const MOST_PENDING = 2;
+const PROTOCOL = "fer.v1";
+/** A page can give a WebSocket no header; the key goes in a subprotocol, which no log and no history keeps. */
+const KEY_PROTOCOL = "fer.key.";
 
 /** One connection, from the first frame to the last. */
 export class Stream {
@@ -22,42 +28,58 @@ export class Stream {
     const url = address("stream", query);
     url.protocol = url.protocol.replace("http", "ws");
     this.handlers = handlers;
-    /** When each frame that has no answer yet was sent. @type {number[]} */
-    this.pending = [];
-    this.socket = new WebSocket(url);
+    /** When each frame that has no answer yet was sent, by the frame's number. @type {Map<number, number>} */
+    this.pending = new Map();
+    this.sent = 0;
+    const key = currentKey();
+    this.socket = new WebSocket(url, key ? [PROTOCOL, KEY_PROTOCOL + base64url(key)] : [PROTOCOL]);
     this.socket.addEventListener("message", (event) => this.#receive(JSON.parse(event.data)));
     this.socket.addEventListener("close", (event) => this.handlers.ended(problemOfClose(event)));
   }
 
   /** Whether another frame may be sent now. */
   get ready() {
-    return this.socket.readyState === WebSocket.OPEN && this.pending.length < MOST_PENDING;
+    return this.socket.readyState === WebSocket.OPEN && this.pending.size < MOST_PENDING;
   }
 
   /** @param {Blob} frame */
   send(frame) {
-    this.pending.push(performance.now());
+    this.sent += 1;
+    this.pending.set(this.sent, performance.now());
     this.socket.send(frame);
   }
 
   /** End it from this side, without a word. */
   close() {
-    this.handlers = { answered: () => undefined, ended: () => undefined };
+    const nothing = () => undefined;
+    this.handlers = { answered: nothing, troubled: nothing, ended: nothing };
     this.socket.close(1000);
   }
 
-  /** @param {Detection} message */
+  /** @param {Message} message */
   #receive(message) {
-    const sent = this.pending.shift() ?? performance.now();
-    this.handlers.answered(message, performance.now() - sent);
+    const now = performance.now();
+    const latency = now - (this.pending.get(message.frame) ?? now);
+    // What came before and has no answer was replaced by a newer frame.
+    for (const number of this.pending.keys()) if (number <= message.frame) this.pending.delete(number);
+    if (message.status === "ok") this.handlers.answered(message, latency);
+    else this.handlers.troubled(message.error);
   }
 }
 
 /**
+ * The reason of a refusal begins with the code of the problem.
  * @param {CloseEvent} event
- * @returns {import("./api.js").Problem}
+ * @returns {Problem}
  */
 function problemOfClose(event) {
-  const detail = event.reason || "The connection to the service broke off. Start the camera again to go on.";
-  return { title: "The live view has ended", detail, code: `close_${event.code}` };
+  const [, code, said] = /^([a-z_]+): (.*)$/.exec(event.reason) ?? [];
+  const detail = said || event.reason || "The connection to the service broke off.";
+  return { title: "The live view has ended", detail, code: code ?? `closed_${event.code}` };
+}
+
+/** @param {string} text */
+function base64url(text) {
+  const bytes = String.fromCharCode(...new TextEncoder().encode(text));
+  return btoa(bytes).replaceAll("+", "-").replaceAll("/", "_").replaceAll("=", "");
 }
