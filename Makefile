@@ -50,6 +50,7 @@ lock:
 
 models-mtcnn: $(TRAIN_VENV)/.training
 	$(TRAIN)/python -m training.mtcnn.build
+	$(TRAIN)/python -m training.mtcnn.register
 
 train: $(TRAIN_VENV)/.training
 	$(TRAIN)/python -m training.train --preset $(MODEL) --data $(DATA)/fer2013 --run $(RUNS)/$(MODEL)

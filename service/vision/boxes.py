@@ -8,21 +8,26 @@ from numpy.typing import NDArray
 from service.vision.types import Float32Array
 
 Overlap = Literal["union", "min"]
+BLOCK = 64  # boxes compared with all that follow at once: few calls, and rows that stay in the cache
 
 
 def areas(boxes: Float32Array) -> Float32Array:
-    """(N,) areas; zero where an edge is beyond its opposite."""
-    sides = np.maximum(boxes[:, 2:] - boxes[:, :2], 0)
-    return sides[:, 0] * sides[:, 1]
+    """(...) areas of boxes (..., 4); zero where an edge is beyond its opposite."""
+    sides: Float32Array = np.maximum(boxes[..., 2:] - boxes[..., :2], 0)
+    return sides[..., 0] * sides[..., 1]
 
 
-def overlap(box: Float32Array, others: Float32Array, mode: Overlap = "union") -> Float32Array:
-    """(N,) intersection of one box (4,) with each of others, over their union or over the smaller of the two."""
-    sides = np.maximum(np.minimum(box[2:], others[:, 2:]) - np.maximum(box[:2], others[:, :2]), 0)
-    shared = sides[:, 0] * sides[:, 1]
-    own, theirs = areas(box[None]), areas(others)
+def overlap(boxes: Float32Array, others: Float32Array, mode: Overlap = "union") -> Float32Array:
+    """Intersections (..., N) of boxes (..., 4) with each of others (N, 4).
+
+    mode: as a share of their "union", or of the smaller of the two ("min").
+    """
+    width = np.minimum(boxes[..., 2, None], others[:, 2]) - np.maximum(boxes[..., 0, None], others[:, 0])
+    height = np.minimum(boxes[..., 3, None], others[:, 3]) - np.maximum(boxes[..., 1, None], others[:, 1])
+    shared: Float32Array = np.maximum(width, 0) * np.maximum(height, 0)
+    own, theirs = areas(boxes)[..., None], areas(others)
     whole = own + theirs - shared if mode == "union" else np.minimum(own, theirs)
-    return shared / np.maximum(whole, np.finfo(np.float32).tiny)
+    return np.divide(shared, whole, out=np.zeros_like(shared), where=whole > 0)
 
 
 def suppress(
@@ -30,12 +35,14 @@ def suppress(
 ) -> NDArray[np.intp]:
     """Indices kept by greedy non-maximum suppression, best first; memory grows with N, not its square."""
     order = np.argsort(-scores, kind="stable")
-    kept = []
-    while len(order):
-        best, order = order[0], order[1:]
-        kept.append(best)
-        order = order[overlap(boxes[best], boxes[order], mode) <= threshold]
-    return np.array(kept, np.intp)
+    boxes, alive = boxes[order], np.ones(len(boxes), np.bool_)
+    for start in range(0, len(boxes), BLOCK):
+        block = start + np.flatnonzero(alive[start : start + BLOCK])
+        clear = overlap(boxes[block], boxes[start:], mode) <= threshold
+        for index, row in zip(block.tolist(), clear, strict=True):
+            if alive[index]:
+                alive[index + 1 :] &= row[index + 1 - start :]
+    return order[alive]
 
 
 def regress(boxes: Float32Array, offsets: Float32Array) -> Float32Array:

@@ -1,4 +1,9 @@
-"""The face as the classifier knows it: 48x48 gray pixels, framed as FER2013 frames a face."""
+"""The face as the classifier knows it: 48x48 gray pixels, framed as FER2013 frames a face.
+
+Measured by `python -m training.framing` on 3,000 faces of FER2013's training split, enlarged to 192 pixels with a
+gray border: a number_found of them are found, and the frame's side is SIDE_PER_BOX times the mean of the detected
+box's width and height (median).
+"""
 
 from collections.abc import Sequence
 
@@ -8,21 +13,18 @@ import numpy as np
 from service.vision.types import DecodedImage, Face, UInt8Array
 
 SIDE = 48
-SIDE_PER_BOX = 1.0
-CENTRE_X, CENTRE_Y = 0.0, 0.0
+SIDE_PER_BOX = 1.07
 
 
 def crop_face(image: DecodedImage, face: Face) -> UInt8Array:
-    """(48, 48) gray crop; pixels beyond the image repeat its edge."""
+    """(48, 48) gray crop of the square about the face's region; pixels beyond the image repeat its edge."""
     scale = image.pixels.shape[1] / image.width
     x1, y1, x2, y2 = (edge * scale for edge in face.region)
-    box_side = max(x2 - x1, y2 - y1)
-    side = max(1, round(box_side * SIDE_PER_BOX))
-    left = round((x1 + x2) / 2 + CENTRE_X * box_side - side / 2)
-    top = round((y1 + y2) / 2 + CENTRE_Y * box_side - side / 2)
+    side = max(1, round((x2 - x1 + y2 - y1) / 2 * SIDE_PER_BOX))
+    left, top = round((x1 + x2 - side) / 2), round((y1 + y2 - side) / 2)
     gray = cv2.cvtColor(cut_square(image.pixels, left, top, side), cv2.COLOR_RGB2GRAY)
     interpolation = cv2.INTER_AREA if side >= SIDE else cv2.INTER_CUBIC
-    return cv2.resize(gray, (SIDE, SIDE), interpolation=interpolation)
+    return cv2.resize(gray, (SIDE, SIDE), interpolation=interpolation).astype(np.uint8, copy=False)
 
 
 def crop_faces(image: DecodedImage, faces: Sequence[Face]) -> UInt8Array:
@@ -32,11 +34,10 @@ def crop_faces(image: DecodedImage, faces: Sequence[Face]) -> UInt8Array:
 
 
 def cut_square(pixels: UInt8Array, left: int, top: int, side: int) -> UInt8Array:
-    """(side, side, 3), the image's edge repeated where the square leaves it."""
+    """(side, side, 3) pixels, the image's edge repeated where the square leaves it."""
     height, width = pixels.shape[:2]
-    columns = np.arange(left, left + side).clip(0, width - 1)
+    if min(left, top) >= 0 and left + side <= width and top + side <= height:
+        return pixels[top : top + side, left : left + side]
     rows = np.arange(top, top + side).clip(0, height - 1)
-    inner = pixels[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
-    if inner.shape[:2] == (side, side):
-        return inner
-    return inner[(rows - rows[0])[:, None], columns - columns[0]]
+    columns = np.arange(left, left + side).clip(0, width - 1)
+    return pixels[rows[:, None], columns]

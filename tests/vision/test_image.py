@@ -177,6 +177,20 @@ def test_heif_is_rotated_once() -> None:
     assert difference(image.pixels, RGB[:200]) < 5
 
 
+def test_gray_heif_of_10_bits_is_scaled_not_clipped() -> None:
+    expected = np.asarray(PORTRAIT.resize((64, 64)).convert("L"))[..., np.newaxis]
+
+    assert difference(decoded((DATA / "astronaut-gray10.heic").read_bytes()).pixels, expected) < 10
+
+
+def test_an_error_of_the_caller_is_not_blamed_on_the_picture() -> None:
+    def broken(width: int, height: int) -> float:
+        return (width + height) / 0
+
+    with pytest.raises(ZeroDivisionError):
+        decode(sample("jpeg"), max_pixels=1_000_000, min_face_size=broken)
+
+
 def test_every_accepted_format_is_shown_here() -> None:
     assert {name for name, _, _, _ in ENCODINGS.values()} | {"heif"} == set(ACCEPTED_FORMATS)
 

@@ -11,31 +11,38 @@ but never imported, because importing it needs TensorFlow.
 | rnet | `crops` uint8 (N, 24, 24, 3) | `probability` (N,), `box` (N, 4) |
 | onet | `crops` uint8 (N, 48, 48, 3) | `probability` (N,), `box` (N, 4), `landmarks` (N, 5, 2) |
 
-P-Net's cell (i, j) looks at the 12x12 pixels whose corner is (x, y) = (2j, 2i); h = ceil((H - 2) / 2) - 4, w likewise.
-`box` moves the corners x1, y1, x2, y2 in units of the window's width and height; `landmarks` are x, y from the
-window's corner in the same units, in the order left eye, right eye, nose, left and right corner of the mouth (the
-viewer's left).
+P-Net's cell (i, j) looks at the 12x12 pixels whose corner is (x, y) = (2j, 2i); h = ceil((H - 2) / 2) - 4,
+and w likewise. `box` moves the corners x1, y1, x2, y2 in units of the window's width and height.
+`landmarks` are x, y from the window's corner in the same units: left eye, right eye, nose, left and right
+corner of the mouth (the viewer's left).
 
-What the weights expect, and how that was verified:
+What the weights expect, and how it was verified (recall on the 1,031 faces of `benchmarks.detection`,
+smallest face 40, where the right order has 0.535):
 
-- Channels are RGB. Fed BGR instead, O-Net's probability for the same crops falls, and the cascade's recall with it.
-- Convolution kernels are (row, column, in, out) for an upright image: fed transposed images, the cascade loses nearly
-  every face.
-- The first dense layer is the exception. Its rows run over (column, row, channel), as the column-major original wrote
-  them. They are put into (channel, row, column) here, so that the graph flattens its own layout without a transpose.
-- Values are (x - 127.5) / 128. The first convolution has no padding, so this is folded into its kernel and bias.
-- Poolings round their output size up, the window being cut at the right and lower edge.
+- Channels are RGB. With BGR, recall is 0.285.
+- Convolution kernels are (row, column, in, out) of an upright image. With transposed images, recall is 0.036.
+- The first dense layer is the exception: its rows run over (column, row, channel). Read as (row, column,
+  channel), recall is 0.306. They are put into (channel, row, column), so that the graph flattens its own
+  layout as it is.
+- Values are (x - 127.5) / 128. The first convolution has no padding, so this is folded into its kernel and
+  bias.
+- Poolings round their output size up; the last window is cut at the right and lower edge.
 
-The landmark columns, x1..x5 y1..y5 in the weights, are put into x, y pairs. The softmax over (no face, face) is written
-as the sigmoid of the difference of the two logits, which is the same function, with one convolution channel fewer.
+`training/mtcnn/record_golden.py` records what two independent programs make of the same weights, and the
+tests compare.
+
+The landmark columns, x1..x5 y1..y5 in the weights, are put into x, y pairs. The softmax over (no face,
+face) is written as the sigmoid of the difference of the two logits, which is the same function.
 """
 
 import argparse
 import hashlib
 import importlib.util
 import io
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import joblib
 import numpy as np
@@ -106,10 +113,13 @@ class GraphBuilder:
         self.constants.append(numpy_helper.from_array(np.ascontiguousarray(array), name))
         return name
 
-    def add(self, operator: str, *constants: NDArray[np.generic], **attributes: object) -> None:
+    def node(self, operator: str, inputs: Sequence[str], outputs: Sequence[str], **attributes: Any) -> None:
+        self.nodes.append(helper.make_node(operator, inputs, outputs, **attributes))
+
+    def add(self, operator: str, *constants: NDArray[np.generic], **attributes: Any) -> None:
         inputs = [self.last, *map(self.constant, constants)]
         self.last = f"t{len(self.nodes)}"
-        self.nodes.append(helper.make_node(operator, inputs, [self.last], **attributes))
+        self.node(operator, inputs, [self.last], **attributes)
 
     def pixels(self) -> None:
         """(N, H, W, 3) uint8 to (N, 3, H, W) float32, transposed while a value is still one byte."""
@@ -128,17 +138,14 @@ class GraphBuilder:
     def dense(self, weight: FloatArray, bias: FloatArray) -> None:
         self.add("Gemm", weight, bias)
 
-    def split(self, axis: int, sizes: list[int]) -> list[str]:
-        names = [f"part{i}" for i in range(len(sizes))]
-        split_sizes = self.constant(np.array(sizes, np.int64))
-        self.nodes.append(helper.make_node("Split", [self.last, split_sizes], names, axis=axis))
-        return names
+    def split(self, sizes: Sequence[int], names: Sequence[str]) -> None:
+        """Cut the channels (axis 1) into tensors of these names."""
+        self.node("Split", [self.last, self.constant(np.array(sizes, np.int64))], names, axis=1)
 
-    def probability(self, logit: str, axis: int) -> None:
-        """Write the graph's `probability` from the logits, dropping their axis of length one."""
-        axes = self.constant(np.array([axis], np.int64))
-        self.nodes.append(helper.make_node("Squeeze", [logit, axes], ["logit"]))
-        self.nodes.append(helper.make_node("Sigmoid", ["logit"], ["probability"]))
+    def probability(self, logit: str) -> None:
+        """Write the graph's `probability` from the logits, dropping their axis 1 of length one."""
+        self.node("Squeeze", [logit, self.constant(np.array([1], np.int64))], ["logit"])
+        self.node("Sigmoid", ["logit"], ["probability"])
 
     def model(
         self, name: str, source: tuple[str, list[int | str]], outputs: dict[str, list[int | str]]
@@ -155,19 +162,46 @@ class GraphBuilder:
             graph, opset_imports=[opset], ir_version=IR_VERSION, producer_name="fer-service"
         )
         onnx.checker.check_model(model, full_check=True)
-        return model.SerializeToString(deterministic=True)
+        content: bytes = model.SerializeToString(deterministic=True)
+        return content
 
 
 def convolutions(builder: GraphBuilder, weights: list[FloatArray], pools: list[int]) -> None:
     """Convolution, PReLU and (where the size is not zero) pooling, once for each entry of pools."""
-    layers = [weights[3 * i : 3 * i + 3] for i in range(len(pools))]
-    layers[0][:2] = fold_normalisation(*layers[0][:2])
     builder.pixels()
-    for (kernel, bias, slope), size in zip(layers, pools, strict=True):
-        builder.convolution(kernel, bias)
-        builder.slope(slope)
+    kernel, bias, slope = weights[:3]
+    order = pooled_activation(builder, *fold_normalisation(kernel, bias), slope, pools[0])
+    inputs = [weights[3][:, :, order], *(weights[3 * i] for i in range(2, len(pools)))]
+    for index, (kernel, size) in enumerate(zip(inputs, pools[1:], strict=True), start=1):
+        builder.convolution(kernel, weights[3 * index + 1])
+        builder.slope(weights[3 * index + 2])
         if size:
             builder.pool(size)
+
+
+def pooled_activation(
+    builder: GraphBuilder, kernel: FloatArray, bias: FloatArray, slope: FloatArray, size: int
+) -> NDArray[np.intp]:
+    """Convolution, pooling, PReLU: the values of PReLU before pooling, at half the cost for P-Net.
+
+    PReLU is y where y > 0, else slope * y. A channel whose slope is not negative may be pooled first, since
+    its PReLU never falls. One whose slope is negative is max(y, slope * y), and both terms may be pooled
+    before they are compared: the convolution makes the second a channel of its own. Returns the order of
+    the channels.
+    """
+    flat = slope.ravel()
+    rising, falling = np.flatnonzero(flat >= 0), np.flatnonzero(flat < 0)
+    channels = [rising, falling, falling]
+    factors = np.concatenate([np.ones(len(flat), np.float32), flat[falling]])
+    order = np.concatenate(channels)
+    builder.convolution(kernel[..., order] * factors, bias[order] * factors)
+    builder.pool(size)
+    builder.split([len(part) for part in channels], ["rising", "falling", "scaled"])
+    builder.node("PRelu", ["rising", builder.constant(flat[rising].reshape(-1, 1, 1))], ["rising_active"])
+    builder.node("Max", ["falling", "scaled"], ["falling_active"])
+    builder.node("Concat", ["rising_active", "falling_active"], ["active"], axis=1)
+    builder.last = "active"
+    return order[: len(flat)]
 
 
 def build_pnet(weights: list[FloatArray]) -> bytes:
@@ -177,9 +211,9 @@ def build_pnet(weights: list[FloatArray]) -> bytes:
     box, box_bias, face, face_bias = weights[9:]
     kernel = np.concatenate([face_logit(face), box], axis=-1)
     builder.convolution(kernel, np.concatenate([face_logit(face_bias), box_bias]))
-    logit, boxes = builder.split(axis=1, sizes=[1, 4])
-    builder.probability(logit, axis=1)
-    builder.nodes.append(helper.make_node("Transpose", [boxes], ["box"], perm=[0, 2, 3, 1]))
+    builder.split([1, 4], ["logits", "boxes"])
+    builder.probability("logits")
+    builder.node("Transpose", ["boxes"], ["box"], perm=[0, 2, 3, 1])
     shapes: dict[str, list[int | str]] = {"probability": ["N", "h", "w"], "box": ["N", "h", "w", 4]}
     return builder.model("pnet", ("image", ["N", "H", "W", 3]), shapes)
 
@@ -192,13 +226,12 @@ def dense_layer(builder: GraphBuilder, weights: list[FloatArray], side: int) -> 
     builder.slope(slope)
 
 
-def heads(builder: GraphBuilder, face: list[FloatArray], others: list[list[FloatArray]]) -> list[str]:
-    """All output layers as one multiplication; returns the parts after `probability`, in the order of others."""
-    layers = [[face_logit(array) for array in face], *others]
+def heads(builder: GraphBuilder, face: list[FloatArray], others: dict[str, list[FloatArray]]) -> None:
+    """All output layers as one multiplication: `probability`, and one tensor for each of others."""
+    layers = [[face_logit(array) for array in face], *others.values()]
     builder.dense(*(np.concatenate(arrays, axis=-1) for arrays in zip(*layers, strict=True)))
-    logit, *parts = builder.split(axis=1, sizes=[len(bias) for _, bias in layers])
-    builder.probability(logit, axis=1)
-    return parts
+    builder.split([len(bias) for _, bias in layers], ["logits", *others])
+    builder.probability("logits")
 
 
 def build_rnet(weights: list[FloatArray]) -> bytes:
@@ -206,8 +239,7 @@ def build_rnet(weights: list[FloatArray]) -> bytes:
     builder = GraphBuilder("crops")
     convolutions(builder, weights, [3, 3, 0])
     dense_layer(builder, weights[9:12], side=3)
-    (box,) = heads(builder, weights[14:16], [weights[12:14]])
-    builder.nodes.append(helper.make_node("Identity", [box], ["box"]))
+    heads(builder, weights[14:16], {"box": weights[12:14]})
     return builder.model("rnet", ("crops", ["N", 24, 24, 3]), {"probability": ["N"], "box": ["N", 4]})
 
 
@@ -217,10 +249,8 @@ def build_onet(weights: list[FloatArray]) -> bytes:
     convolutions(builder, weights, [3, 3, 2, 0])
     dense_layer(builder, weights[12:15], side=3)
     landmarks = [array[..., LANDMARK_PAIRS] for array in weights[17:19]]
-    box, points = heads(builder, weights[19:21], [weights[15:17], landmarks])
-    builder.nodes.append(helper.make_node("Identity", [box], ["box"]))
-    pairs = builder.constant(np.array([0, 5, 2], np.int64))
-    builder.nodes.append(helper.make_node("Reshape", [points, pairs], ["landmarks"]))
+    heads(builder, weights[19:21], {"box": weights[15:17], "points": landmarks})
+    builder.node("Reshape", ["points", builder.constant(np.array([0, 5, 2], np.int64))], ["landmarks"])
     shapes: dict[str, list[int | str]] = {"probability": ["N"], "box": ["N", 4], "landmarks": ["N", 5, 2]}
     return builder.model("onet", ("crops", ["N", 48, 48, 3]), shapes)
 

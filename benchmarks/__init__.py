@@ -1,0 +1,1 @@
+"""Measurements beside peers, and of the service against its own bare graphs."""

@@ -1,0 +1,144 @@
+"""Recall and precision of the detector on a subset of WIDER FACE, beside facenet-pytorch's MTCNN.
+
+    python -m benchmarks.detection --data ../shared/data/detection/wider_subset [--min-face-size 20]
+        [--peer-python PATH]
+
+The set is a folder with `boxes.tsv` (columns path, x, y, w, h, invalid) and the images it names. A
+detection is right when its intersection over union with a face is at least 0.5; the most certain detections
+choose first. Faces lower than 20 pixels, and those marked invalid, count neither as found nor as missed;
+detections lower than that are not counted as false. The peer has the same smallest face, thresholds and
+pyramid; it runs under the Python given by --peer-python, which needs facenet-pytorch, and is left out
+without it.
+"""
+
+import argparse
+import csv
+import subprocess
+import time
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from json import loads
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from service.runtime.model_store import load_pipeline
+from service.vision.boxes import overlap
+from service.vision.mtcnn import DetectionParameters, Mtcnn
+from service.vision.types import DecodedImage
+
+LEAST_OVERLAP, LEAST_HEIGHT = 0.5, 20
+PEER = Path(__file__).parent / "peers" / "facenet.py"
+
+# Rows x, y, width, height, confidence of each image.
+Detections = Mapping[str, Sequence[Sequence[float]]]
+
+
+@dataclass(frozen=True)
+class Truth:
+    """The faces of one image: boxes (N, 4) of x1, y1, x2, y2, and which of them count (N,)."""
+
+    boxes: NDArray[np.float32]
+    counts: NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Score:
+    """Faces that count, those found, and detections of nothing."""
+
+    faces: int = 0
+    found: int = 0
+    false: int = 0
+
+    def __add__(self, other: "Score") -> "Score":
+        return Score(self.faces + other.faces, self.found + other.found, self.false + other.false)
+
+    def __str__(self) -> str:
+        precision = self.found / max(self.found + self.false, 1)
+        return f"{self.found / max(self.faces, 1):.4f} | {precision:.4f} | {self.found} | {self.false}"
+
+
+def read_truth(folder: Path) -> dict[str, Truth]:
+    rows = defaultdict(list)
+    with (folder / "boxes.tsv").open(newline="") as file:
+        for row in csv.DictReader(file, delimiter="\t"):
+            box = [float(row[name]) for name in ("x", "y", "w", "h")]
+            rows[row["path"]].append([*box, box[3] >= LEAST_HEIGHT and row["invalid"] != "1"])
+    return {path: Truth(corners(values), np.array(values)[:, 4] > 0) for path, values in rows.items()}
+
+
+def corners(rows: Sequence[Sequence[float]]) -> NDArray[np.float32]:
+    """x, y, width, height, ... (N, 4 or more) to x1, y1, x2, y2 (N, 4)."""
+    table = np.array(rows, np.float32).reshape(len(rows), -1)
+    return np.hstack([table[:, :2], table[:, :2] + table[:, 2:4]])
+
+
+def score_image(truth: Truth, detections: Sequence[Sequence[float]]) -> Score:
+    """Greedy matching: each detection takes the free face that it overlaps most, if it does so enough."""
+    ordered = sorted(detections, key=lambda row: -row[4])
+    found, false, free = 0, 0, np.ones(len(truth.boxes), np.bool_)
+    for row in ordered:
+        shares = np.where(free, overlap(corners([row])[0], truth.boxes), -1)
+        best = int(shares.argmax())
+        if shares[best] >= LEAST_OVERLAP:
+            free[best] = False
+            found += int(truth.counts[best])
+        else:
+            false += int(row[3] >= LEAST_HEIGHT)
+    return Score(int(truth.counts.sum()), found, false)
+
+
+def score(truth: Mapping[str, Truth], detections: Detections) -> Score:
+    return sum((score_image(truth[path], detections[path]) for path in truth), Score())
+
+
+def run_ours(detector: Mtcnn, folder: Path, paths: Iterable[str], size: int) -> tuple[Detections, float]:
+    """Detections, and the CPU milliseconds an image takes on average (decoding not counted)."""
+    found, seconds = {}, 0.0
+    for path in paths:
+        pixels = np.asarray(Image.open(folder / path).convert("RGB"))
+        image = DecodedImage(pixels, pixels.shape[1], pixels.shape[0], "jpeg", 1)
+        start = time.process_time()
+        faces = detector.detect(image, DetectionParameters(min_face_size=size))
+        seconds += time.process_time() - start
+        boxes = ((face.box, face.confidence) for face in faces)
+        found[path] = [(box.x, box.y, box.width, box.height, sure) for box, sure in boxes]
+    return found, seconds / len(found) * 1000
+
+
+def run_peer(python: Path, folder: Path, paths: Iterable[str], size: int) -> Detections:
+    command = [str(python), str(PEER.resolve()), str(size)]
+    listing = "\n".join(paths)
+    answer = subprocess.run(command, input=listing, cwd=folder, stdout=subprocess.PIPE, text=True, check=True)
+    found: Detections = loads(answer.stdout)
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Recall and precision of the face detector.")
+    parser.add_argument("--data", type=Path, default=Path("../shared/data/detection/wider_subset"))
+    parser.add_argument(
+        "--min-face-size", type=int, action="append", help="repeatable; 20 and 40 if not given"
+    )
+    parser.add_argument("--peer-python", type=Path, help="Python of an environment with facenet-pytorch")
+    arguments = parser.parse_args()
+    if not (arguments.data / "boxes.tsv").exists():
+        parser.error(f"no boxes.tsv in {arguments.data}: pass --data")
+    truth, detector = read_truth(arguments.data), load_pipeline().detector
+    print("| detector | smallest face | recall | precision | found | false | CPU ms per image |")
+    print("|---|---|---|---|---|---|---|")
+    for size in arguments.min_face_size or (20, 40):
+        ours, took = run_ours(detector, arguments.data, truth, size)
+        print(f"| this project | {size} | {score(truth, ours)} | {took:.0f} |")
+        if arguments.peer_python:
+            peer = run_peer(arguments.peer_python, arguments.data, truth, size)
+            print(f"| facenet-pytorch | {size} | {score(truth, peer)} | |")
+    if not arguments.peer_python:
+        print("\nfacenet-pytorch is left out: pass --peer-python to measure it too.")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Other projects' detectors, each run in an environment of its own."""
