@@ -4,11 +4,13 @@ import json
 import socket
 import sys
 from pathlib import Path
+from types import FrameType
 from typing import Annotated, NoReturn
 
 import typer
 import uvicorn
 
+from service.api.deps import Runtime
 from service.lifespan import load
 from service.main import create_app
 from service.media import commands
@@ -16,6 +18,7 @@ from service.runtime.model_store import EmotionEntry, ModelStore, ModelStoreErro
 from service.settings import Settings, SettingsError, read_settings
 from service.telemetry.logging import configure_logging
 from service.version import __version__
+from service.vision.pipeline import EmotionPipeline
 
 app = typer.Typer(
     name="fer-service",
@@ -24,6 +27,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Find the faces in images and tell how likely people would call each expression.",
 )
+
+# What a WebSocket message may have over the limit and still be refused with a word.
+FRAME_SLACK_BYTES = 1_000_000
 
 StoreOption = Annotated[Path | None, typer.Option(help="Folder of graphs with a manifest.json.")]
 
@@ -60,14 +66,7 @@ def serve(
         loaded = load(settings)
     except ModelStoreError as error:
         _fail(str(error))
-    config = uvicorn.Config(
-        create_app(settings, loaded),
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        timeout_graceful_shutdown=int(settings.shutdown_grace_s),
-    )
-    _Server(config).run(sockets=[listener])
+    Server(server_config(settings, loaded)).run(sockets=[listener])
 
 
 @app.command()
@@ -100,14 +99,45 @@ def main() -> None:
     app()
 
 
-class _Server(uvicorn.Server):
+def server_config(settings: Settings, loaded: tuple[ModelStore, EmotionPipeline]) -> uvicorn.Config:
+    """How the app is served."""
+    return uvicorn.Config(
+        create_app(settings, loaded),
+        host=settings.host,
+        port=settings.port,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=int(settings.shutdown_grace_s),
+        ws="websockets-sansio",
+        # The app closes at its own limit and can tell the client why; far beyond it the server breaks off.
+        ws_max_size=settings.max_body_bytes + FRAME_SLACK_BYTES,
+        # JPEG does not get smaller, and inflating could make a small message a huge one.
+        ws_per_message_deflate=False,
+    )
+
+
+class Server(uvicorn.Server):
     """Stops admitting at the first signal, so that kept-alive connections learn of it too."""
 
-    def handle_exit(self, sig: int, frame: object) -> None:
-        runtime = self.config.app.state.runtime  # type: ignore[union-attr]
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Called for SIGINT and SIGTERM."""
+        runtime = self._runtime()
         if runtime:
             runtime.engine.stop_admitting()
-        super().handle_exit(sig, frame)  # type: ignore[arg-type]
+            runtime.streams.close()
+        super().handle_exit(sig, frame)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Let streams answer their last frame and say goodbye: uvicorn would cut them off."""
+        runtime = self._runtime()
+        if runtime:
+            await runtime.streams.drain(float(self.config.timeout_graceful_shutdown or 0))
+        await super().shutdown(sockets)
+
+    def _runtime(self) -> Runtime | None:
+        runtime: Runtime | None = self.config.app.state.runtime  # type: ignore[union-attr]
+        return runtime
 
 
 def _row(name: str, entry: EmotionEntry) -> str:

@@ -13,6 +13,7 @@ from service.api.deps import Runtime
 from service.runtime.cpus import usable_cpus
 from service.runtime.engine import Engine
 from service.runtime.model_store import ModelStore
+from service.runtime.streams import Streams
 from service.settings import Settings
 from service.version import __version__
 from service.vision.pipeline import EmotionPipeline
@@ -29,7 +30,7 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     engine = Engine(settings.workers or usable_cpus(), settings.queue_size)
     models = store.manifest.emotion.items()
     app.state.metrics.describe(__version__, [(name, entry.version, digest(entry)) for name, entry in models])
-    app.state.runtime = Runtime(store, pipeline, engine)
+    app.state.runtime = Runtime(store, pipeline, engine, Streams(settings.max_streams))
     log.info("ready", workers=engine.workers, model=pipeline.default, seconds=round(monotonic() - started, 2))
     try:
         yield

@@ -8,7 +8,7 @@ from service.api.deps import Runtime, require_api_key
 from service.api.errors import install_error_handlers
 from service.api.middleware import RequestMiddleware
 from service.api.openapi import complete
-from service.api.routes import compat, detect, docs, models, page, probes
+from service.api.routes import compat, detect, docs, models, page, probes, stream
 from service.lifespan import lifespan
 from service.runtime.model_store import ModelStore
 from service.settings import Settings, read_settings
@@ -40,13 +40,16 @@ def create_app(
     )
     app.state.settings = settings or read_settings()
     app.state.loaded, app.state.runtime = loaded, None
-    app.state.metrics = Metrics(queued=lambda: _queued(app), inflight=lambda: _inflight(app))
+    app.state.metrics = Metrics(
+        queued=lambda: _queued(app), inflight=lambda: _inflight(app), streams=lambda: _streams(app)
+    )
     app.add_middleware(RequestMiddleware, metrics=app.state.metrics)
     install_error_handlers(app)
     guarded = [Depends(require_api_key)]
     app.include_router(detect.router, dependencies=guarded)
     app.include_router(models.router, dependencies=guarded)
     app.include_router(compat.router, dependencies=guarded)
+    app.include_router(stream.router)
     app.include_router(probes.router)
     app.include_router(docs.router)
     app.mount("/docs/assets", docs.assets)
@@ -64,6 +67,11 @@ def _queued(app: FastAPI) -> int:
 def _inflight(app: FastAPI) -> int:
     runtime: Runtime | None = app.state.runtime
     return runtime.engine.inflight if runtime else 0
+
+
+def _streams(app: FastAPI) -> int:
+    runtime: Runtime | None = app.state.runtime
+    return runtime.streams.open if runtime else 0
 
 
 def _complete_openapi(app: FastAPI) -> None:

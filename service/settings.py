@@ -37,6 +37,10 @@ class Settings(BaseSettings):
         64_000_000, gt=0, le=178_000_000, description="Largest image, width times height."
     )
     max_batch_images: int = Field(16, gt=0, le=1000, description="Most images in one batch request.")
+    max_streams: int = Field(32, ge=0, le=10_000, description="Streams that may be open at a time; 0: none.")
+    stream_idle_timeout_s: float = Field(
+        30, gt=0, le=3600, description="A stream that sends no frame for so long is closed."
+    )
     api_keys: Annotated[tuple[str, ...], NoDecode] = Field(
         (), description="Comma-separated keys; when set, requests that cost work need one in `X-API-Key`."
     )

@@ -9,8 +9,8 @@ import httpx
 import pytest
 import uvicorn
 
+from service.cli import Server, server_config
 from service.lifespan import load
-from service.main import create_app
 from service.runtime.model_store import ModelStore
 from service.settings import Settings
 from service.vision.pipeline import EmotionPipeline
@@ -19,8 +19,8 @@ PHOTO = Path(__file__).parent / "data" / "astronaut.jpg"
 Serve = Callable[..., AbstractContextManager[httpx.Client]]
 
 
-class Server(uvicorn.Server):
-    """A server that tells when it is ready, so that nobody has to poll."""
+class ReadyServer(Server):
+    """The server, which tells when it is ready, so that nobody has to poll."""
 
     def __init__(self, config: uvicorn.Config) -> None:
         super().__init__(config)
@@ -36,8 +36,7 @@ class Server(uvicorn.Server):
 @contextmanager
 def serving(settings: Settings, loaded: tuple[ModelStore, EmotionPipeline]) -> Iterator[httpx.Client]:
     """A client of the real app, on a free loopback port, stopped at the end."""
-    config = uvicorn.Config(create_app(settings, loaded), port=0, log_config=None, access_log=False)
-    server = Server(config)
+    server = ReadyServer(server_config(settings.model_copy(update={"port": 0}), loaded))
     thread = Thread(target=server.run)
     thread.start()
     try:

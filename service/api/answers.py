@@ -1,6 +1,7 @@
 """Analysis -> wire types."""
 
 import base64
+from collections.abc import Sequence
 
 import cv2
 
@@ -13,9 +14,12 @@ from service.api.schemas import (
     ModelRef,
     PointSchema,
     Probabilities,
+    StreamFace,
+    StreamFrame,
     TimingsSchema,
 )
 from service.runtime.model_store import EmotionEntry
+from service.vision.track import Tracked, TrackedFace
 from service.vision.types import EMOTIONS, Analysis, AnalyzedFace, Landmarks, Point, UInt8Array
 
 
@@ -23,24 +27,33 @@ def detection(
     analysis: Analysis, entry: EmotionEntry, *, queue_ms: float, total_ms: float, include_crops: bool
 ) -> Detection:
     """The wire form of an analysis by the model of `entry`."""
-    timings = analysis.timings
     return Detection(
-        image=ImageInfo(
-            width=analysis.width,
-            height=analysis.height,
-            format=analysis.format,
-            exif_orientation=analysis.exif_orientation,
-        ),
+        image=_image(analysis),
         faces=[_face(face, include_crops) for face in analysis.faces],
-        model=ModelRef(name=analysis.model, version=entry.version, digest=digest(entry)),
-        timings_ms=TimingsSchema(
-            queue=round(queue_ms, 3),
-            decode=round(timings.decode, 3),
-            detect=round(timings.detect, 3),
-            crop=round(timings.crop, 3),
-            classify=round(timings.classify, 3),
-            total=round(total_ms, 3),
-        ),
+        model=_model(analysis, entry),
+        timings_ms=_timings(analysis, queue_ms, total_ms),
+    )
+
+
+def stream_frame(
+    tracked: Tracked,
+    entry: EmotionEntry,
+    *,
+    number: int,
+    dropped: int,
+    queue_ms: float,
+    total_ms: float,
+    include_crops: bool,
+) -> StreamFrame:
+    """The wire form of a stream's frame, the one of that number; see `detection`."""
+    return StreamFrame(
+        frame=number,
+        dropped=dropped,
+        full_search=tracked.full,
+        image=_image(tracked.analysis),
+        faces=[_stream_face(face, include_crops) for face in tracked.faces],
+        model=_model(tracked.analysis, entry),
+        timings_ms=_timings(tracked.analysis, queue_ms, total_ms),
     )
 
 
@@ -58,15 +71,53 @@ def digest(entry: EmotionEntry) -> str:
     return f"sha256:{entry.sha256}"
 
 
+def _image(analysis: Analysis) -> ImageInfo:
+    return ImageInfo(
+        width=analysis.width,
+        height=analysis.height,
+        format=analysis.format,
+        exif_orientation=analysis.exif_orientation,
+    )
+
+
+def _model(analysis: Analysis, entry: EmotionEntry) -> ModelRef:
+    return ModelRef(name=analysis.model, version=entry.version, digest=digest(entry))
+
+
+def _timings(analysis: Analysis, queue_ms: float, total_ms: float) -> TimingsSchema:
+    timings = analysis.timings
+    return TimingsSchema(
+        queue=round(queue_ms, 3),
+        decode=round(timings.decode, 3),
+        detect=round(timings.detect, 3),
+        crop=round(timings.crop, 3),
+        classify=round(timings.classify, 3),
+        total=round(total_ms, 3),
+    )
+
+
+def _stream_face(tracked: TrackedFace, include_crops: bool) -> StreamFace:
+    now = _face(tracked.analyzed, include_crops)
+    smoothed = {
+        "dominant_emotion": tracked.dominant_emotion,
+        "probabilities": _probabilities(tracked.probabilities),
+        "uncertain": tracked.uncertain,
+    }
+    return StreamFace(**{**dict(now), **smoothed}, id=tracked.id, raw_probabilities=now.probabilities)
+
+
+def _probabilities(values: Sequence[float]) -> Probabilities:
+    return Probabilities(**{name: _significant(p) for name, p in zip(EMOTIONS, values, strict=True)})
+
+
 def _face(analyzed: AnalyzedFace, include_crops: bool) -> FaceSchema:
     face = analyzed.face
-    values = {name: _significant(p) for name, p in zip(EMOTIONS, analyzed.probabilities, strict=True)}
     return FaceSchema(
         box=BoxSchema(x=face.box.x, y=face.box.y, width=face.box.width, height=face.box.height),
         detection_confidence=_significant(face.confidence),
         landmarks=_landmarks(face.landmarks),
         dominant_emotion=analyzed.dominant_emotion,
-        probabilities=Probabilities(**values),
+        probabilities=_probabilities(analyzed.probabilities),
         uncertain=analyzed.uncertain,
         crop=_png(analyzed.crop) if include_crops else None,
     )

@@ -5,12 +5,15 @@ from dataclasses import dataclass
 from time import monotonic
 from typing import Annotated, Literal
 
-from fastapi import Depends, Header, Query, Request, Security
+from fastapi import Depends, Header, Query, Security
 from fastapi.security import APIKeyHeader
+from starlette.requests import HTTPConnection
 
 from service.api.errors import InvalidParameterError, NotReadyError, UnauthorizedError
+from service.api.sockets import offered_key
 from service.runtime.engine import Engine
 from service.runtime.model_store import ModelStore
+from service.runtime.streams import Streams
 from service.settings import Settings
 from service.telemetry.metrics import Metrics
 from service.vision.pipeline import AnalysisOptions, EmotionPipeline
@@ -23,20 +26,21 @@ class Runtime:
     store: ModelStore
     pipeline: EmotionPipeline
     engine: Engine
+    streams: Streams
 
 
-def _settings(request: Request) -> Settings:
-    settings: Settings = request.app.state.settings
+def _settings(connection: HTTPConnection) -> Settings:
+    settings: Settings = connection.app.state.settings
     return settings
 
 
-def _metrics(request: Request) -> Metrics:
-    metrics: Metrics = request.app.state.metrics
+def _metrics(connection: HTTPConnection) -> Metrics:
+    metrics: Metrics = connection.app.state.metrics
     return metrics
 
 
-def _runtime(request: Request) -> Runtime:
-    runtime: Runtime | None = request.app.state.runtime
+def _runtime(connection: HTTPConnection) -> Runtime:
+    runtime: Runtime | None = connection.app.state.runtime
     if runtime is None:
         raise NotReadyError("the service is loading")
     return runtime
@@ -55,13 +59,25 @@ _api_key_header = APIKeyHeader(
 
 def require_api_key(settings: SettingsDep, key: Annotated[str | None, Security(_api_key_header)]) -> None:
     """Refuse the request unless its key is one of the configured ones (or none is configured)."""
+    _check_key(settings, key, "the header X-API-Key is missing or holds no valid key")
+
+
+def require_stream_key(settings: SettingsDep, connection: HTTPConnection) -> None:
+    """The same for a WebSocket, whose key may be in a subprotocol."""
+    key = offered_key(connection)
+    _check_key(
+        settings, key, "neither the header X-API-Key nor a subprotocol fer.key.<key> holds a valid key"
+    )
+
+
+def _check_key(settings: Settings, key: str | None, refusal: str) -> None:
     if not settings.api_keys:
         return
     given = (key or "").encode()
     # Every key is compared, in constant time, so that timing tells nothing.
     matches = [secrets.compare_digest(given, known.encode()) for known in settings.api_keys]
     if not any(matches):
-        raise UnauthorizedError("the header X-API-Key is missing or holds no valid key")
+        raise UnauthorizedError(refusal)
 
 
 def _deadline(

@@ -10,21 +10,28 @@ Exception
  |  + UnsupportedFormatError + InvalidImageError      + ImageTooLargeError
  + UnknownModelError         raised by the pipeline
  + OverloadedError, ClosedError, ExpiredError         raised by the engine
+ + TooManyStreamsError       raised when one more stream is opened
 
-Answers are RFC 9457 problem details; anything that is not in the table is an `internal_error`.
+Answers are RFC 9457 problem details, and for a WebSocket a close frame that names their code; anything that
+is not in the table is an `internal_error`.
 """
 
 import traceback
+from collections.abc import Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
+from typing import Any
 
 import structlog
-from fastapi import FastAPI, Request, Response
-from fastapi.exceptions import RequestValidationError
+from fastapi import FastAPI, Request, Response, WebSocket
+from fastapi.exceptions import RequestValidationError, WebSocketRequestValidationError
 from starlette.exceptions import HTTPException
+from starlette.requests import HTTPConnection
 
+from service.api import sockets
 from service.api.schemas import Problem
 from service.runtime.engine import ClosedError, ExpiredError, OverloadedError
+from service.runtime.streams import TooManyStreamsError
 from service.vision.errors import ImageTooLargeError, InvalidImageError, UnsupportedFormatError
 from service.vision.pipeline import UnknownModelError
 
@@ -89,6 +96,7 @@ NOT_FOUND = Kind("not_found", 404, "No such resource")
 METHOD_NOT_ALLOWED = Kind("method_not_allowed", 405, "The resource does not support this method")
 INVALID_PARAMETER = Kind("invalid_parameter", 422, "A parameter has a value that it cannot have")
 DEADLINE_EXCEEDED = Kind("deadline_exceeded", 504, "The request ran past its deadline")
+OVERLOADED = Kind("overloaded", 503, "The service has too much to do")
 NOT_READY = Kind("not_ready", 503, "The service is loading or draining")
 
 KINDS: dict[type[Exception], Kind] = {
@@ -106,7 +114,8 @@ KINDS: dict[type[Exception], Kind] = {
     InvalidImageError: Kind("invalid_image", 422, "The image does not decode"),
     ImageTooLargeError: Kind("image_too_large", 413, "The image has too many pixels"),
     UnknownModelError: INVALID_PARAMETER,
-    OverloadedError: Kind("overloaded", 503, "The service has too much to do"),
+    OverloadedError: OVERLOADED,
+    TooManyStreamsError: OVERLOADED,
     ClosedError: NOT_READY,
     ExpiredError: DEADLINE_EXCEEDED,
 }
@@ -145,22 +154,34 @@ def error_response(error: Exception, request_id: str) -> Response:
 def install_error_handlers(app: FastAPI) -> None:
     """Answer every exception of the table, and the framework's own, with problem details."""
     for error_type in KINDS:
-        app.add_exception_handler(error_type, _on_known_error)
+        # Starlette's types have no handler that is for requests and for sockets.
+        app.add_exception_handler(error_type, _on_known_error)  # type: ignore[arg-type]
     app.add_exception_handler(RequestValidationError, _on_invalid_parameter)
+    app.add_exception_handler(WebSocketRequestValidationError, _on_invalid_stream_parameter)  # type: ignore[arg-type]
     app.add_exception_handler(HTTPException, _on_http_error)
 
 
-async def _on_known_error(request: Request, error: Exception) -> Response:
-    _count(request, kind_of(error))
-    return error_response(error, request.state.request_id)
+async def _on_known_error(connection: Request | WebSocket, error: Exception) -> Response | None:
+    _count(connection, kind_of(error))
+    if isinstance(connection, WebSocket):
+        await sockets.refuse(connection, problem_of(error, connection.state.request_id))
+        return None
+    return error_response(error, connection.state.request_id)
 
 
 async def _on_invalid_parameter(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
-    first = error.errors()[0]
-    _count(request, INVALID_PARAMETER)
+    return _respond(_invalid_parameter(request, error.errors()[0]))
+
+
+async def _on_invalid_stream_parameter(socket: WebSocket, error: WebSocketRequestValidationError) -> None:
+    await sockets.refuse(socket, _invalid_parameter(socket, error.errors()[0]))
+
+
+def _invalid_parameter(connection: HTTPConnection, first: Mapping[str, Any]) -> Problem:
+    _count(connection, INVALID_PARAMETER)
     detail = f"{first['loc'][-1]}: {first['msg']}"
-    return _respond(_problem(INVALID_PARAMETER, detail, request.state.request_id))
+    return _problem(INVALID_PARAMETER, detail, connection.state.request_id)
 
 
 async def _on_http_error(request: Request, error: Exception) -> Response:
@@ -175,8 +196,8 @@ async def _on_http_error(request: Request, error: Exception) -> Response:
     return response
 
 
-def _count(request: Request, kind: Kind) -> None:
-    request.app.state.metrics.rejected(kind.code)
+def _count(connection: HTTPConnection, kind: Kind) -> None:
+    connection.app.state.metrics.rejected(kind.code)
 
 
 def _problem(kind: Kind, detail: str, request_id: str) -> Problem:

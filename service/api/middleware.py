@@ -9,7 +9,8 @@ from starlette.datastructures import Headers, MutableHeaders, State
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.api.errors import INTERNAL, error_response
+from service.api import sockets
+from service.api.errors import INTERNAL, error_response, problem_of
 from service.api.execution import ClientGoneError
 from service.telemetry.metrics import Metrics
 
@@ -30,11 +31,13 @@ class RequestMiddleware:
         self.app, self.metrics = app, metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass on what is not HTTP; see `_Exchange` for what is."""
-        if scope["type"] != "http":
+        """Pass on what is neither; see `_Exchange` for requests and `_Conversation` for WebSockets."""
+        if scope["type"] == "http":
+            await _Exchange(self.app, self.metrics, scope, send).run(receive)
+        elif scope["type"] == "websocket":
+            await _Conversation(self.app, self.metrics, scope, receive, send).run()
+        else:
             await self.app(scope, receive, send)
-            return
-        await _Exchange(self.app, self.metrics, scope, send).run(receive)
 
 
 class _Exchange:
@@ -79,6 +82,60 @@ class _Exchange:
         status = self.status or INTERNAL.status
         self.metrics.request(method, route, status, seconds)
         log.info("request", method=method, route=route, status=status, ms=round(seconds * 1000, 1))
+
+
+class _Conversation:
+    """One WebSocket, from the handshake to the close frame."""
+
+    def __init__(self, app: ASGIApp, metrics: Metrics, scope: Scope, receive: Receive, send: Send) -> None:
+        self.app, self.metrics, self.scope, self._receive, self._send = app, metrics, scope, receive, send
+        self.request_id = _request_id(Headers(scope=scope))
+        self.code: int | None = None
+        self.received = self.sent = 0
+
+    async def run(self) -> None:
+        """Let the app talk, close after what nobody foresaw, and leave one line in the log."""
+        State(self.scope.setdefault("state", {})).request_id = self.request_id
+        started = perf_counter()
+        with structlog.contextvars.bound_contextvars(request_id=self.request_id):
+            try:
+                await self.app(self.scope, self.receive, self.send)
+            except Exception as error:
+                await self._fail(error)
+            seconds = round(perf_counter() - started, 1)
+            route = getattr(self.scope.get("route"), "path", "unmatched")
+            counts = {"received": self.received, "sent": self.sent}
+            log.info("stream", route=route, code=self.code, **counts, seconds=seconds)
+
+    async def receive(self) -> Message:
+        """Pass a message on, counted."""
+        message = await self._receive()
+        if message["type"] == "websocket.receive":
+            self.received += 1
+        elif message["type"] == "websocket.disconnect":
+            self._closed(message["code"])
+        return message
+
+    async def send(self, message: Message) -> None:
+        """Pass a message on, counted; with the request id where the handshake is answered."""
+        if message["type"] == "websocket.accept":
+            MutableHeaders(scope=message)[REQUEST_ID_HEADER] = self.request_id
+        elif message["type"] == "websocket.send":
+            self.sent += 1
+        elif message["type"] == "websocket.close":
+            self._closed(message.get("code", sockets.NORMAL))
+        await self._send(message)
+
+    def _closed(self, code: int) -> None:
+        # The first close frame is the reason; the other side's is the answer to it.
+        self.code = self.code or code
+
+    async def _fail(self, error: Exception) -> None:
+        self.metrics.rejected(INTERNAL.code)
+        problem = problem_of(error, self.request_id)
+        if self.code is None:
+            reason = f"{problem.code}: {problem.title}"
+            await self.send({"type": "websocket.close", "code": sockets.INTERNAL_ERROR, "reason": reason})
 
 
 def _request_id(headers: Headers) -> str:

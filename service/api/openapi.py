@@ -1,6 +1,9 @@
 """What the OpenAPI document says beyond the types: bodies that are read by hand, examples, errors."""
 
-from typing import Any
+from typing import Any, Literal
+
+from pydantic import BaseModel
+from pydantic.json_schema import models_json_schema
 
 from service.api.errors import (
     ALL_KINDS,
@@ -8,7 +11,7 @@ from service.api.errors import (
     PROBLEM_MEDIA_TYPE,
     Kind,
 )
-from service.api.schemas import AnalyzeRequest, JsonImage, Problem
+from service.api.schemas import AnalyzeRequest, JsonImage, Problem, StreamError, StreamFrame
 from service.vision.image import ACCEPTED_FORMATS
 
 Json = dict[str, Any]
@@ -221,11 +224,22 @@ ANALYZE_BODY: Json = {
 }
 
 
+_Mode = Literal["validation", "serialization"]
+# What no route's signature names: bodies read by hand, problems, and what goes over the WebSocket.
+_UNLISTED: tuple[tuple[tuple[type[BaseModel], ...], _Mode], ...] = (
+    ((Problem, JsonImage, AnalyzeRequest), "validation"),
+    ((StreamFrame, StreamError), "serialization"),
+)
+
+
 def complete(document: Json) -> Json:
     """Add the schemas that hand-read bodies and problems refer to; drop the framework's own error form."""
     schemas = document.setdefault("components", {}).setdefault("schemas", {})
-    for model in (Problem, JsonImage, AnalyzeRequest):
-        schemas[model.__name__] = model.model_json_schema(ref_template="#/components/schemas/{model}")
+    _, definitions = models_json_schema(
+        [(model, mode) for models, mode in _UNLISTED for model in models],
+        ref_template="#/components/schemas/{model}",
+    )
+    schemas.update({name: schema for name, schema in definitions["$defs"].items() if name not in schemas})
     for path in document["paths"].values():
         for operation in path.values():
             _drop_framework_errors(operation["responses"])

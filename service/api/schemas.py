@@ -145,6 +145,37 @@ class Batch(Wire):
     results: list[Annotated[BatchOk | BatchError, Field(discriminator="status")]]
 
 
+class StreamFace(FaceSchema):
+    """A face of a stream. Label, probabilities and `uncertain` are smoothed over the last frames."""
+
+    id: int = Field(description="The same from frame to frame; survives short losses, and is never reused.")
+    raw_probabilities: Probabilities = Field(description="Those of this frame alone.")
+
+
+class StreamFrame(Wire):
+    """A frame of a stream that was analyzed; faces come largest first."""
+
+    status: Literal["ok"] = "ok"
+    frame: int = Field(description="Which one: counts the messages that the client sent, from 1.")
+    dropped: int = Field(description="Frames since the last answer that newer ones replaced, unanswered.")
+    full_search: bool = Field(
+        description="False where faces were looked for only where they were in the frame before."
+    )
+    image: ImageInfo
+    faces: list[StreamFace]
+    model: ModelRef
+    timings_ms: TimingsSchema
+
+
+class StreamError(Wire):
+    """A frame of a stream that could not be analyzed; the stream goes on."""
+
+    status: Literal["error"] = "error"
+    frame: int = Field(description="Which one: counts the messages that the client sent, from 1.")
+    dropped: int = Field(description="Frames since the last answer that newer ones replaced, unanswered.")
+    error: Problem
+
+
 class ModelInfo(Wire):
     """One emotion model that requests may choose."""
 

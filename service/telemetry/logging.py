@@ -30,6 +30,15 @@ def configure_logging(level: str, style: Literal["console", "json"]) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(LEVELS[level])
+    sockets = logging.getLogger("uvicorn.error")
+    # What it says of a WebSocket at debug level holds headers and frames, and so keys and pixels; its line
+    # for each handshake holds the URL, where a client may have put its key against all advice.
+    sockets.setLevel(max(LEVELS[level], logging.INFO))
+    sockets.addFilter(_not_a_handshake)
+
+
+def _not_a_handshake(record: logging.LogRecord) -> bool:
+    return '"WebSocket %s"' not in str(record.msg)
 
 
 def _final(style: Literal["console", "json"]) -> list[structlog.typing.Processor]:

@@ -17,13 +17,16 @@ from prometheus_client import (
 from service.vision.types import EMOTIONS, Analysis
 
 STAGES = ("queue", "decode", "detect", "crop", "classify")
+STREAM_OUTCOMES = ("ok", "error", "dropped")
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 
 
 class Metrics:
-    """All metrics of one app. queued, inflight: read when Prometheus scrapes."""
+    """All metrics of one app. queued, inflight, streams: read when Prometheus scrapes."""
 
-    def __init__(self, queued: Callable[[], float], inflight: Callable[[], float]) -> None:
+    def __init__(
+        self, queued: Callable[[], float], inflight: Callable[[], float], streams: Callable[[], float]
+    ) -> None:
         self.registry = registry = CollectorRegistry()
         ProcessCollector(registry=registry)
         PlatformCollector(registry=registry)
@@ -56,12 +59,18 @@ class Metrics:
         )
         Gauge("fer_queue_depth", "Calls that wait for a worker.", registry=registry).set_function(queued)
         Gauge("fer_inflight_requests", "Admitted requests.", registry=registry).set_function(inflight)
+        Gauge("fer_streams", "Open streams.", registry=registry).set_function(streams)
+        self._stream_frames = Counter(
+            "fer_stream_frames", "Frames of streams by what became of them.", ["outcome"], registry=registry
+        )
         self._model = Gauge(
             "fer_model_info", "Loaded emotion models.", ["name", "version", "digest"], registry=registry
         )
         self._build = Info("fer_build", "Version of the service.", registry=registry)
         for stage in STAGES:
             self._stages.labels(stage)
+        for outcome in STREAM_OUTCOMES:
+            self._stream_frames.labels(outcome)
         for emotion in EMOTIONS:
             self._emotions.labels(emotion)
 
@@ -92,6 +101,10 @@ class Metrics:
     def batch(self, images: int) -> None:
         """One batch request with so many images."""
         self._batch.observe(images)
+
+    def stream_frame(self, outcome: str) -> None:
+        """One frame of a stream was answered, failed, or made room for a newer one; see STREAM_OUTCOMES."""
+        self._stream_frames.labels(outcome).inc()
 
     def render(self) -> bytes:
         """Everything in Prometheus' text format."""

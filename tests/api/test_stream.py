@@ -1,0 +1,282 @@
+"""WS /stream over a real socket: answers, order, dropped frames, limits, keys, endings."""
+
+import asyncio
+import base64
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from threading import Event
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from websockets.exceptions import ConnectionClosed
+from websockets.sync.client import ClientConnection, connect
+from websockets.typing import Subprotocol
+
+from service.api.streaming import Mailbox
+from service.runtime.model_store import ModelStore
+from service.settings import Settings
+from service.vision.mtcnn import Mtcnn
+from service.vision.pipeline import EmotionPipeline
+from tests.api.test_errors import png_claiming
+from tests.conftest import Serve, serving
+
+Loaded = tuple[ModelStore, EmotionPipeline]
+
+
+class Gate:
+    """A graph that waits for a key before each run, and finds nothing."""
+
+    def __init__(self) -> None:
+        self.entered, self.open = Event(), Event()
+
+    def run(self, inputs: Mapping[str, NDArray[Any]]) -> Sequence[NDArray[Any]]:
+        self.entered.set()
+        assert self.open.wait(30)
+        _, height, width, _ = inputs["image"].shape
+        cells = ((height - 10) // 2, (width - 10) // 2)
+        return np.zeros((1, *cells), np.float32), np.zeros((1, *cells, 4), np.float32)
+
+
+class Broken:
+    """A graph that fails."""
+
+    def run(self, inputs: Mapping[str, NDArray[Any]]) -> Sequence[NDArray[Any]]:
+        raise RuntimeError(f"a secret of {sorted(inputs)}")
+
+
+Gated = Callable[..., AbstractContextManager[tuple[httpx.Client, Gate]]]
+
+
+@pytest.fixture
+def gated(loaded: Loaded) -> Gated:
+    """Start a server whose detector is held until the gate opens."""
+
+    @contextmanager
+    def start(**settings: Any) -> Iterator[tuple[httpx.Client, Gate]]:
+        gate = Gate()
+        store, pipeline = loaded
+        held = EmotionPipeline(Mtcnn(gate, gate, gate), pipeline.classifiers, pipeline.default)
+        with serving(Settings(_env_file=None, **settings), (store, held)) as client:
+            yield client, gate
+
+    return start
+
+
+@contextmanager
+def opened(client: httpx.Client, query: str = "", **options: Any) -> Iterator[ClientConnection]:
+    url = f"ws://{client.base_url.host}:{client.base_url.port}/stream{query}"
+    with connect(url, proxy=None, compression=None, max_size=None, **options) as stream:
+        yield stream
+
+
+def ask(stream: ClientConnection, frame: bytes | str) -> Any:
+    stream.send(frame)
+    return json.loads(stream.recv(30))
+
+
+def ending(stream: ClientConnection) -> tuple[int, str]:
+    """Code and reason of the close frame, whatever answers come before it."""
+    with suppress(ConnectionClosed):
+        for _ in stream:
+            pass
+    assert stream.close_code is not None
+    assert stream.close_reason is not None
+    return stream.close_code, stream.close_reason
+
+
+def frames_counted(client: httpx.Client, outcome: str) -> float:
+    lines = client.get("/metrics").text.splitlines()
+    name = f'fer_stream_frames_total{{outcome="{outcome}"}} '
+    return next(float(line.removeprefix(name)) for line in lines if line.startswith(name))
+
+
+def test_a_face_keeps_its_id_and_is_analyzed_as_a_photo_is(client: httpx.Client, photo: bytes) -> None:
+    expected = client.post("/detect-emotions", content=photo).json()
+    with opened(client) as stream:
+        first, second = ask(stream, photo), ask(stream, photo)
+    assert {key: first[key] for key in ("image", "model")} == {
+        key: expected[key] for key in ("image", "model")
+    }
+    (face,), (known,) = first["faces"], expected["faces"]
+    assert {key: face[key] for key in known} == known
+    assert face["raw_probabilities"] == face["probabilities"]
+    assert (first["status"], first["frame"], first["dropped"], first["full_search"]) == ("ok", 1, 0, True)
+    assert (second["frame"], second["dropped"]) == (2, 0)
+    assert [face["id"] for face in first["faces"]] == [face["id"] for face in second["faces"]] == [1]
+
+
+def test_query_parameters_mean_what_they_mean_for_a_photo(client: httpx.Client, photo: bytes) -> None:
+    with opened(client, "?min_confidence=1") as stream:
+        assert ask(stream, photo)["faces"] == []
+    with opened(client, "?model=balanced&max_faces=1&include=crops") as stream:
+        (face,) = ask(stream, photo)["faces"]
+    assert base64.b64decode(face["crop"]).startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(
+    ("frame", "code"),
+    [
+        (b"", "empty_body"),
+        (b"no image", "unsupported_media_type"),
+        ("data:image/png;base64,", "unsupported_media_type"),
+        (png_claiming(60, 60), "invalid_image"),
+        (png_claiming(60_000, 60_000), "image_too_large"),
+    ],
+)
+def test_a_bad_frame_is_told_and_the_stream_goes_on(
+    client: httpx.Client, photo: bytes, frame: bytes | str, code: str
+) -> None:
+    with opened(client, additional_headers={"x-request-id": "my-stream"}) as stream:
+        assert stream.response is not None
+        assert stream.response.headers["x-request-id"] == "my-stream"
+        assert ask(stream, photo)["faces"][0]["id"] == 1
+        answer = ask(stream, frame)
+        assert (answer["status"], answer["frame"], answer["dropped"]) == ("error", 2, 0)
+        assert (answer["error"]["code"], answer["error"]["request_id"]) == (code, "my-stream")
+        assert ask(stream, photo)["faces"][0]["id"] == 1
+
+
+def test_the_newest_frame_wins_and_the_client_is_told(gated: Gated, photo: bytes) -> None:
+    with gated() as (client, gate), opened(client) as stream:
+        stream.send(photo)
+        assert gate.entered.wait(30)
+        for _ in range(4):
+            stream.send(photo)
+        while frames_counted(client, "dropped") < 3:
+            pass
+        gate.open.set()
+        answers = [json.loads(stream.recv(30)) for _ in range(2)]
+        assert [(answer["frame"], answer["dropped"]) for answer in answers] == [(1, 0), (5, 3)]
+        assert frames_counted(client, "ok") == 2
+
+
+def test_a_mailbox_holds_the_newest_frame_only() -> None:
+    async def scenario() -> None:
+        mailbox = Mailbox()
+        assert [mailbox.put(data) for data in (b"a", b"b", b"c")] == [False, True, True]
+        taken = await mailbox.take()
+        assert taken is not None
+        assert (taken.number, taken.dropped, taken.data) == (3, 2, b"c")
+        mailbox.put(b"d")
+        mailbox.close()
+        assert await mailbox.take() is None
+
+    asyncio.run(scenario())
+
+
+def test_a_frame_over_the_limit_ends_the_stream(serve: Serve, photo: bytes) -> None:
+    with serve(max_body_bytes=len(photo)) as client, opened(client) as stream:
+        assert ask(stream, photo)["status"] == "ok"
+        stream.send(photo + b"x")
+        assert ending(stream) == (1009, f"body_too_large: The frame is larger than {len(photo)} bytes")
+
+
+@pytest.mark.parametrize(
+    ("query", "reason"),
+    [
+        ("?model=nobody", "invalid_parameter: No model 'nobody'"),
+        ("?min_face_size=1", "invalid_parameter: min_face_size: Input should be greater than"),
+        ("?include=everything", "invalid_parameter: "),
+    ],
+)
+def test_a_bad_parameter_is_a_policy_violation(client: httpx.Client, query: str, reason: str) -> None:
+    with opened(client, query) as stream:
+        code, told = ending(stream)
+    assert code == 1008
+    assert told.startswith(reason)
+
+
+def test_a_key_comes_in_a_header_or_as_a_subprotocol(serve: Serve, photo: bytes) -> None:
+    key = base64.urlsafe_b64encode("schlüssel?>".encode()).decode().rstrip("=")
+    good: list[dict[str, Any]] = [
+        {"additional_headers": {"x-api-key": "plain"}},
+        {"subprotocols": [Subprotocol("fer.v1"), Subprotocol(f"fer.key.{key}")]},
+    ]
+    bad: list[dict[str, Any]] = [
+        {},
+        {"additional_headers": {"x-api-key": "wrong"}},
+        {"subprotocols": [Subprotocol("fer.v1"), Subprotocol("fer.key.plain")]},
+        {"subprotocols": [Subprotocol("fer.v1"), Subprotocol("fer.key.!")]},
+    ]
+    with serve(api_keys="plain, schlüssel?>") as client:
+        for options in good:
+            with opened(client, **options) as stream:
+                assert ask(stream, photo)["status"] == "ok"
+                assert stream.subprotocol == ("fer.v1" if "subprotocols" in options else None)
+        for options in bad:
+            with opened(client, **options) as stream:
+                code, reason = ending(stream)
+                assert (code, reason.split(":")[0]) == (1008, "unauthorized")
+        with opened(client, "?api_key=plain") as stream:
+            assert ending(stream)[0] == 1008
+
+
+def test_no_more_streams_than_allowed(serve: Serve, photo: bytes) -> None:
+    with serve(max_streams=1) as client:
+        with opened(client) as stream:
+            assert ask(stream, photo)["status"] == "ok"
+            assert "fer_streams 1.0" in client.get("/metrics").text
+            with opened(client) as other:
+                assert ending(other) == (1013, "overloaded: The service has as many streams as it takes")
+            assert ask(stream, photo)["status"] == "ok"
+        while "fer_streams 0.0" not in client.get("/metrics").text:
+            pass
+        with opened(client) as stream:
+            assert ask(stream, photo)["status"] == "ok"
+
+
+def test_each_frame_is_admitted_as_a_request_is(gated: Gated, photo: bytes) -> None:
+    with gated(workers=1, queue_size=0) as (client, gate), opened(client) as stream, opened(client) as other:
+        stream.send(photo)
+        assert gate.entered.wait(30)
+        assert ask(other, photo)["error"]["code"] == "overloaded"
+        gate.open.set()
+        assert json.loads(stream.recv(30))["status"] == "ok"
+
+
+def test_silence_ends_a_stream(serve: Serve) -> None:
+    with serve(stream_idle_timeout_s=0.01) as client, opened(client) as stream:
+        assert ending(stream) == (1000, "no frame for 0.01 s")
+
+
+def test_waiting_for_an_answer_is_no_silence(gated: Gated, photo: bytes) -> None:
+    with gated(stream_idle_timeout_s=0.05) as (client, gate), opened(client) as stream:
+        stream.send(photo)
+        assert gate.entered.wait(30)
+        with opened(client) as other:
+            assert ending(other)[0] == 1000
+        gate.open.set()
+        assert json.loads(stream.recv(30))["status"] == "ok"
+
+
+def test_draining_answers_the_frame_in_work_and_says_goodbye(gated: Gated, photo: bytes) -> None:
+    goodbye = (1001, "not_ready: the service is shutting down")
+    with ThreadPoolExecutor() as pool, ExitStack() as streams:
+        with gated() as (client, gate):
+            busy, idle = streams.enter_context(opened(client)), streams.enter_context(opened(client))
+            busy.send(photo)
+            assert gate.entered.wait(30)
+            # Leaving the block stops the server, which then waits; the idle stream tells when it has begun.
+            told = pool.submit(ending, idle)
+            told.add_done_callback(lambda _: gate.open.set())
+        assert told.result() == goodbye
+        assert json.loads(busy.recv(30))["status"] == "ok"
+        assert ending(busy) == goodbye
+
+
+def test_an_unforeseen_failure_of_a_frame_is_told_and_the_stream_goes_on(
+    loaded: Loaded, photo: bytes, capfd: pytest.CaptureFixture[str]
+) -> None:
+    store, pipeline = loaded
+    broken = EmotionPipeline(Mtcnn(Broken(), Broken(), Broken()), pipeline.classifiers, pipeline.default)
+    with serving(Settings(_env_file=None), (store, broken)) as client, opened(client) as stream:
+        for number in (1, 2):
+            answer = ask(stream, photo)
+            assert (answer["frame"], answer["error"]["code"]) == (number, "internal_error")
+            assert "secret" not in answer["error"]["detail"]
+    assert "secret" in "".join(capfd.readouterr())
