@@ -1,11 +1,15 @@
 """Following faces from frame to frame against searching every frame: time, recall, ids and label changes.
 
-    python -m benchmarks.tracking VIDEO...
+    python -m benchmarks.tracking [--width PIXELS] VIDEO...
 
-Prints a Markdown table. recall: of the faces that a full search of every frame finds, the share that tracking
-has in the same frame with an overlap (intersection over union) of at least 0.5; extra: tracked faces that the
-full search does not have; ms: CPU time of detection, crops and classification on one thread, so that what else
-runs on the machine does not count; ratio: of the sums over the video. Decoding the video is not timed.
+Every frame goes through what a stream's frame goes through: it is a JPEG file that is decoded, searched and
+classified. Prints a Markdown table with a line for each time between full searches (0: every frame):
+
+searched: share of the frames that had a full search; ms: median of the CPU time of a frame, on one thread, so
+that what else runs on the machine does not count; frames/s: what that thread gets through; recall: of the
+faces that full searches find, the share that tracking has in the same frame with an overlap (intersection over
+union) of at least 0.5; extra: tracked faces that full searches do not find; ids: given in all; label changes:
+of a face from one frame to the next, as classified and as shown.
 """
 
 import argparse
@@ -23,10 +27,10 @@ from service.runtime.model_store import load_pipeline
 from service.vision.boxes import overlap
 from service.vision.pipeline import EmotionPipeline
 from service.vision.track import Memory, Tracked, Tracker, TrackingParameters
-from service.vision.types import DecodedImage, Face
+from service.vision.types import Face
 
 SEARCH_EVERY = (0.0, 0.1, 0.25, 0.5, 1.0)
-HEADER = "| video | search every, s | frames searched | median ms | ratio | recall | extra | ids | label changes: raw | shown |"
+COLUMNS = ("video", "every, s", "searched", "ms", "frames/s", "recall", "extra", "ids", "label changes")
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,31 +41,33 @@ class Run:
     milliseconds: list[float]
 
 
-def frames_of(path: Path) -> tuple[list[DecodedImage], float]:
-    """All frames, and how many there are to a second."""
+def frames_of(path: Path, width: int | None) -> tuple[list[bytes], float]:
+    """All frames as JPEG files, and how many there are to a second."""
     video = cv2.VideoCapture(str(path))
-    return list(_read(video)), video.get(cv2.CAP_PROP_FPS)
+    return list(_read(video, width)), video.get(cv2.CAP_PROP_FPS)
 
 
-def _read(video: cv2.VideoCapture) -> Iterator[DecodedImage]:
+def _read(video: cv2.VideoCapture, width: int | None) -> Iterator[bytes]:
     while True:
         found, pixels = video.read()
         if not found:
             return
-        rgb = np.asarray(cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB), np.uint8)
-        yield DecodedImage(rgb, rgb.shape[1], rgb.shape[0], "png", 1)
+        if width:
+            height = round(pixels.shape[0] * width / pixels.shape[1])
+            pixels = cv2.resize(pixels, (width, height), interpolation=cv2.INTER_AREA)
+        yield cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, 90])[1].tobytes()
 
 
-def run(pipeline: EmotionPipeline, images: Sequence[DecodedImage], rate: float, search_every: float) -> Run:
+def run(pipeline: EmotionPipeline, frames: Sequence[bytes], rate: float, search_every: float) -> Run:
     """Track a whole video."""
     tracker = Tracker(pipeline, parameters=TrackingParameters(search_every=search_every))
-    memory, frames, milliseconds = Memory(), [], []
-    for index, image in enumerate(images):
+    memory, tracked, milliseconds = Memory(), [], []
+    for index, frame in enumerate(frames):
         start = thread_time()
-        frames.append(tracker.track(image, memory, index / rate))
+        tracked.append(tracker.track_encoded(frame, memory, index / rate))
         milliseconds.append((thread_time() - start) * 1000)
-        memory = frames[-1].memory
-    return Run(frames, milliseconds)
+        memory = tracked[-1].memory
+    return Run(tracked, milliseconds)
 
 
 def found(faces: Sequence[Face], among: Sequence[Face]) -> int:
@@ -72,7 +78,7 @@ def found(faces: Sequence[Face], among: Sequence[Face]) -> int:
 
 
 def label_changes(frames: Sequence[Tracked]) -> tuple[int, int]:
-    """How often a face's label differs from the frame before: raw, and as shown."""
+    """How often a face's label differs from the frame before: as classified, and as shown."""
     raw = shown = 0
     for before, after in pairwise(frames):
         old = {face.id: face for face in before.faces}
@@ -83,42 +89,52 @@ def label_changes(frames: Sequence[Tracked]) -> tuple[int, int]:
     return raw, shown
 
 
+def faces_of(tracked: Run) -> list[list[Face]]:
+    """The faces of each frame."""
+    return [[face.analyzed.face for face in frame.faces] for frame in tracked.frames]
+
+
 def row(name: str, search_every: float, tracked: Run, full: Run) -> str:
     """One line of the table."""
-    pairs = [
-        ([f.analyzed.face for f in a.faces], [f.analyzed.face for f in b.faces])
-        for a, b in zip(tracked.frames, full.frames, strict=True)
-    ]
+    pairs = list(zip(faces_of(tracked), faces_of(full), strict=True))
     expected = sum(len(searched) for _, searched in pairs)
     recall = sum(found(searched, followed) for followed, searched in pairs) / max(1, expected)
     extra = sum(len(followed) - found(followed, searched) for followed, searched in pairs)
-    took, base = median(tracked.milliseconds), median(full.milliseconds)
-    mean_ratio = sum(tracked.milliseconds) / sum(full.milliseconds)
     searches = sum(frame.full for frame in tracked.frames) / len(tracked.frames)
     raw, shown = label_changes(tracked.frames)
-    ids = tracked.frames[-1].memory.next_id - 1
-    return (
-        f"| {name} | {search_every:g} | {searches:.0%} | {took:.1f} (of {base:.1f}) | {mean_ratio:.2f} "
-        f"| {recall:.3f} of {expected} | {extra} | {ids} | {raw} | {shown} |"
-    )
+    rate = 1000 * len(tracked.frames) / sum(tracked.milliseconds)
+    cells = [
+        name,
+        f"{search_every:g}",
+        f"{searches:.0%}",
+        f"{median(tracked.milliseconds):.1f}",
+        f"{rate:.0f}",
+    ]
+    cells += [f"{recall:.3f} of {expected}", str(extra), str(tracked.frames[-1].memory.next_id - 1)]
+    return line([*cells, f"{raw} / {shown}"])
+
+
+def line(cells: Sequence[str]) -> str:
+    """A line of Markdown."""
+    return f"| {' | '.join(cells)} |"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("videos", nargs="+", type=Path)
+    parser.add_argument("--width", type=int, help="shrink or enlarge frames to that width")
+    options = parser.parse_args()
     cv2.setNumThreads(1)
     pipeline = load_pipeline()
     pipeline.warm_up()
-    print(HEADER, "|---" * 10 + "|", sep="\n")
-    for path in parser.parse_args().videos:
-        images, rate = frames_of(path)
-        full = run(pipeline, images, rate, 0.0)
+    print(line(COLUMNS), line(["---"] * len(COLUMNS)), sep="\n")
+    for path in options.videos:
+        frames, rate = frames_of(path, options.width)
+        full = run(pipeline, frames, rate, 0.0)
+        size = f"{full.frames[0].analysis.width}x{full.frames[0].analysis.height}"
         for search_every in SEARCH_EVERY:
-            tracked = full if search_every == 0 else run(pipeline, images, rate, search_every)
-            print(
-                row(f"{path.stem}, {images[0].width}x{images[0].height}", search_every, tracked, full),
-                flush=True,
-            )
+            tracked = run(pipeline, frames, rate, search_every) if search_every else full
+            print(row(f"{path.stem} {size}", search_every, tracked, full), flush=True)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from service.vision.boxes import clip, regress, square, suppress
+from service.vision.boxes import areas, clip, regress, square, suppress
 from service.vision.types import Box, DecodedImage, Face, Float32Array, Landmarks, Point, Session, UInt8Array
 
 CELL, STRIDE = 12, 2  # P-Net's window, and the step from one to the next, in pixels of a pyramid level
@@ -65,25 +65,25 @@ class Mtcnn:
         propose, refine, accept = parameters.thresholds
         boxes = self._propose(halvings, parameters.min_face_size * scale, parameters.pyramid_factor, propose)
         boxes = self._refine(halvings, boxes, refine)
-        boxes, scores, landmarks = self._locate(halvings, boxes, accept)
-        return to_faces(boxes / scale, scores, landmarks / scale, image.width, image.height)
+        found, scores, landmarks, kept = self._locate(halvings, boxes, accept)
+        windows = boxes[kept] / scale
+        return to_faces(found / scale, scores, landmarks / scale, image.width, image.height, windows=windows)
 
     def follow(
-        self,
-        image: DecodedImage,
-        regions: Sequence[tuple[float, float, float, float]],
-        parameters: DetectionParameters,
+        self, image: DecodedImage, faces: Sequence[Face], parameters: DetectionParameters
     ) -> tuple[Face, ...]:
-        """The faces at or near these regions of an earlier frame, largest first; nothing else is looked at.
+        """These faces of the frame before, where they are now, largest first; nothing else is looked for.
 
-        Without P-Net and its pyramid, the cost depends on the regions and hardly on the size of the image.
+        One run of O-Net on one crop each. The crop moves and grows as the face does, so that a frame like the
+        one that was searched gets the same answer.
         """
         scale = image.pixels.shape[1] / image.width
-        halvings = halve(image.pixels)
-        _, refine, accept = parameters.thresholds
-        boxes = square(np.array(regions, np.float32).reshape(-1, 4) * scale)
-        boxes, scores, landmarks = self._locate(halvings, self._refine(halvings, boxes, refine), accept)
-        return to_faces(boxes / scale, scores, landmarks / scale, image.width, image.height)
+        before = np.array([face.region for face in faces], np.float32).reshape(-1, 4)
+        windows = np.array([face.window or face.region for face in faces], np.float32).reshape(-1, 4)
+        accept = parameters.thresholds[2]
+        found, scores, landmarks, kept = self._locate(halve(image.pixels), square(windows * scale), accept)
+        windows = moved(windows[kept], before[kept], found / scale)
+        return to_faces(found / scale, scores, landmarks / scale, image.width, image.height, windows=windows)
 
     def _propose(
         self, halvings: list[UInt8Array], min_face_size: float, factor: float, threshold: float
@@ -131,17 +131,17 @@ class Mtcnn:
 
     def _locate(
         self, halvings: list[UInt8Array], boxes: Float32Array, threshold: float
-    ) -> tuple[Float32Array, Float32Array, Float32Array]:
-        """O-Net on what is left: boxes (N, 4), scores (N,) and landmarks (N, 5, 2)."""
+    ) -> tuple[Float32Array, Float32Array, Float32Array, NDArray[np.intp]]:
+        """O-Net on what is left: boxes (N, 4), scores (N,), landmarks (N, 5, 2), and each one's candidate."""
         if not len(boxes):
-            return boxes, np.empty(0, np.float32), np.empty((0, 5, 2), np.float32)
+            return boxes, np.empty(0, np.float32), np.empty((0, 5, 2), np.float32), np.empty(0, np.intp)
         scores, offsets, points = run_in_batches(self._onet, cut(halvings, boxes, ONET_SIDE))
         passed = scores > threshold
         boxes, scores, offsets, points = boxes[passed], scores[passed], offsets[passed], points[passed]
         landmarks = boxes[:, None, :2] + points * (boxes[:, None, 2:] - boxes[:, None, :2])
         boxes = regress(boxes, offsets)
         kept = suppress(boxes, scores, 0.7, "min")
-        return boxes[kept], scores[kept], landmarks[kept]
+        return boxes[kept], scores[kept], landmarks[kept], np.flatnonzero(passed)[kept]
 
 
 EMPTY_SCAN = (np.empty((0, 4), np.float32), np.empty(0, np.float32), np.empty((0, 4), np.float32))
@@ -215,15 +215,31 @@ def run_in_batches(session: Session, crops: UInt8Array) -> list[Float32Array]:
     return [np.concatenate(arrays) for arrays in zip(*parts, strict=True)]
 
 
+def moved(windows: Float32Array, before: Float32Array, after: Float32Array) -> Float32Array:
+    """Windows (N, 4), each taken along by a box that was there before and is here after."""
+    growth = np.sqrt(areas(after) / np.maximum(areas(before), 1))[:, None]
+    starts, ends = ((boxes[:, :2] + boxes[:, 2:]) / 2 for boxes in (before, after))
+    corners = [ends + (windows[:, i : i + 2] - starts) * growth for i in (0, 2)]
+    return np.hstack(corners).astype(np.float32)
+
+
 def to_faces(
-    boxes: Float32Array, scores: Float32Array, landmarks: Float32Array, width: int, height: int
+    boxes: Float32Array,
+    scores: Float32Array,
+    landmarks: Float32Array,
+    width: int,
+    height: int,
+    *,
+    windows: Float32Array | None = None,
 ) -> tuple[Face, ...]:
     """Faces whose box, clipped to the image, is not empty; largest first."""
     faces = []
-    for region, (x1, y1, x2, y2), score, points in zip(
-        boxes.tolist(), clip(boxes, width, height).tolist(), scores.tolist(), landmarks.tolist(), strict=True
+    seen = [None] * len(boxes) if windows is None else [tuple(window) for window in windows.tolist()]
+    clipped = clip(boxes, width, height).tolist()
+    for region, (x1, y1, x2, y2), score, points, window in zip(
+        boxes.tolist(), clipped, scores.tolist(), landmarks.tolist(), seen, strict=True
     ):
         if x1 < x2 and y1 < y2:
             marks = Landmarks(*(Point(*point) for point in points))
-            faces.append(Face(Box(x1, y1, x2 - x1, y2 - y1), tuple(region), score, marks))
+            faces.append(Face(Box(x1, y1, x2 - x1, y2 - y1), tuple(region), score, marks, window))
     return tuple(sorted(faces, key=lambda face: face.box.width * face.box.height, reverse=True))

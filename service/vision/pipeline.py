@@ -119,13 +119,10 @@ class EmotionPipeline:
         return _chosen(self.detector.detect(image, _parameters(image, options)), options)
 
     def follow(
-        self,
-        image: DecodedImage,
-        regions: Sequence[tuple[float, float, float, float]],
-        options: AnalysisOptions,
+        self, image: DecodedImage, faces: Sequence[Face], options: AnalysisOptions
     ) -> tuple[Face, ...]:
-        """The same, looking only where faces were in the frame before (their `region`)."""
-        return _chosen(self.detector.follow(image, regions, _parameters(image, options)), options)
+        """These faces of the frame before, where they are now, as far as the options let them pass."""
+        return _chosen(self.detector.follow(image, faces, _parameters(image, options)), options)
 
     def describe(
         self,

@@ -70,13 +70,13 @@ class Memory:
     """What the frames so far leave for the next one.
 
     size: width and height of the frames; tracks: the faces of the last frame and those lost not long before;
-    following: where the last frame's faces were; next_id: given to no face yet; searched: when the last full
+    following: the last frame's faces; next_id: given to no face yet; searched: when the last full
     search was made.
     """
 
     size: tuple[int, int] = (0, 0)
     tracks: tuple[Track, ...] = ()
-    following: tuple[Region, ...] = ()
+    following: tuple[Face, ...] = ()
     next_id: int = 1
     searched: float = -math.inf
 
@@ -140,8 +140,8 @@ def remember(
 ) -> tuple[tuple[Track, ...], Memory]:
     """The track of each face of the frame, in their order, and the memory for the next frame."""
     known = [track for track in previous.tracks if seconds - track.seen <= parameters.memory]
-    regions = [analyzed.face.region for analyzed in analysis.faces]
-    same = match([track.region for track in known], regions, parameters.reach)
+    faces = tuple(analyzed.face for analyzed in analysis.faces)
+    same = match([track.region for track in known], [face.region for face in faces], parameters.reach)
     tracks, next_id = [], previous.next_id
     for index, analyzed in enumerate(analysis.faces):
         if index in same:
@@ -150,7 +150,7 @@ def remember(
             tracks.append(_begin(next_id, analyzed, seconds))
             next_id += 1
     lost = [track for index, track in enumerate(known) if index not in same.values()]
-    memory = Memory((analysis.width, analysis.height), (*tracks, *lost), tuple(regions), next_id, searched)
+    memory = Memory((analysis.width, analysis.height), (*tracks, *lost), faces, next_id, searched)
     return tuple(tracks), memory
 
 
