@@ -245,7 +245,7 @@ def test_silence_ends_a_stream(serve: Serve) -> None:
 
 
 def test_waiting_for_an_answer_is_no_silence(gated: Gated, photo: bytes) -> None:
-    with gated(stream_idle_timeout_s=0.05) as (client, gate), opened(client) as stream:
+    with gated(stream_idle_timeout_s=0.5) as (client, gate), opened(client) as stream:
         stream.send(photo)
         assert gate.entered.wait(30)
         with opened(client) as other:

@@ -1,0 +1,149 @@
+"""The client for asyncio."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from contextlib import asynccontextmanager
+from types import TracebackType
+from typing import Self, Unpack
+
+import httpx
+from websockets.asyncio.client import ClientConnection, connect
+
+from fer_client import wire
+from fer_client.errors import FerError
+from fer_client.types import BatchError, BatchOk, Detection, ModelInfo, StreamError, StreamFrame
+
+
+class AsyncFerClient:
+    """`FerClient` for asyncio, used from one event loop; close it, or use it in an `async with` block."""
+
+    def __init__(
+        self,
+        base_url: str,
+        *,
+        api_key: str | None = None,
+        timeout: float = 30.0,
+        retry: wire.Retry = wire.Retry(),  # noqa: B008 (frozen)
+        transport: httpx.AsyncBaseTransport | None = None,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        self._http = httpx.AsyncClient(
+            base_url=base_url, headers=wire.headers(api_key), timeout=timeout, transport=transport
+        )
+        self._headers, self._timeout, self._retry, self._sleep = wire.headers(api_key), timeout, retry, sleep
+
+    async def detect(self, image: wire.Image, **options: Unpack[wire.Options]) -> Detection:
+        """The faces of one image. Raises FerError; an image without a face is no error."""
+        data = await asyncio.to_thread(wire.read, image)
+        return wire.detection(
+            await self._try(
+                lambda: self._http.post("/detect-emotions", content=data, params=wire.query(options))
+            )
+        )
+
+    async def detect_batch(
+        self, images: Iterable[wire.Image], **options: Unpack[wire.Options]
+    ) -> list[BatchOk | BatchError]:
+        """The same for several images in one request, in their order; each is fine or has its own error."""
+        files = await asyncio.to_thread(wire.files, images)
+        return wire.batch(
+            await self._try(
+                lambda: self._http.post("/detect-emotions/batch", files=files, params=wire.query(options))
+            )
+        )
+
+    async def annotate(
+        self,
+        image: wire.Image,
+        format: wire.PictureFormat = "jpeg",  # noqa: A002
+        **options: Unpack[wire.Options],
+    ) -> bytes:
+        """The picture, upright, with what was found drawn on it, as a JPEG or PNG file."""
+        data, accept = await asyncio.to_thread(wire.read, image), {"Accept": f"image/{format}"}
+        response = await self._try(
+            lambda: self._http.post(
+                "/detect-emotions", content=data, params=wire.query(options), headers=accept
+            )
+        )
+        return response.content
+
+    async def models(self) -> list[ModelInfo]:
+        """The emotion models that `model` may name."""
+        return wire.model_list(await self._try(lambda: self._http.get("/models")))
+
+    @asynccontextmanager
+    async def stream(self, **options: Unpack[wire.Options]) -> "AsyncIterator[AsyncStream]":
+        """Open a stream of frames; it is closed at the end of the `async with` block."""
+        url = wire.stream_url(self._http.base_url, options)
+        async with connect(
+            url,
+            additional_headers=self._headers,
+            subprotocols=[wire.PROTOCOL],
+            compression=None,
+            open_timeout=self._timeout,
+            max_size=None,
+        ) as connection:
+            yield AsyncStream(connection, self._timeout)
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._http.aclose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def _try(self, call: Callable[[], Awaitable[httpx.Response]]) -> httpx.Response:
+        attempt = 1
+        while True:
+            try:
+                return wire.checked(await call())
+            except FerError as error:
+                wait = self._retry.wait(attempt, error)
+                if wait is None:
+                    raise
+            await self._sleep(wait)
+            attempt += 1
+
+
+class AsyncStream:
+    """An open stream. One task may send while another receives."""
+
+    def __init__(self, connection: ClientConnection, timeout: float) -> None:
+        self._connection, self._timeout = connection, timeout
+        response = connection.response
+        self._request_id = response.headers.get("X-Request-ID") if response else None
+
+    async def ask(self, frame: wire.Image) -> StreamFrame:
+        """Send a frame and wait for its answer. Raises FerError where the frame or the stream is refused."""
+        await self.send(frame)
+        answer = await self.receive()
+        if isinstance(answer, StreamError):
+            raise wire.frame_error(answer)
+        return answer
+
+    async def send(self, frame: wire.Image) -> None:
+        """Send a frame (JPEG, PNG, WebP, ...) without waiting; the service answers the newest it has."""
+        data = await asyncio.to_thread(wire.read, frame)
+        with wire.told(self._request_id):
+            await self._connection.send(data)
+
+    async def receive(self) -> StreamFrame | StreamError:
+        """The next answer. Raises FerError when the stream was closed, TimeoutError when none comes."""
+        with wire.told(self._request_id):
+            async with asyncio.timeout(self._timeout):
+                return wire.stream_answer(await self._connection.recv())
+
+    async def __aiter__(self) -> AsyncIterator[StreamFrame | StreamError]:
+        """Answers until the stream ends."""
+        while True:
+            try:
+                yield await self.receive()
+            except FerError as error:
+                if error.code == "closed":
+                    return
+                raise

@@ -1,0 +1,150 @@
+"""The client for programs that wait for each answer."""
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from types import TracebackType
+from typing import Self, Unpack
+
+import httpx
+from websockets.sync.client import ClientConnection, connect
+
+from fer_client import wire
+from fer_client.errors import FerError
+from fer_client.types import BatchError, BatchOk, Detection, ModelInfo, StreamError, StreamFrame
+
+
+class FerClient:
+    """Talks to one service. Safe to use from several threads; close it, or use it in a `with` block.
+
+    base_url: of the service, such as `http://localhost:8000`; api_key: where the service asks for one;
+    timeout: seconds without progress before httpx.TimeoutException; retry: for answers of status 503, the
+    only ones that are tried again; transport, sleep: for tests and unusual networks.
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        *,
+        api_key: str | None = None,
+        timeout: float = 30.0,
+        retry: wire.Retry = wire.Retry(),  # noqa: B008 (frozen)
+        transport: httpx.BaseTransport | None = None,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._http = httpx.Client(
+            base_url=base_url, headers=wire.headers(api_key), timeout=timeout, transport=transport
+        )
+        self._headers, self._timeout, self._retry, self._sleep = wire.headers(api_key), timeout, retry, sleep
+
+    def detect(self, image: wire.Image, **options: Unpack[wire.Options]) -> Detection:
+        """The faces of one image. Raises FerError; an image without a face is no error."""
+        data = wire.read(image)
+        return wire.detection(
+            self._try(lambda: self._http.post("/detect-emotions", content=data, params=wire.query(options)))
+        )
+
+    def detect_batch(
+        self, images: Iterable[wire.Image], **options: Unpack[wire.Options]
+    ) -> list[BatchOk | BatchError]:
+        """The same for several images in one request, in their order; each is fine or has its own error."""
+        files = wire.files(images)
+        return wire.batch(
+            self._try(
+                lambda: self._http.post("/detect-emotions/batch", files=files, params=wire.query(options))
+            )
+        )
+
+    def annotate(
+        self,
+        image: wire.Image,
+        format: wire.PictureFormat = "jpeg",  # noqa: A002
+        **options: Unpack[wire.Options],
+    ) -> bytes:
+        """The picture, upright, with what was found drawn on it, as a JPEG or PNG file."""
+        data, accept = wire.read(image), {"Accept": f"image/{format}"}
+        response = self._try(
+            lambda: self._http.post(
+                "/detect-emotions", content=data, params=wire.query(options), headers=accept
+            )
+        )
+        return response.content
+
+    def models(self) -> list[ModelInfo]:
+        """The emotion models that `model` may name."""
+        return wire.model_list(self._try(lambda: self._http.get("/models")))
+
+    @contextmanager
+    def stream(self, **options: Unpack[wire.Options]) -> "Iterator[Stream]":
+        """Open a stream of frames; it is closed at the end of the `with` block."""
+        url = wire.stream_url(self._http.base_url, options)
+        with connect(
+            url,
+            additional_headers=self._headers,
+            subprotocols=[wire.PROTOCOL],
+            compression=None,
+            open_timeout=self._timeout,
+            max_size=None,
+        ) as connection:
+            yield Stream(connection, self._timeout)
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._http.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _try(self, call: Callable[[], httpx.Response]) -> httpx.Response:
+        attempt = 1
+        while True:
+            try:
+                return wire.checked(call())
+            except FerError as error:
+                wait = self._retry.wait(attempt, error)
+                if wait is None:
+                    raise
+            self._sleep(wait)
+            attempt += 1
+
+
+class Stream:
+    """An open stream. One thread may send while another receives."""
+
+    def __init__(self, connection: ClientConnection, timeout: float) -> None:
+        self._connection, self._timeout = connection, timeout
+        response = connection.response
+        self._request_id = response.headers.get("X-Request-ID") if response else None
+
+    def ask(self, frame: wire.Image) -> StreamFrame:
+        """Send a frame and wait for its answer. Raises FerError where the frame or the stream is refused."""
+        self.send(frame)
+        answer = self.receive()
+        if isinstance(answer, StreamError):
+            raise wire.frame_error(answer)
+        return answer
+
+    def send(self, frame: wire.Image) -> None:
+        """Send a frame (JPEG, PNG, WebP, ...) without waiting; the service answers the newest it has."""
+        with wire.told(self._request_id):
+            self._connection.send(wire.read(frame))
+
+    def receive(self) -> StreamFrame | StreamError:
+        """The next answer. Raises FerError when the stream was closed, TimeoutError when none comes."""
+        with wire.told(self._request_id):
+            return wire.stream_answer(self._connection.recv(self._timeout))
+
+    def __iter__(self) -> Iterator[StreamFrame | StreamError]:
+        """Answers until the stream ends."""
+        while True:
+            try:
+                yield self.receive()
+            except FerError as error:
+                if error.code == "closed":
+                    return
+                raise

@@ -1,0 +1,171 @@
+"""What both clients share: requests, answers, errors, and when to try again. No I/O but reading an image."""
+
+import json
+import os
+import random
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from http import HTTPStatus
+from pathlib import Path
+from typing import BinaryIO, Literal, TypedDict
+
+import httpx
+from websockets.exceptions import ConnectionClosed
+from websockets.frames import CloseCode
+from websockets.typing import Subprotocol
+
+from fer_client.errors import FerError
+from fer_client.types import (
+    BatchError,
+    BatchOk,
+    Detection,
+    ModelInfo,
+    Problem,
+    StreamError,
+    StreamFrame,
+    parse,
+    parse_either,
+)
+
+Image = bytes | os.PathLike[str] | BinaryIO
+PictureFormat = Literal["jpeg", "png"]
+
+PROTOCOL = Subprotocol("fer.v1")
+
+
+class Options(TypedDict, total=False):
+    """What a caller may choose; what is left out is up to the service.
+
+    model: one of `models()`; min_face_size: pixels of the upright image; min_confidence: 0 to 1;
+    max_faces: only the largest so many; include_crops: add each face's crop.
+    """
+
+    model: str | None
+    min_face_size: float | None
+    min_confidence: float | None
+    max_faces: int | None
+    include_crops: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """How often, and how long, to wait for a service that has too much to do or is starting.
+
+    attempts: requests in all, 1 for no retry; first: seconds before the second one where the service does not
+    say, doubled each time; longest: an answer that asks for more seconds than that is an error at once.
+    """
+
+    attempts: int = 3
+    first: float = 0.5
+    longest: float = 30.0
+
+    def wait(self, attempt: int, error: FerError) -> float | None:
+        """Seconds to wait after that attempt, counted from 1; None: give up."""
+        if error.status != HTTPStatus.SERVICE_UNAVAILABLE or attempt >= self.attempts:
+            return None
+        if error.retry_after is not None:
+            return error.retry_after if error.retry_after <= self.longest else None
+        # Spread, so that clients that were refused together do not come back together.
+        return min(self.longest, self.first * 2.0 ** (attempt - 1) * random.uniform(0.5, 1.0))  # noqa: S311
+
+
+def read(image: Image) -> bytes:
+    """The bytes of an image file, given as such, as a path or as an open binary file."""
+    if isinstance(image, bytes | bytearray | memoryview):
+        return bytes(image)
+    if isinstance(image, os.PathLike):
+        return Path(image).read_bytes()
+    return image.read()
+
+
+def query(options: Options) -> dict[str, str]:
+    """The options as query parameters."""
+    given = {name: str(value) for name, value in options.items() if value is not None}
+    if given.pop("include_crops", "False") == "True":
+        given["include"] = "crops"
+    return given
+
+
+def files(images: Iterable[Image]) -> list[tuple[str, tuple[str, bytes]]]:
+    """A form's files; their names stay here."""
+    return [("images", ("image", read(image))) for image in images]
+
+
+def headers(api_key: str | None) -> dict[str, str]:
+    """What every request carries."""
+    return {"X-API-Key": api_key} if api_key else {}
+
+
+def stream_url(base_url: httpx.URL, options: Options) -> str:
+    """Where a stream is opened: ws for http, wss for https."""
+    path = base_url.raw_path.decode().rstrip("/") + "/stream"
+    url = base_url.copy_with(scheme=base_url.scheme.replace("http", "ws"), raw_path=path.encode())
+    return str(url.copy_with(params=query(options)))
+
+
+def detection(response: httpx.Response) -> Detection:
+    """The answer for one image."""
+    return parse(Detection, checked(response).json())
+
+
+def batch(response: httpx.Response) -> list[BatchOk | BatchError]:
+    """The answers for a batch."""
+    return [parse_either(BatchOk, BatchError, item) for item in checked(response).json()["results"]]
+
+
+def model_list(response: httpx.Response) -> list[ModelInfo]:
+    """The models."""
+    return [parse(ModelInfo, item) for item in checked(response).json()["models"]]
+
+
+def stream_answer(message: str | bytes) -> StreamFrame | StreamError:
+    """One answer of a stream."""
+    return parse_either(StreamFrame, StreamError, json.loads(message))
+
+
+def checked(response: httpx.Response) -> httpx.Response:
+    """The response itself; raises FerError where it is a refusal."""
+    if response.is_success:
+        return response
+    retry_after = response.headers.get("retry-after", "")
+    waits = float(retry_after) if retry_after.isdecimal() else None
+    problem = _problem(response)
+    if problem is None:
+        detail = f"{response.status_code} {response.reason_phrase}"
+        raise FerError("http_error", detail, response.status_code, retry_after=waits)
+    raise FerError(problem.code, problem.detail, problem.status, problem.request_id, waits)
+
+
+def frame_error(answer: StreamError) -> FerError:
+    """A frame's refusal as an exception."""
+    problem = answer.error
+    return FerError(problem.code, problem.detail, problem.status, problem.request_id)
+
+
+@contextmanager
+def told(request_id: str | None) -> Iterator[None]:
+    """Raise what closed a stream as a FerError."""
+    try:
+        yield
+    except ConnectionClosed as closed:
+        raise _ending(closed, request_id) from closed
+
+
+def _ending(closed: ConnectionClosed, request_id: str | None) -> FerError:
+    """Why a stream was closed; code `closed` where nothing was wrong."""
+    frame = closed.rcvd
+    if frame is None:
+        return FerError("connection_lost", "the connection broke off", request_id=request_id, close_code=1006)
+    if frame.code == CloseCode.NORMAL_CLOSURE:
+        return FerError("closed", frame.reason, request_id=request_id, close_code=int(frame.code))
+    code, _, detail = frame.reason.partition(": ")
+    return FerError(code or "connection_lost", detail, request_id=request_id, close_code=int(frame.code))
+
+
+def _problem(response: httpx.Response) -> Problem | None:
+    """The problem details; None where something before the service answered."""
+    try:
+        return parse(Problem, response.json())
+    except (ValueError, KeyError, TypeError):
+        return None
