@@ -5,11 +5,11 @@
 Every frame goes through what a stream's frame goes through: it is a JPEG file that is decoded, searched and
 classified. Prints a Markdown table with a line for each time between full searches (0: every frame):
 
-searched: share of the frames that had a full search; ms: median of the CPU time of a frame, on one thread, so
-that what else runs on the machine does not count; frames/s: what that thread gets through; recall: of the
-faces that full searches find, the share that tracking has in the same frame with an overlap (intersection over
-union) of at least 0.5; extra: tracked faces that full searches do not find; ids: given in all; label changes:
-of a face from one frame to the next, as classified and as shown.
+searched: share of the frames that had a full search; ms: median of the CPU time of a frame, on one thread,
+so that what else runs on the machine does not count; frames/s: what that thread gets through; recall: of
+the faces that full searches find, the share that tracking has in the same frame with an overlap
+(intersection over union) of at least 0.5; extra: tracked faces that full searches do not find; ids: given in
+all; label changes: of a face from one frame to the next, as classified and as shown.
 """
 
 import argparse

@@ -35,10 +35,10 @@ def encoded(pixels: Any, kind: str = "PNG") -> bytes:
 
 @pytest.fixture(scope="module")
 def two_faces(photo: bytes) -> bytes:
-    """The astronaut twice, the second time at two thirds of the size."""
+    """The astronaut twice, the second time at two fifths of the size."""
     image = Image.open(io.BytesIO(photo)).convert("RGB")
     canvas = Image.new("RGB", (900, 520))
-    canvas.paste(image.resize((340, 340)), (540, 100))
+    canvas.paste(image.resize((200, 200)), (640, 100))
     canvas.paste(image, (0, 0))
     return encoded(np.asarray(canvas))
 

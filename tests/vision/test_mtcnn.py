@@ -1,0 +1,259 @@
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from service.runtime.model_store import ModelStore
+from service.vision.boxes import overlap
+from service.vision.mtcnn import (
+    BATCH,
+    CELL,
+    MAX_CANDIDATES,
+    TILE,
+    DetectionParameters,
+    Mtcnn,
+    default_min_face_size,
+    tiles,
+)
+from service.vision.pipeline import EmotionPipeline
+from service.vision.types import DecodedImage, Face, Session, UInt8Array
+
+DATA = Path(__file__).parents[1] / "data"
+GOLDEN = Path(__file__).parent / "golden" / "mtcnn.npz"
+Golden = dict[str, NDArray[Any]]
+
+
+class Counting:
+    """A session that remembers how many images each run was given."""
+
+    def __init__(self, session: Session) -> None:
+        self.session, self.counts = session, list[int]()
+
+    def run(self, inputs: Mapping[str, NDArray[Any]]) -> Sequence[NDArray[Any]]:
+        self.counts.append(len(next(iter(inputs.values()))))
+        return self.session.run(inputs)
+
+
+class SeesFacesEverywhere:
+    """A P-Net that is sure of every window and moves none."""
+
+    def run(self, inputs: Mapping[str, NDArray[Any]]) -> Sequence[NDArray[Any]]:
+        _, height, width, _ = inputs["image"].shape
+        rows, columns = ((side - 1) // 2 - 4 for side in (height, width))
+        return [np.ones((1, rows, columns), np.float32), np.zeros((1, rows, columns, 4), np.float32)]
+
+
+@pytest.fixture(scope="module")
+def golden() -> Golden:
+    return dict(np.load(GOLDEN))
+
+
+@pytest.fixture(scope="module")
+def sessions(loaded: tuple[ModelStore, EmotionPipeline]) -> dict[str, Session]:
+    store = loaded[0]
+    return {name: store.session(entry) for name, entry in store.manifest.detector.items()}
+
+
+@pytest.fixture(scope="module")
+def detector(sessions: dict[str, Session]) -> Mtcnn:
+    return Mtcnn(sessions["pnet"], sessions["rnet"], sessions["onet"])
+
+
+@pytest.fixture(scope="module")
+def astronaut() -> UInt8Array:
+    return rgb(cv2.imread(str(DATA / "astronaut.jpg")))
+
+
+def rgb(bgr: Any) -> UInt8Array:
+    return np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), np.uint8)
+
+
+def resized(pixels: UInt8Array, factor: float) -> UInt8Array:
+    interpolation = cv2.INTER_AREA if factor < 1 else cv2.INTER_CUBIC
+    return np.asarray(cv2.resize(pixels, None, fx=factor, fy=factor, interpolation=interpolation), np.uint8)
+
+
+def decoded(pixels: UInt8Array) -> DecodedImage:
+    return DecodedImage(pixels, pixels.shape[1], pixels.shape[0], "png", 1)
+
+
+def detect(detector: Mtcnn, pixels: UInt8Array, min_face_size: float = 40) -> tuple[Face, ...]:
+    """The faces, each with a box inside the image and in the order of their size."""
+    faces = detector.detect(decoded(pixels), DetectionParameters(min_face_size))
+    height, width = pixels.shape[:2]
+    for box in (face.box for face in faces):
+        assert box.x >= 0 <= box.y
+        assert box.width > 0 < box.height
+        assert box.x + box.width <= width
+        assert box.y + box.height <= height
+    sizes = [face.box.width * face.box.height for face in faces]
+    assert sizes == sorted(sizes, reverse=True)
+    return faces
+
+
+def points(face: Face) -> NDArray[np.float64]:
+    marks = face.landmarks
+    ordered = (marks.left_eye, marks.right_eye, marks.nose, marks.mouth_left, marks.mouth_right)
+    return np.array([(point.x, point.y) for point in ordered])
+
+
+def regions(*faces: Face) -> NDArray[np.float32]:
+    return np.array([face.region for face in faces], np.float32)
+
+
+@pytest.mark.parametrize("peer", ["mtcnn", "facenet"])
+@pytest.mark.parametrize("name", ["pnet_photo", "pnet_noise", "rnet", "onet"])
+def test_graphs_compute_what_other_programs_compute(
+    sessions: dict[str, Session], golden: Golden, peer: str, name: str
+) -> None:
+    graph = name.split("_", maxsplit=1)[0]
+    outputs = sessions[graph].run({"image" if graph == "pnet" else "crops": golden[name]})
+    for output, kind in zip(outputs, ("probability", "box", "landmarks"), strict=False):
+        np.testing.assert_allclose(output, golden[f"{peer}_{name}_{kind}"], atol=1e-4, rtol=0)
+
+
+def test_landmarks_of_a_given_square_are_the_peers(
+    detector: Mtcnn, golden: Golden, astronaut: UInt8Array
+) -> None:
+    for square, expected in zip(golden["squares"], golden["mtcnn_squares_landmarks"], strict=True):
+        boxes, _, landmarks, _ = detector._locate([astronaut], square[None], 0.0)
+        distance = np.linalg.norm(landmarks[0] - expected, axis=1).mean()
+        assert distance < 0.01 * (boxes[0, 2] - boxes[0, 0])
+
+
+def test_whole_cascade_finds_the_peers_face(detector: Mtcnn, golden: Golden, astronaut: UInt8Array) -> None:
+    (face,) = detect(detector, astronaut, min_face_size=20)
+    assert overlap(regions(face), golden["facenet_box"]).item() > 0.88
+    # That package's own boxes and points are off by a pixel: it counts pixels from one, and numpy does not.
+    assert overlap(regions(face), golden["mtcnn_box"]).item() > 0.82
+    width = face.region[2] - face.region[0]
+    for peer, least in (("facenet", 0.01), ("mtcnn", 0.03)):
+        distance = np.linalg.norm(points(face) - golden[f"{peer}_landmarks"][0], axis=1).mean()
+        assert distance < least * width
+
+
+@pytest.mark.parametrize("factor", [0.4, 0.75, 1.0, 1.6, 3.0])
+def test_face_is_found_at_every_scale(
+    detector: Mtcnn, golden: Golden, astronaut: UInt8Array, factor: float
+) -> None:
+    (face,) = detect(detector, resized(astronaut, factor), min_face_size=30)
+    assert overlap(regions(face) / np.float32(factor), golden["facenet_box"]).item() > 0.75
+    assert np.abs(points(face) / factor - golden["facenet_landmarks"][0]).max() < 6
+
+
+def test_boxes_are_in_full_pixels_when_decoded_at_a_reduced_scale(
+    detector: Mtcnn, golden: Golden, astronaut: UInt8Array
+) -> None:
+    image = DecodedImage(resized(astronaut, 0.5), 512, 512, "jpeg", 1)
+    (face,) = detector.detect(image, DetectionParameters(min_face_size=80))
+    assert overlap(regions(face), golden["facenet_box"]).item() > 0.75
+    assert np.abs(points(face) - golden["facenet_landmarks"][0]).max() < 6
+
+
+@pytest.mark.parametrize("degrees", [-20, -10, 10, 20])
+def test_tilted_head_is_found_with_its_landmarks(
+    detector: Mtcnn, golden: Golden, astronaut: UInt8Array, degrees: int
+) -> None:
+    turn = cv2.getRotationMatrix2D((223, 120), degrees, 1)
+    tilted = np.asarray(cv2.warpAffine(astronaut, turn, (512, 512)), np.uint8)
+    expected = golden["facenet_landmarks"][0] @ turn[:, :2].T + turn[:, 2]
+    errors = [np.abs(points(face) - expected).max() for face in detect(detector, tilted)]
+    assert min(errors) < 8
+
+
+@pytest.mark.parametrize("quarters", [1, 2, 3])
+def test_turned_by_quarters_gives_valid_boxes(detector: Mtcnn, astronaut: UInt8Array, quarters: int) -> None:
+    detect(detector, np.ascontiguousarray(np.rot90(astronaut, quarters)))
+
+
+def test_left_and_right_are_the_viewers(detector: Mtcnn, astronaut: UInt8Array) -> None:
+    for pixels in (astronaut, np.ascontiguousarray(astronaut[:, ::-1])):
+        (face,) = detect(detector, pixels)
+        assert face.landmarks.left_eye.x < face.landmarks.nose.x < face.landmarks.right_eye.x
+        assert face.landmarks.mouth_left.x < face.landmarks.mouth_right.x
+
+
+def test_every_tile_of_a_mosaic_has_its_face(detector: Mtcnn, astronaut: UInt8Array) -> None:
+    faces = detect(detector, np.tile(resized(astronaut, 0.5), (2, 3, 1)), min_face_size=30)
+    centres = {(int(x1 + x2) // 512, int(y1 + y2) // 512) for x1, y1, x2, y2 in regions(*faces).tolist()}
+    assert len(faces) == 6
+    assert centres == {(column, row) for column in range(3) for row in range(2)}
+
+
+def test_larger_face_comes_first(detector: Mtcnn, astronaut: UInt8Array) -> None:
+    scene = np.zeros((512, 768, 3), np.uint8)
+    scene[:256, :256], scene[:, 256:] = resized(astronaut, 0.5), astronaut
+    large, small = detect(detector, scene)
+    assert large.box.x > 256 > small.box.x
+
+
+@pytest.mark.parametrize("edges", [(0, 512, 200, 512), (0, 512, 0, 245), (90, 512, 0, 512)])
+def test_face_cut_off_by_the_edge_keeps_inside(
+    detector: Mtcnn, astronaut: UInt8Array, edges: tuple[int, int, int, int]
+) -> None:
+    top, bottom, left, right = edges
+    detect(detector, np.ascontiguousarray(astronaut[top:bottom, left:right]))
+
+
+@pytest.mark.parametrize("size", [(1, 1), (11, 11), (1, 600), (600, 1), (11, 600), (12, 12), (13, 300)])
+@pytest.mark.parametrize("min_face_size", [1, 40])
+def test_tiny_images_have_no_face(
+    detector: Mtcnn, astronaut: UInt8Array, size: tuple[int, int], min_face_size: float
+) -> None:
+    height, width = size
+    pixels = np.asarray(cv2.resize(astronaut, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
+    assert detect(detector, pixels, min_face_size) == ()
+
+
+@pytest.mark.parametrize("value", [0, 128, 255])
+def test_flat_frames_have_no_face(detector: Mtcnn, value: int) -> None:
+    assert detect(detector, np.full((240, 320, 3), value, np.uint8), min_face_size=20) == ()
+
+
+def test_noise_gives_valid_boxes(detector: Mtcnn) -> None:
+    coarse = np.random.default_rng(0).integers(0, 256, (60, 80, 3), np.uint8)
+    detect(detector, resized(coarse, 5), min_face_size=12)
+
+
+def test_larger_minimum_leaves_small_faces_out(detector: Mtcnn, astronaut: UInt8Array) -> None:
+    assert detect(detector, astronaut, min_face_size=300) == ()
+
+
+def test_faces_below_the_last_threshold_are_left_out(detector: Mtcnn, astronaut: UInt8Array) -> None:
+    strict = DetectionParameters(40, thresholds=(0.6, 0.7, 1.0))
+    assert detector.detect(decoded(astronaut), strict) == ()
+
+
+def test_stages_without_candidates_are_not_run(sessions: dict[str, Session]) -> None:
+    counting = {name: Counting(session) for name, session in sessions.items()}
+    detect(Mtcnn(counting["pnet"], counting["rnet"], counting["onet"]), np.zeros((100, 100, 3), np.uint8))
+    assert counting["pnet"].counts
+    assert not counting["rnet"].counts
+    assert not counting["onet"].counts
+
+
+def test_candidates_and_batches_are_bounded(sessions: dict[str, Session]) -> None:
+    rnet = Counting(sessions["rnet"])
+    grain = np.random.default_rng(0).integers(0, 256, (300, 300, 3), np.uint8)
+    Mtcnn(SeesFacesEverywhere(), rnet, sessions["onet"]).detect(decoded(grain), DetectionParameters(12))
+    assert 1000 < sum(rnet.counts) <= MAX_CANDIDATES
+    assert max(rnet.counts) == BATCH
+
+
+@pytest.mark.parametrize("side", [12, 13, TILE - 1, TILE, TILE + 1, TILE + 2, 2 * TILE, 1000])
+def test_tiles_share_no_window_and_miss_none(side: int) -> None:
+    def windows(length: int, start: int = 0) -> list[int]:
+        return [start + 2 * index for index in range((length - 1) // 2 - 4)]
+
+    rows = [top for top, left in tiles(side, CELL) if left == 0]
+    covered = [row for top in rows for row in windows(min(TILE, side - top), top)]
+    assert covered == windows(side)
+
+
+def test_default_minimum_grows_with_the_image() -> None:
+    assert default_min_face_size(640, 480) == 40
+    assert default_min_face_size(3024, 4032) == pytest.approx(161.28)
