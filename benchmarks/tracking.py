@@ -1,15 +1,16 @@
 """Following faces from frame to frame against searching every frame: time, recall, ids and label changes.
 
-    python -m benchmarks.tracking [--width PIXELS] VIDEO...
+    python -m benchmarks.tracking [--width PIXELS] VIDEO|PHOTO...
 
-Every frame goes through what a stream's frame goes through: it is a JPEG file that is decoded, searched and
+A photo becomes two seconds of 60 frames each in which its upper part, cut to 4:3, drifts to the side. Every
+frame goes through what a stream's frame goes through: it is a JPEG file that is decoded, searched and
 classified. Prints a Markdown table with a line for each time between full searches (0: every frame):
 
-searched: share of the frames that had a full search; ms: median of the CPU time of a frame, on one thread,
-so that what else runs on the machine does not count; frames/s: what that thread gets through; recall: of
-the faces that full searches find, the share that tracking has in the same frame with an overlap
-(intersection over union) of at least 0.5; extra: tracked faces that full searches do not find; ids: given in
-all; label changes: of a face from one frame to the next, as classified and as shown.
+searched: share of the frames that had a full search; ms: median of the CPU time of a frame, on one thread, so
+that what else runs on the machine does not count; frames/s: what that thread gets through; recall: of the
+faces that full searches find, the share that tracking has in the same frame, overlapping by at least half
+(intersection over union); extra: tracked faces that full searches do not find; ids: given in all; label
+changes: of a face from one frame to the next, as classified and as shown.
 """
 
 import argparse
@@ -19,9 +20,11 @@ from itertools import pairwise
 from pathlib import Path
 from statistics import median
 from time import thread_time
+from typing import Any
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from service.runtime.model_store import load_pipeline
 from service.vision.boxes import overlap
@@ -29,6 +32,10 @@ from service.vision.pipeline import EmotionPipeline
 from service.vision.track import Memory, Tracked, Tracker, TrackingParameters
 from service.vision.types import Face
 
+Pixels = NDArray[Any]
+
+PHOTOS = (".jpg", ".jpeg", ".png")
+PHOTO_RATE = 60
 SEARCH_EVERY = (0.0, 0.1, 0.25, 0.5, 1.0)
 COLUMNS = ("video", "every, s", "searched", "ms", "frames/s", "recall", "extra", "ids", "label changes")
 
@@ -43,19 +50,37 @@ class Run:
 
 def frames_of(path: Path, width: int | None) -> tuple[list[bytes], float]:
     """All frames as JPEG files, and how many there are to a second."""
+    if path.suffix.lower() in PHOTOS:
+        photo = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_COLOR)
+        assert photo is not None
+        return [_jpeg(pixels) for pixels in _drift(_scaled(photo, width))], PHOTO_RATE
     video = cv2.VideoCapture(str(path))
-    return list(_read(video, width)), video.get(cv2.CAP_PROP_FPS)
+    return [_jpeg(_scaled(pixels, width)) for pixels in _read(video)], video.get(cv2.CAP_PROP_FPS)
 
 
-def _read(video: cv2.VideoCapture, width: int | None) -> Iterator[bytes]:
+def _read(video: cv2.VideoCapture) -> Iterator[Pixels]:
     while True:
         found, pixels = video.read()
         if not found:
             return
-        if width:
-            height = round(pixels.shape[0] * width / pixels.shape[1])
-            pixels = cv2.resize(pixels, (width, height), interpolation=cv2.INTER_AREA)
-        yield cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, 90])[1].tobytes()
+        yield pixels
+
+
+def _drift(photo: Pixels) -> Iterator[Pixels]:
+    upper = photo[: photo.shape[1] * 3 // 4]
+    for index in range(2 * PHOTO_RATE):
+        yield np.roll(upper, index, axis=1)
+
+
+def _scaled(pixels: Pixels, width: int | None) -> Pixels:
+    if width is None:
+        return pixels
+    height = round(pixels.shape[0] * width / pixels.shape[1])
+    return cv2.resize(pixels, (width, height), interpolation=cv2.INTER_AREA)
+
+
+def _jpeg(pixels: Pixels) -> bytes:
+    return cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, 90])[1].tobytes()
 
 
 def run(pipeline: EmotionPipeline, frames: Sequence[bytes], rate: float, search_every: float) -> Run:
@@ -121,7 +146,7 @@ def line(cells: Sequence[str]) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("videos", nargs="+", type=Path)
+    parser.add_argument("videos", nargs="+", type=Path, help="videos or photos")
     parser.add_argument("--width", type=int, help="shrink or enlarge frames to that width")
     options = parser.parse_args()
     cv2.setNumThreads(1)
