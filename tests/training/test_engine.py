@@ -22,8 +22,8 @@ def test_one_batch_is_learned_by_heart() -> None:
     batch = faces(28)
     network = build(config())
     images, labels = to_network(torch.from_numpy(batch.images)[:, None] / 255), torch.from_numpy(batch.labels)
-    optimiser = torch.optim.SGD(network.parameters(), lr=0.1, momentum=0.9)
-    for _ in range(60):
+    optimiser = torch.optim.Adam(network.parameters(), lr=0.003)
+    for _ in range(150):
         loss = F.cross_entropy(network(images), labels)
         optimiser.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
