@@ -30,7 +30,8 @@ from starlette.requests import HTTPConnection
 
 from service.api import sockets
 from service.api.schemas import Problem
-from service.runtime.engine import ClosedError, ExpiredError, OverloadedError
+from service.runtime.deadline import ExpiredError
+from service.runtime.engine import ClosedError, OverloadedError
 from service.runtime.streams import TooManyStreamsError
 from service.vision.errors import ImageTooLargeError, InvalidImageError, UnsupportedFormatError
 from service.vision.pipeline import UnknownModelError

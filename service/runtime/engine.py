@@ -10,6 +10,8 @@ from threading import Lock
 from time import monotonic
 from typing import Any, Generic, TypeVar
 
+from service.runtime.deadline import Deadline, ExpiredError, bounded_by
+
 T = TypeVar("T")
 
 
@@ -28,13 +30,6 @@ class ClosedError(Exception):
         super().__init__("the service is shutting down")
 
 
-class ExpiredError(Exception):
-    """The deadline passed before a worker could begin."""
-
-    def __init__(self) -> None:
-        super().__init__("the request waited past its deadline")
-
-
 @dataclass(frozen=True, slots=True)
 class Finished(Generic[T]):
     """What a call returned, how long it waited for a worker and how long it ran."""
@@ -49,15 +44,16 @@ class _Job(Generic[T]):
 
     def __init__(self, call: Callable[[], T], deadline: float) -> None:
         self._call: Callable[[], T] | None = call
-        self._deadline = deadline
+        self.deadline = Deadline(deadline)
         self._submitted = monotonic()
 
     def __call__(self) -> Finished[T]:
         call, started = self._call, monotonic()
         self.drop()
-        if call is None or started >= self._deadline:
+        if call is None or self.deadline.seconds_left <= 0:
             raise ExpiredError
-        value = call()
+        with bounded_by(self.deadline):
+            value = call()
         return Finished(value, (started - self._submitted) * 1000, (monotonic() - started) * 1000)
 
     def drop(self) -> None:
@@ -115,14 +111,18 @@ class Engine:
         """Make the call on a worker. deadline: on the clock of `time.monotonic`.
 
         The call's own exception comes back to this caller only. When this is cancelled, or the deadline
-        passes, before a worker begins, the call is never made.
+        passes, before a worker begins, the call is never made; later, its next `deadline.check` ends it.
         """
         job = _Job(call, deadline)
         with self._jobs_lock:
             self._jobs += 1
         future = self._pool.submit(job)
         future.add_done_callback(lambda done: self._job_ended(done, job))
-        finished = await asyncio.wrap_future(future)
+        try:
+            finished = await asyncio.wrap_future(future)
+        except asyncio.CancelledError:
+            job.deadline.abandon()
+            raise
         self._mean_ms += 0.1 * (finished.run_ms - self._mean_ms)
         return finished
 

@@ -7,6 +7,8 @@ from typing import Any
 import onnxruntime as ort
 from numpy.typing import NDArray
 
+from service.runtime import deadline
+
 
 class GraphError(RuntimeError):
     """The runtime cannot load a graph."""
@@ -30,7 +32,11 @@ class OrtSession:
         self.outputs = tuple(value.name for value in self._session.get_outputs())
 
     def run(self, inputs: Mapping[str, NDArray[Any]]) -> Sequence[NDArray[Any]]:
-        """Feed arrays by input name; get the outputs in the graph's own order."""
+        """Feed arrays by input name; get the outputs in the graph's own order.
+
+        A caller whose deadline has passed gets ExpiredError instead: a detection ends at its next graph.
+        """
+        deadline.check()
         outputs: Sequence[NDArray[Any]] = self._session.run(None, dict(inputs))
         return outputs
 

@@ -1,13 +1,15 @@
 """The pool: admission, deadlines, cancellation, and each caller's own answer."""
 
 import asyncio
+import math
 from collections.abc import Iterator
 from threading import Event
 from time import monotonic
 
 import pytest
 
-from service.runtime.engine import ClosedError, Engine, ExpiredError, OverloadedError
+from service.runtime.deadline import ExpiredError, check, seconds_left
+from service.runtime.engine import ClosedError, Engine, OverloadedError
 
 
 @pytest.fixture
@@ -91,6 +93,45 @@ def test_what_was_cancelled_in_the_queue_is_never_computed(release: Event) -> No
 
     asyncio.run(scenario())
     assert not computed
+
+
+def test_work_whose_caller_left_ends_at_its_next_check() -> None:
+    """The call would never end by itself, and the engine cannot close before it does."""
+
+    async def scenario() -> None:
+        engine = Engine(1, 10)
+        began = asyncio.Event()
+        loop = asyncio.get_running_loop()
+
+        def work() -> None:
+            loop.call_soon_threadsafe(began.set)
+            while True:
+                check()
+
+        caller = asyncio.ensure_future(engine.run(work, later()))
+        await began.wait()
+        caller.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await caller
+        engine.close()
+
+    asyncio.run(scenario())
+
+
+def test_work_past_its_deadline_ends_at_its_next_check() -> None:
+    async def scenario() -> None:
+        engine = Engine(1, 10)
+
+        def work() -> None:
+            while True:
+                check()
+
+        with pytest.raises(ExpiredError):
+            await engine.run(work, monotonic() + 0.01)
+        assert seconds_left() == math.inf
+        engine.close()
+
+    asyncio.run(scenario())
 
 
 def test_more_than_the_queue_holds_is_refused_with_a_time_to_retry() -> None:
