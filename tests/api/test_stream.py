@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from threading import Event
+from time import monotonic
 from typing import Any
 
 import httpx
@@ -89,6 +90,13 @@ def ending(stream: ClientConnection) -> tuple[int, str]:
     return stream.close_code, stream.close_reason
 
 
+def until(holds: Callable[[], bool]) -> None:
+    """Ask again and again, since the server tells nobody when; each ask is a request of its own."""
+    deadline = monotonic() + 30
+    while not holds():
+        assert monotonic() < deadline, "it did not come true within 30 s"
+
+
 def frames_counted(client: httpx.Client, outcome: str) -> float:
     lines = client.get("/metrics").text.splitlines()
     name = f'fer_stream_frames_total{{outcome="{outcome}"}} '
@@ -147,8 +155,7 @@ def test_the_newest_frame_wins_and_the_client_is_told(gated: Gated, photo: bytes
         assert gate.entered.wait(30)
         for _ in range(4):
             stream.send(photo)
-        while frames_counted(client, "dropped") < 3:
-            pass
+        until(lambda: frames_counted(client, "dropped") >= 3)
         gate.open.set()
         answers = [json.loads(stream.recv(30)) for _ in range(2)]
         assert [(answer["frame"], answer["dropped"]) for answer in answers] == [(1, 0), (5, 3)]
@@ -224,8 +231,7 @@ def test_no_more_streams_than_allowed(serve: Serve, photo: bytes) -> None:
             with opened(client) as other:
                 assert ending(other) == (1013, "overloaded: The service has as many streams as it takes")
             assert ask(stream, photo)["status"] == "ok"
-        while "fer_streams 0.0" not in client.get("/metrics").text:
-            pass
+        until(lambda: "fer_streams 0.0" in client.get("/metrics").text)
         with opened(client) as stream:
             assert ask(stream, photo)["status"] == "ok"
 
