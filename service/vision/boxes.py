@@ -31,18 +31,27 @@ def overlap(boxes: Float32Array, others: Float32Array, mode: Overlap = "union") 
 
 
 def suppress(
-    boxes: Float32Array, scores: Float32Array, threshold: float, mode: Overlap = "union"
+    boxes: Float32Array,
+    scores: Float32Array,
+    threshold: float,
+    mode: Overlap = "union",
+    most: int | None = None,
 ) -> NDArray[np.intp]:
-    """Indices kept by greedy non-maximum suppression, best first; memory grows with N, not its square."""
+    """Indices kept by greedy non-maximum suppression, best first; memory grows with N, not its square.
+
+    most: only the best so many of them are wanted, and found sooner.
+    """
     order = np.argsort(-scores, kind="stable")
     boxes, alive = boxes[order], np.ones(len(boxes), np.bool_)
     for start in range(0, len(boxes), BLOCK):
+        if most is not None and np.count_nonzero(alive[:start]) >= most:
+            break
         block = start + np.flatnonzero(alive[start : start + BLOCK])
         clear = overlap(boxes[block], boxes[start:], mode) <= threshold
         for index, row in zip(block.tolist(), clear, strict=True):
             if alive[index]:
                 alive[index + 1 :] &= row[index + 1 - start :]
-    return order[alive]
+    return order[alive][:most]
 
 
 def regress(boxes: Float32Array, offsets: Float32Array) -> Float32Array:

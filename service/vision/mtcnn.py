@@ -93,7 +93,7 @@ class Mtcnn:
             self._scan(level, halvings[0], threshold) for level in pyramid(halvings, min_face_size, factor)
         ]
         boxes, scores, offsets = (np.concatenate(parts) for parts in zip(EMPTY_SCAN, *found, strict=True))
-        kept = suppress(boxes, scores, 0.7)[:MAX_CANDIDATES]
+        kept = suppress(boxes, scores, 0.7, most=MAX_CANDIDATES)
         return square(regress(boxes[kept], offsets[kept]))
 
     def _scan(

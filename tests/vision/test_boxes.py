@@ -38,6 +38,12 @@ def test_suppression_keeps_what_a_plain_loop_keeps(mode: Overlap, count: int, th
     assert suppress(boxes, scores, threshold, mode).tolist() == brute_force(boxes, scores, threshold, mode)
 
 
+@pytest.mark.parametrize("most", [0, 1, 63, 64, 65, 1_000])
+def test_the_best_few_of_what_is_kept_are_the_same(most: int) -> None:
+    boxes, scores = random_boxes(400), np.random.default_rng(1).permutation(400).astype(np.float32)
+    assert suppress(boxes, scores, 0.7, most=most).tolist() == suppress(boxes, scores, 0.7)[:most].tolist()
+
+
 def test_suppression_is_stable_for_equal_scores() -> None:
     boxes = np.repeat(random_boxes(1), 3, axis=0)
     assert suppress(boxes, np.ones(3, np.float32), 0.5).tolist() == [0]
