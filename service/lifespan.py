@@ -28,8 +28,8 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     started = monotonic()
     store, pipeline = app.state.loaded or await anyio.to_thread.run_sync(load, settings)
     engine = Engine(settings.workers or usable_cpus(), settings.queue_size)
-    models = store.manifest.emotion.items()
-    app.state.metrics.describe(__version__, [(name, entry.version, digest(entry)) for name, entry in models])
+    models = [(name, entry.version, digest(entry)) for name, entry in store.manifest.emotion.items()]
+    app.state.metrics.describe(__version__, models, engine.capacity)
     app.state.runtime = Runtime(store, pipeline, engine, Streams(settings.max_streams))
     log.info("ready", workers=engine.workers, model=pipeline.default, seconds=round(monotonic() - started, 2))
     try:

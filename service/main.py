@@ -1,11 +1,12 @@
 """The app: wiring, nothing else."""
 
+from collections.abc import Callable
 from typing import Any
 
 from fastapi import Depends, FastAPI
 
 from service.api.deps import Runtime, require_api_key
-from service.api.errors import install_error_handlers
+from service.api.errors import ALL_KINDS, install_error_handlers
 from service.api.middleware import RequestMiddleware
 from service.api.openapi import complete
 from service.api.routes import compat, detect, docs, models, page, probes, stream
@@ -40,9 +41,7 @@ def create_app(
     )
     app.state.settings = settings or read_settings()
     app.state.loaded, app.state.runtime = loaded, None
-    app.state.metrics = Metrics(
-        queued=lambda: _queued(app), inflight=lambda: _inflight(app), streams=lambda: _streams(app)
-    )
+    app.state.metrics = _metrics(app)
     app.add_middleware(RequestMiddleware, metrics=app.state.metrics)
     install_error_handlers(app)
     guarded = [Depends(require_api_key)]
@@ -59,19 +58,17 @@ def create_app(
     return app
 
 
-def _queued(app: FastAPI) -> int:
-    runtime: Runtime | None = app.state.runtime
-    return runtime.engine.queued if runtime else 0
+def _metrics(app: FastAPI) -> Metrics:
+    def read(value: Callable[[Runtime], float]) -> Callable[[], float]:
+        return lambda: value(app.state.runtime) if app.state.runtime else 0
 
-
-def _inflight(app: FastAPI) -> int:
-    runtime: Runtime | None = app.state.runtime
-    return runtime.engine.inflight if runtime else 0
-
-
-def _streams(app: FastAPI) -> int:
-    runtime: Runtime | None = app.state.runtime
-    return runtime.streams.open if runtime else 0
+    return Metrics(
+        queued=read(lambda runtime: runtime.engine.queued),
+        inflight=read(lambda runtime: runtime.engine.inflight),
+        streams=read(lambda runtime: runtime.streams.open),
+        ready=read(lambda runtime: runtime.engine.accepting),
+        codes=[kind.code for kind in ALL_KINDS],
+    )
 
 
 def _complete_openapi(app: FastAPI) -> None:

@@ -84,6 +84,11 @@ class Engine:
         return self._open
 
     @property
+    def capacity(self) -> int:
+        """Requests that may be admitted at a time."""
+        return self.workers + self.queue_size
+
+    @property
     def queued(self) -> int:
         """Calls that wait for a worker."""
         return max(0, self._jobs - self.workers)
@@ -96,7 +101,7 @@ class Engine:
         """
         if not self._open:
             raise ClosedError
-        if self.inflight >= self.workers + self.queue_size:
+        if self.inflight >= self.capacity:
             raise OverloadedError(self._retry_after())
         self.inflight += 1
         self._idle.clear()

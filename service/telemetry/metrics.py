@@ -1,7 +1,8 @@
 """Prometheus metrics, in base units with few labels; one registry for each app."""
 
+import math
 import platform
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 from prometheus_client import (
     CollectorRegistry,
@@ -11,10 +12,12 @@ from prometheus_client import (
     Info,
     PlatformCollector,
     ProcessCollector,
+    Summary,
     generate_latest,
 )
 
-from service.vision.types import EMOTIONS, Analysis
+from service.telemetry.cgroup import CpuQuotaCollector
+from service.vision.types import EMOTIONS, Analysis, AnalyzedFace
 
 STAGES = ("queue", "decode", "detect", "crop", "classify")
 STREAM_OUTCOMES = ("ok", "error", "dropped")
@@ -22,14 +25,24 @@ _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 
 
 
 class Metrics:
-    """All metrics of one app. queued, inflight, streams: read when Prometheus scrapes."""
+    """All metrics of one app.
+
+    queued, inflight, streams, ready: read when Prometheus scrapes; codes: of all errors, so that the first
+    of each kind is a step from 0 and not a series that begins at 1, which `rate` would not see.
+    """
 
     def __init__(
-        self, queued: Callable[[], float], inflight: Callable[[], float], streams: Callable[[], float]
+        self,
+        queued: Callable[[], float],
+        inflight: Callable[[], float],
+        streams: Callable[[], float],
+        ready: Callable[[], float],
+        codes: Iterable[str] = (),
     ) -> None:
         self.registry = registry = CollectorRegistry()
         ProcessCollector(registry=registry)
         PlatformCollector(registry=registry)
+        registry.register(CpuQuotaCollector())
         self._requests = Histogram(
             "http_server_request_duration_seconds",
             "Duration of HTTP requests.",
@@ -51,6 +64,20 @@ class Metrics:
             registry=registry,
         )
         self._emotions = Counter("fer_emotions", "Faces by dominant emotion.", ["emotion"], registry=registry)
+        self._uncertain = Counter(
+            "fer_uncertain_faces", "Faces whose emotion is wrong more often than right.", registry=registry
+        )
+        self._entropy = Summary(
+            "fer_emotion_entropy_ratio",
+            "Entropy of a face's probabilities; 0: one emotion is certain, 1: all are equally likely.",
+            registry=registry,
+        )
+        self._face_size = Histogram(
+            "fer_face_size_pixels",
+            "Square root of a face's area in the upright image.",
+            buckets=(20, 40, 80, 160, 320, 640),
+            registry=registry,
+        )
         self._rejected = Counter(
             "fer_rejected", "Requests answered with an error.", ["code"], registry=registry
         )
@@ -59,7 +86,11 @@ class Metrics:
         )
         Gauge("fer_queue_depth", "Calls that wait for a worker.", registry=registry).set_function(queued)
         Gauge("fer_inflight_requests", "Admitted requests.", registry=registry).set_function(inflight)
+        self._capacity = Gauge(
+            "fer_inflight_requests_limit", "Admitted requests at which others are refused.", registry=registry
+        )
         Gauge("fer_streams", "Open streams.", registry=registry).set_function(streams)
+        Gauge("fer_ready", "1 while /readyz answers 200.", registry=registry).set_function(ready)
         self._stream_frames = Counter(
             "fer_stream_frames", "Frames of streams by what became of them.", ["outcome"], registry=registry
         )
@@ -73,10 +104,16 @@ class Metrics:
             self._stream_frames.labels(outcome)
         for emotion in EMOTIONS:
             self._emotions.labels(emotion)
+        for code in codes:
+            self._rejected.labels(code)
 
-    def describe(self, version: str, models: Iterable[tuple[str, str, str]]) -> None:
-        """Publish what runs: the service's version and each model's name, version and digest."""
+    def describe(self, version: str, models: Iterable[tuple[str, str, str]], capacity: int) -> None:
+        """Publish what runs: the service's version, each model's name, version and digest, and its room.
+
+        capacity: requests that may be admitted at a time.
+        """
         self._build.info({"version": version, "python": platform.python_version()})
+        self._capacity.set(capacity)
         for labels in models:
             self._model.labels(*labels).set(1)
 
@@ -92,7 +129,14 @@ class Metrics:
             self._stages.labels(stage).observe(milliseconds / 1000)
         self._faces.observe(len(analysis.faces))
         for face in analysis.faces:
-            self._emotions.labels(face.dominant_emotion).inc()
+            self._face(face)
+
+    def _face(self, analyzed: AnalyzedFace) -> None:
+        box = analyzed.face.box
+        self._emotions.labels(analyzed.dominant_emotion).inc()
+        self._uncertain.inc(analyzed.uncertain)
+        self._entropy.observe(entropy_ratio(analyzed.probabilities))
+        self._face_size.observe(math.sqrt(box.width * box.height))
 
     def rejected(self, code: str) -> None:
         """One request, or one image of a batch, got an error."""
@@ -109,3 +153,9 @@ class Metrics:
     def render(self) -> bytes:
         """Everything in Prometheus' text format."""
         return generate_latest(self.registry)
+
+
+def entropy_ratio(probabilities: Sequence[float]) -> float:
+    """Shannon entropy over the largest that so many probabilities can have: 0 to 1."""
+    entropy = -sum(p * math.log(p) for p in probabilities if p > 0)
+    return entropy / math.log(len(probabilities))

@@ -1,0 +1,87 @@
+"""What the metrics say of faces, of readiness and of the container's CPU quota."""
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+from prometheus_client import CollectorRegistry, generate_latest
+
+from service.telemetry.cgroup import CpuQuotaCollector
+from service.telemetry.metrics import Metrics, entropy_ratio
+from service.vision.types import Analysis, AnalyzedFace, Box, Face, Landmarks, Point, Timings
+from tests.conftest import Serve
+
+V2 = "usage_usec 9\nnr_periods 40\nnr_throttled 7\nthrottled_usec 2500000\n"
+V1 = "nr_periods 40\nnr_throttled 7\nthrottled_time 2500000000\n"
+NO_QUOTA = "usage_usec 9\nuser_usec 4\nsystem_usec 5\n"
+
+
+def metrics() -> Metrics:
+    return Metrics(queued=lambda: 0, inflight=lambda: 0, streams=lambda: 0, ready=lambda: 1)
+
+
+def value(metrics: Metrics, name: str, **labels: str) -> float | None:
+    return metrics.registry.get_sample_value(name, labels)
+
+
+def analyzed(width: int, height: int, probabilities: tuple[float, ...], uncertain: bool) -> AnalyzedFace:
+    point = Point(0, 0)
+    face = Face(Box(0, 0, width, height), (0, 0, 1, 1), 1.0, Landmarks(point, point, point, point, point))
+    return AnalyzedFace(face, probabilities, uncertain, np.zeros((48, 48), np.uint8))
+
+
+def test_faces_are_counted_by_what_drift_shows_in() -> None:
+    sure, unsure = (0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0), (1 / 7,) * 7
+    faces = (analyzed(100, 400, sure, False), analyzed(30, 30, unsure, True))
+    observed = metrics()
+    observed.analysis(Analysis(640, 480, "jpeg", 1, faces, "balanced", Timings(1, 2, 3, 4)), queue_ms=0)
+    observed.analysis(Analysis(640, 480, "jpeg", 1, (), "balanced", Timings(1, 2, 3, 4)), queue_ms=0)
+    assert value(observed, "fer_uncertain_faces_total") == 1
+    assert value(observed, "fer_emotion_entropy_ratio_count") == 2
+    assert value(observed, "fer_emotion_entropy_ratio_sum") == pytest.approx(1)
+    assert value(observed, "fer_face_size_pixels_sum") == 230
+    assert value(observed, "fer_face_size_pixels_bucket", le="40.0") == 1
+    assert value(observed, "fer_faces_per_image_bucket", le="0.0") == 1
+
+
+@pytest.mark.parametrize(
+    ("probabilities", "ratio"),
+    [((1.0, 0.0), 0), ((0.5, 0.5), 1), ((0.25,) * 4, 1), ((0.5, 0.5, 0.0, 0.0), math.log(2) / math.log(4))],
+)
+def test_entropy_is_none_for_certainty_and_one_for_ignorance(
+    probabilities: tuple[float, ...], ratio: float
+) -> None:
+    assert entropy_ratio(probabilities) == pytest.approx(ratio)
+
+
+@pytest.mark.parametrize(
+    ("file", "text"), [("cpu.stat", V2), ("cpu/cpu.stat", V1), ("cpu,cpuacct/cpu.stat", V1)]
+)
+def test_throttling_is_read_from_either_cgroup_version(tmp_path: Path, file: str, text: str) -> None:
+    (tmp_path / file).parent.mkdir(exist_ok=True)
+    (tmp_path / file).write_text(text)
+    registry = CollectorRegistry()
+    registry.register(CpuQuotaCollector(tmp_path))
+    assert registry.get_sample_value("fer_cgroup_cpu_periods_total") == 40
+    assert registry.get_sample_value("fer_cgroup_cpu_throttled_periods_total") == 7
+    assert registry.get_sample_value("fer_cgroup_cpu_throttled_seconds_total") == 2.5
+
+
+@pytest.mark.parametrize("text", [None, "", NO_QUOTA])
+def test_where_no_quota_is_counted_nothing_is_said(tmp_path: Path, text: str | None) -> None:
+    if text is not None:
+        (tmp_path / "cpu.stat").write_text(text)
+    registry = CollectorRegistry()
+    registry.register(CpuQuotaCollector(tmp_path))
+    assert generate_latest(registry) == b""
+
+
+def test_a_server_tells_that_it_is_ready_its_room_and_every_error_code(serve: Serve) -> None:
+    with serve(workers=2, queue_size=5) as client:
+        lines = set(client.get("/metrics").text.splitlines())
+    assert {"fer_ready 1.0", "fer_inflight_requests_limit 7.0"} <= lines
+    assert {
+        'fer_rejected_total{code="internal_error"} 0.0',
+        'fer_rejected_total{code="overloaded"} 0.0',
+    } <= lines
