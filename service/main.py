@@ -4,12 +4,13 @@ from collections.abc import Callable
 from typing import Any
 
 from fastapi import Depends, FastAPI
+from starlette.middleware.cors import CORSMiddleware
 
 from service.api.deps import Runtime, require_api_key
 from service.api.errors import ALL_KINDS, install_error_handlers
 from service.api.middleware import RequestMiddleware
 from service.api.openapi import complete
-from service.api.routes import compat, detect, docs, models, page, probes, stream
+from service.api.routes import compat, detect, docs, metrics, models, page, probes, stream
 from service.lifespan import lifespan
 from service.runtime.model_store import ModelStore
 from service.settings import Settings, read_settings
@@ -31,31 +32,53 @@ def create_app(
 
     loaded: the store and pipeline to serve; without them the lifespan loads those of the settings.
     """
+    settings = settings or read_settings()
     app = FastAPI(
         title="fer-service",
         version=__version__,
         description=DESCRIPTION,
         lifespan=lifespan,
+        openapi_url="/openapi.json" if settings.docs else None,
         docs_url=None,
         redoc_url=None,
     )
-    app.state.settings = settings or read_settings()
+    app.state.settings = settings
     app.state.loaded, app.state.runtime = loaded, None
     app.state.metrics = _metrics(app)
-    app.add_middleware(RequestMiddleware, metrics=app.state.metrics)
+    _add_middleware(app, settings)
     install_error_handlers(app)
+    _add_routes(app, settings)
+    _complete_openapi(app)
+    return app
+
+
+def _add_middleware(app: FastAPI, settings: Settings) -> None:
+    app.add_middleware(RequestMiddleware, metrics=app.state.metrics)
+    if settings.allowed_origins:
+        # Outermost, so that a page can read errors that nobody foresaw as well.
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=settings.allowed_origins,
+            allow_methods=("GET", "POST"),
+            allow_headers=("X-API-Key", "X-Request-ID", "X-Request-Timeout-Ms"),
+            expose_headers=("Retry-After", "Server-Timing", "X-Faces", "X-Request-ID"),
+        )
+
+
+def _add_routes(app: FastAPI, settings: Settings) -> None:
     guarded = [Depends(require_api_key)]
     app.include_router(detect.router, dependencies=guarded)
     app.include_router(models.router, dependencies=guarded)
     app.include_router(compat.router, dependencies=guarded)
     app.include_router(stream.router)
     app.include_router(probes.router)
-    app.include_router(docs.router)
-    app.mount("/docs/assets", docs.assets)
+    if settings.metrics:
+        app.include_router(metrics.router)
+    if settings.docs:
+        app.include_router(docs.router)
+        app.mount("/docs/assets", docs.assets)
     app.include_router(page.router)
     app.mount("/page", page.assets)
-    _complete_openapi(app)
-    return app
 
 
 def _metrics(app: FastAPI) -> Metrics:

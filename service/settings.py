@@ -1,10 +1,17 @@
 """Every setting of the service, read from FER_... variables and a `.env` file."""
 
+import re
 from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from service import keys
+
+# scheme://host or scheme://host:port, as browsers send it.
+_ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[^\s/?#@]+")
+_SECRET = frozenset({"api_keys"})
 
 
 class SettingsError(ValueError):
@@ -42,8 +49,16 @@ class Settings(BaseSettings):
         30, gt=0, le=3600, description="A stream that sends no frame for so long is closed."
     )
     api_keys: Annotated[tuple[str, ...], NoDecode] = Field(
-        (), description="Comma-separated keys; when set, requests that cost work need one in `X-API-Key`."
+        (),
+        description="Comma-separated keys, or their digests as `sha256:<hex>`; when set, requests that cost "
+        "work need one in `X-API-Key`.",
     )
+    allowed_origins: Annotated[tuple[str, ...], NoDecode] = Field(
+        (),
+        description="Comma-separated origins of other sites whose pages may use the service; `*` for all.",
+    )
+    metrics: bool = Field(True, description="Whether `/metrics` is there.")
+    docs: bool = Field(True, description="Whether `/docs` and `/openapi.json` are there.")
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="Least level that is logged."
     )
@@ -53,10 +68,19 @@ class Settings(BaseSettings):
 
     @field_validator("api_keys", mode="before")
     @classmethod
-    def _split(cls, value: object) -> object:
+    def _digested(cls, value: object) -> object:
+        return keys.digests(value) if isinstance(value, str) else value
+
+    @field_validator("allowed_origins", mode="before")
+    @classmethod
+    def _origins(cls, value: object) -> object:
         if not isinstance(value, str):
             return value
-        return tuple(key.strip() for key in value.split(",") if key.strip())
+        origins = tuple(origin.strip().lower() for origin in value.split(",") if origin.strip())
+        for origin in origins:
+            if origin != "*" and not _ORIGIN.fullmatch(origin):
+                raise ValueError(f"{origin!r} is no origin such as https://example.org, nor '*'")
+        return origins
 
 
 def read_settings(**overrides: object) -> Settings:
@@ -68,5 +92,13 @@ def read_settings(**overrides: object) -> Settings:
     try:
         return Settings(**given)  # type: ignore[arg-type]
     except ValidationError as error:
-        problems = (f"FER_{str(e['loc'][0]).upper()}={e['input']!r}: {e['msg']}" for e in error.errors())
-        raise SettingsError("; ".join(problems)) from error
+        raise SettingsError(
+            "; ".join(_problem(e["loc"][0], e["input"], e["msg"]) for e in error.errors())
+        ) from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"the file .env cannot be read: {error}") from error
+
+
+def _problem(name: int | str, value: object, message: str) -> str:
+    shown = "..." if name in _SECRET else repr(value)
+    return f"FER_{str(name).upper()}={shown}: {message}"

@@ -1,6 +1,7 @@
 """Settings are read, checked and all documented."""
 
 import re
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -21,9 +22,10 @@ def test_every_setting_and_its_default_is_in_the_readme() -> None:
 
 def test_the_environment_is_read_and_options_win(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FER_PORT", "1234")
-    monkeypatch.setenv("FER_API_KEYS", "one, two,")
+    monkeypatch.setenv("FER_ALLOWED_ORIGINS", "https://One.example, http://two:8080,")
     settings = read_settings(host="0.0.0.0", port=None)
-    assert (settings.port, settings.host, settings.api_keys) == (1234, "0.0.0.0", ("one", "two"))
+    assert (settings.port, settings.host) == (1234, "0.0.0.0")
+    assert settings.allowed_origins == ("https://one.example", "http://two:8080")
     assert read_settings(port=5).port == 5
 
 
@@ -37,4 +39,39 @@ def test_a_dotenv_file_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 def test_a_bad_value_is_told_in_one_sentence(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
     monkeypatch.setenv(f"FER_{name}", value)
     with pytest.raises(SettingsError, match=f"^FER_{name}='{value}': [^\n]+$"):
+        read_settings()
+
+
+def test_keys_are_kept_as_digests_however_they_are_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    digest = f"sha256:{sha256(b'two').hexdigest()}"
+    monkeypatch.setenv("FER_API_KEYS", f"first, {digest.upper().replace('SHA', 'sha')},")
+    settings = read_settings()
+    assert settings.api_keys == (f"sha256:{sha256(b'first').hexdigest()}", digest)
+    assert "first" not in repr(settings)
+
+
+def test_no_key_is_set_by_an_empty_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FER_API_KEYS", " ")
+    assert read_settings().api_keys == ()
+
+
+@pytest.mark.parametrize("value", [",", "good, sha256:0123456789", "sha256:" + "g" * 64])
+def test_a_bad_list_of_keys_is_refused_and_not_repeated(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+    monkeypatch.setenv("FER_API_KEYS", value)
+    with pytest.raises(SettingsError, match=r"^FER_API_KEYS=\.\.\.: Value error, [^\n]+$") as refused:
+        read_settings()
+    assert not any(word in str(refused.value) for word in ("good", "0123456789", "ggg"))
+
+
+@pytest.mark.parametrize("value", ["example.org", "https://example.org/", "https://a@b", "null"])
+def test_what_is_no_origin_is_refused(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+    monkeypatch.setenv("FER_ALLOWED_ORIGINS", value)
+    with pytest.raises(SettingsError, match="FER_ALLOWED_ORIGINS"):
+        read_settings()
+
+
+def test_a_dotenv_file_that_is_no_text_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / ".env").write_bytes(b"FER_PORT=\xff")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SettingsError, match=r"the file \.env cannot be read"):
         read_settings()

@@ -1,6 +1,5 @@
 """What handlers ask for, as `Annotated` aliases."""
 
-import secrets
 from dataclasses import dataclass
 from time import monotonic
 from typing import Annotated, Literal
@@ -9,7 +8,8 @@ from fastapi import Depends, Header, Query, Security
 from fastapi.security import APIKeyHeader
 from starlette.requests import HTTPConnection
 
-from service.api.errors import InvalidParameterError, NotReadyError, UnauthorizedError
+from service import keys
+from service.api.errors import ForbiddenOriginError, InvalidParameterError, NotReadyError, UnauthorizedError
 from service.api.sockets import offered_key
 from service.runtime.engine import Engine
 from service.runtime.model_store import ModelStore
@@ -59,7 +59,9 @@ _api_key_header = APIKeyHeader(
 
 def require_api_key(settings: SettingsDep, key: Annotated[str | None, Security(_api_key_header)]) -> None:
     """Refuse the request unless its key is one of the configured ones (or none is configured)."""
-    _check_key(settings, key, "the header X-API-Key is missing or holds no valid key")
+    # As the bytes that were sent: the framework reads headers as Latin-1.
+    given = (key or "").encode("latin-1")
+    _check_key(settings, given, "the header X-API-Key is missing or holds no valid key")
 
 
 def require_stream_key(settings: SettingsDep, connection: HTTPConnection) -> None:
@@ -70,13 +72,20 @@ def require_stream_key(settings: SettingsDep, connection: HTTPConnection) -> Non
     )
 
 
-def _check_key(settings: Settings, key: str | None, refusal: str) -> None:
-    if not settings.api_keys:
+def require_own_origin(settings: SettingsDep, connection: HTTPConnection) -> None:
+    """Refuse a WebSocket that a page of another site opens: of these, browsers ask no permission.
+
+    A client that is no browser sends no Origin. The scheme is not compared, since a proxy may end TLS.
+    """
+    origin = connection.headers.get("origin", "").lower()
+    if not origin or {"*", origin} & set(settings.allowed_origins):
         return
-    given = (key or "").encode()
-    # Every key is compared, in constant time, so that timing tells nothing.
-    matches = [secrets.compare_digest(given, known.encode()) for known in settings.api_keys]
-    if not any(matches):
+    if origin.partition("://")[2] != connection.headers.get("host", "").lower():
+        raise ForbiddenOriginError("pages of this origin may not use the service; see FER_ALLOWED_ORIGINS")
+
+
+def _check_key(settings: Settings, key: bytes, refusal: str) -> None:
+    if settings.api_keys and not keys.known(key, settings.api_keys):
         raise UnauthorizedError(refusal)
 
 

@@ -5,7 +5,7 @@ Exception
  |  + EmptyBodyError         + MalformedBodyError     + BodyTooLargeError
  |  + TooManyImagesError     + NotAcceptableError     + InvalidParameterError
  |  + UnauthorizedError      + DeadlineExceededError  + NotReadyError
- |  + NoFaceError
+ |  + NoFaceError            + ForbiddenOriginError
  + ImageError                raised by the decoder
  |  + UnsupportedFormatError + InvalidImageError      + ImageTooLargeError
  + UnknownModelError         raised by the pipeline
@@ -71,6 +71,10 @@ class UnauthorizedError(ServiceError):
     """A key is asked for, and it is missing or wrong."""
 
 
+class ForbiddenOriginError(ServiceError):
+    """A page of another site opened a WebSocket."""
+
+
 class DeadlineExceededError(ServiceError):
     """The request ran past its deadline."""
 
@@ -108,6 +112,7 @@ KINDS: dict[type[Exception], Kind] = {
     NotAcceptableError: Kind("not_acceptable", 406, "No answer satisfies the Accept header"),
     InvalidParameterError: INVALID_PARAMETER,
     UnauthorizedError: Kind("unauthorized", 401, "A valid API key is needed"),
+    ForbiddenOriginError: Kind("forbidden_origin", 403, "Pages of this origin may not use the service"),
     DeadlineExceededError: DEADLINE_EXCEEDED,
     NotReadyError: NOT_READY,
     NoFaceError: Kind("face_not_detected", 400, "The image shows no face"),

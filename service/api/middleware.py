@@ -12,6 +12,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from service.api import sockets
 from service.api.errors import INTERNAL, error_response, problem_of
 from service.api.execution import ClientGoneError
+from service.api.headers import DEFAULTS
 from service.telemetry.metrics import Metrics
 
 REQUEST_ID_HEADER = "X-Request-ID"
@@ -63,10 +64,13 @@ class _Exchange:
             self._record(perf_counter() - started)
 
     async def send(self, message: Message) -> None:
-        """Pass a message on, with the request id in the headers."""
+        """Pass a message on, with the request id and what browsers are told in the headers."""
         if message["type"] == "http.response.start":
             self.status = message["status"]
-            MutableHeaders(scope=message)[REQUEST_ID_HEADER] = self.request_id
+            headers = MutableHeaders(scope=message)
+            headers[REQUEST_ID_HEADER] = self.request_id
+            for name, value in DEFAULTS.items():
+                headers.setdefault(name, value)
         await self._send(message)
 
     async def _fail(self, error: Exception, receive: Receive) -> None:

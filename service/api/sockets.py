@@ -26,13 +26,13 @@ CLOSE_CODES = {
 MAX_REASON_BYTES = 123
 
 
-def offered_key(connection: HTTPConnection) -> str | None:
+def offered_key(connection: HTTPConnection) -> bytes:
     """The API key of a WebSocket: header X-API-Key, or base64url in a subprotocol `fer.key.<key>`."""
     header = connection.headers.get("x-api-key")
     if header is not None:
-        return header
+        return header.encode("latin-1")
     offers = (name for name in connection.scope["subprotocols"] if name.startswith(KEY_PROTOCOL))
-    return next(map(_decoded, offers), None)
+    return next(map(_decoded, offers), b"")
 
 
 async def accept(socket: WebSocket) -> None:
@@ -55,9 +55,9 @@ async def close(socket: WebSocket, code: int, reason: str) -> None:
     await socket.close(code, reason.encode()[:MAX_REASON_BYTES].decode(errors="ignore"))
 
 
-def _decoded(offer: str) -> str | None:
+def _decoded(offer: str) -> bytes:
     text = offer.removeprefix(KEY_PROTOCOL)
     try:
-        return base64.b64decode(text + "=" * (-len(text) % 4), b"-_", validate=True).decode()
+        return base64.b64decode(text + "=" * (-len(text) % 4), b"-_", validate=True)
     except (binascii.Error, ValueError):
-        return None
+        return b""

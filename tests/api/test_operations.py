@@ -66,7 +66,7 @@ def test_metrics_count_what_happened(serve: Serve, photo: bytes) -> None:
 def test_docs_load_nothing_from_elsewhere(client: httpx.Client) -> None:
     page = client.get("/docs").text
     assets = re.findall(r'(?:src|href)="([^"]+)"', page)
-    assert len(assets) == 3
+    assert len(assets) == 4
     for asset in assets:
         assert "//" not in asset
         assert client.get(f"/{asset}").status_code == 200

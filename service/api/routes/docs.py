@@ -2,24 +2,23 @@
 
 from pathlib import Path
 
-from fastapi import APIRouter
-from fastapi.openapi.docs import get_swagger_ui_html
-from fastapi.responses import HTMLResponse
-from starlette.staticfiles import StaticFiles
+from fastapi import APIRouter, Request, Response
 
-ASSETS = Path(__file__).parents[2] / "web" / "swagger-ui"
+from service.api.headers import FencedFiles, page_headers
+
+FILES = Path(__file__).parents[2] / "web" / "swagger-ui"
+
+# Swagger UI's style sheet holds icons as data: URLs; pictures that were answered are shown from blob: URLs.
+HEADERS = {
+    **page_headers(img_src="'self' data: blob:"),
+    "Permissions-Policy": "camera=(), microphone=(), geolocation=()",
+}
 
 router = APIRouter(include_in_schema=False)
-assets = StaticFiles(directory=ASSETS)
+assets = FencedFiles(FILES, HEADERS)
 
 
 @router.get("/docs")
-async def docs() -> HTMLResponse:
+async def docs(request: Request) -> Response:
     """The API, to read and to try."""
-    return get_swagger_ui_html(
-        openapi_url="openapi.json",
-        title="fer-service",
-        swagger_js_url="docs/assets/swagger-ui-bundle.js",
-        swagger_css_url="docs/assets/swagger-ui.css",
-        swagger_favicon_url="docs/assets/favicon-32x32.png",
-    )
+    return await assets.get_response("index.html", request.scope)

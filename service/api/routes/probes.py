@@ -1,9 +1,7 @@
-"""GET /livez, /readyz and /metrics."""
+"""GET /livez and /readyz."""
 
-from fastapi import APIRouter, Request, Response
-from prometheus_client import CONTENT_TYPE_LATEST
+from fastapi import APIRouter, Request
 
-from service.api.deps import MetricsDep
 from service.api.errors import NotReadyError
 from service.api.openapi import problem_responses
 from service.api.schemas import Health
@@ -24,9 +22,3 @@ async def readyz(request: Request) -> Health:
     if runtime is None or not runtime.engine.accepting:
         raise NotReadyError("the service is loading or draining")
     return Health()
-
-
-@router.get("/metrics", responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}})
-async def metrics(metrics: MetricsDep) -> Response:
-    """Metrics in Prometheus' text format."""
-    return Response(metrics.render(), media_type=CONTENT_TYPE_LATEST)

@@ -2,13 +2,20 @@
 
 from fastapi import APIRouter, Depends, WebSocket
 
-from service.api.deps import DetectQueryDep, MetricsDep, RuntimeDep, SettingsDep, require_stream_key
+from service.api.deps import (
+    DetectQueryDep,
+    MetricsDep,
+    RuntimeDep,
+    SettingsDep,
+    require_own_origin,
+    require_stream_key,
+)
 from service.api.streaming import Session
 
 router = APIRouter()
 
 
-@router.websocket("/stream", dependencies=[Depends(require_stream_key)])
+@router.websocket("/stream", dependencies=[Depends(require_own_origin), Depends(require_stream_key)])
 async def stream(
     socket: WebSocket, settings: SettingsDep, runtime: RuntimeDep, metrics: MetricsDep, query: DetectQueryDep
 ) -> None:

@@ -1,0 +1,34 @@
+"""API keys, of which the service keeps nothing but SHA-256 digests."""
+
+import re
+import secrets
+from collections.abc import Iterable
+from hashlib import sha256
+
+PREFIX = "sha256:"
+_DIGEST = re.compile(r"sha256:[0-9a-fA-F]{64}")
+
+
+def digest(key: bytes) -> str:
+    """`sha256:` and 64 hexadecimal digits."""
+    return PREFIX + sha256(key).hexdigest()
+
+
+def digests(text: str) -> tuple[str, ...]:
+    """The digests of comma-separated keys, each given as it is or as a digest; none of an empty text.
+
+    Raises ValueError, which repeats no key, for a digest that is none and for a list that holds no key.
+    """
+    words = [word.strip() for word in text.split(",") if word.strip()]
+    if text.strip() and not words:
+        raise ValueError("it holds no key")
+    if any(word.startswith(PREFIX) and not _DIGEST.fullmatch(word) for word in words):
+        raise ValueError("what begins with 'sha256:' must go on with 64 hexadecimal digits")
+    return tuple(word.lower() if word.startswith(PREFIX) else digest(word.encode()) for word in words)
+
+
+def known(key: bytes, accepted: Iterable[str]) -> bool:
+    """Whether the key's digest is one of these. Timing does not tell which, nor how near the key was."""
+    given = digest(key)
+    matches = [secrets.compare_digest(given, one) for one in accepted]
+    return any(matches)
