@@ -15,6 +15,7 @@ from service.runtime.engine import Engine
 from service.runtime.model_store import ModelStore
 from service.runtime.streams import Streams
 from service.settings import Settings
+from service.telemetry.metrics import Metrics
 from service.version import __version__
 from service.vision.pipeline import EmotionPipeline
 
@@ -27,9 +28,10 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     settings: Settings = app.state.settings
     started = monotonic()
     store, pipeline = app.state.loaded or await anyio.to_thread.run_sync(load, settings)
-    engine = Engine(settings.workers or usable_cpus(), settings.queue_size)
+    metrics: Metrics = app.state.metrics
+    engine = Engine(settings.workers or usable_cpus(), settings.queue_size, on_drop=metrics.dropped)
     models = [(name, entry.version, digest(entry)) for name, entry in store.manifest.emotion.items()]
-    app.state.metrics.describe(__version__, models, engine.capacity)
+    metrics.describe(__version__, models, engine.capacity)
     app.state.runtime = Runtime(store, pipeline, engine, Streams(settings.max_streams))
     log.info("ready", workers=engine.workers, model=pipeline.default, seconds=round(monotonic() - started, 2))
     try:

@@ -1,7 +1,8 @@
 """Runs an analysis for a request: on a worker, within the deadline, and only while somebody waits."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from time import monotonic
 from typing import Annotated, Literal, TypeVar
@@ -43,9 +44,9 @@ class Drawn:
     server_timing: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Task:
-    """What a request asks for and what it is answered with."""
+    """What a request asks for and what it is answered with; as itself it takes its turns in the engine."""
 
     settings: Settings
     runtime: Runtime
@@ -53,13 +54,21 @@ class Task:
     query: DetectQuery
     deadline: float
 
-    async def read(self, request: Request) -> Body:
-        """The request's body, unless it is too large or too slow."""
-        return await within(self.deadline, read_body(request, self.settings.max_body_bytes))
+    @asynccontextmanager
+    async def admitted(self, request: Request) -> AsyncIterator[Body]:
+        """The request's body, unless it is too large or too slow, and a place in the engine for the block.
+
+        A service that is full says so before it reads.
+        """
+        engine = self.runtime.engine
+        engine.check(self.deadline)
+        body = await within(self.deadline, read_body(request, self.settings.max_body_bytes))
+        with engine.admit(self.deadline):
+            yield body
 
     async def run(self, call: Callable[[], T]) -> Finished[T]:
         """Make a call on a worker; raises DeadlineExceededError when it is not done in time."""
-        return await within(self.deadline, self.runtime.engine.run(call, self.deadline))
+        return await within(self.deadline, self.runtime.engine.run(call, self.deadline, owner=self))
 
     async def detect(self, image: Callable[[], bytes]) -> Detection:
         """Analyze the image that `image` unpacks, both on a worker."""

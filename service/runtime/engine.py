@@ -2,24 +2,28 @@
 
 import asyncio
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from threading import Lock
 from time import monotonic
 from typing import Any, Generic, TypeVar
 
 from service.runtime.deadline import Deadline, ExpiredError, bounded_by
+from service.runtime.drain import DrainRate
+from service.runtime.turns import Turns
 
 T = TypeVar("T")
 
 
 class OverloadedError(Exception):
-    """As many requests as may wait are waiting. retry_after: whole seconds until they have drained."""
+    """No place is left, or none that would come to its turn in time.
+
+    retry_after: whole seconds until what waits has drained.
+    """
 
     def __init__(self, retry_after: int) -> None:
-        super().__init__("the service has as many requests as it can queue")
+        super().__init__("the service has as many requests as it can answer in time")
         self.retry_after = retry_after
 
 
@@ -43,40 +47,48 @@ class _Job(Generic[T]):
     """A call that is made once, unless it expired or was dropped before its turn."""
 
     def __init__(self, call: Callable[[], T], deadline: float) -> None:
-        self._call: Callable[[], T] | None = call
+        self.call = call
         self.deadline = Deadline(deadline)
+        self.future: Future[Finished[T]] = Future()
+        self.begun = False
         self._submitted = monotonic()
 
-    def __call__(self) -> Finished[T]:
-        call, started = self._call, monotonic()
-        self.drop()
-        if call is None or self.deadline.seconds_left <= 0:
-            raise ExpiredError
-        with bounded_by(self.deadline):
-            value = call()
-        return Finished(value, (started - self._submitted) * 1000, (monotonic() - started) * 1000)
+    def make(self) -> None:
+        """Make the call in this thread; its result or exception is the future's."""
+        if not self.future.set_running_or_notify_cancel():
+            return
+        try:
+            self.future.set_result(self._finish())
+        except BaseException as error:  # whatever it is, the caller must not wait for ever
+            self.future.set_exception(error)
 
-    def drop(self) -> None:
-        """Let go of the call, and of the image in it, while the pool still holds the job."""
-        self._call = None
+    def _finish(self) -> Finished[T]:
+        started = monotonic()
+        if self.deadline.seconds_left <= 0:
+            raise ExpiredError
+        self.begun = True
+        with bounded_by(self.deadline):
+            value = self.call()
+        return Finished(value, (started - self._submitted) * 1000, (monotonic() - started) * 1000)
 
 
 class Engine:
-    """Runs calls on worker threads, and admits no more requests than it can queue.
+    """Runs calls on worker threads, and admits no more requests than it can answer.
 
     Used from one event loop; only the calls themselves leave it. workers: threads; queue_size: requests
-    admitted beyond those that the workers can hold.
+    admitted beyond those that the workers can hold; on_drop: told of each call that was dropped unmade.
     """
 
-    def __init__(self, workers: int, queue_size: int) -> None:
+    def __init__(self, workers: int, queue_size: int, on_drop: Callable[[], None] = lambda: None) -> None:
         self.workers, self.queue_size = workers, queue_size
         self.inflight = 0
-        self._jobs, self._jobs_lock = 0, Lock()
+        self._on_drop = on_drop
+        self._turns: Turns[_Job[Any]] = Turns()
+        self.drain_rate = DrainRate(workers)
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="fer-worker")
         self._idle = asyncio.Event()
         self._idle.set()
         self._open = True
-        self._mean_ms = 50.0
 
     @property
     def accepting(self) -> bool:
@@ -91,18 +103,28 @@ class Engine:
     @property
     def queued(self) -> int:
         """Calls that wait for a worker."""
-        return max(0, self._jobs - self.workers)
+        return len(self._turns)
 
-    @contextmanager
-    def admit(self) -> Iterator[None]:
-        """Count one request in for as long as it lasts.
-
-        Raises OverloadedError when the queue is full and ClosedError when draining.
-        """
+    def check(self, deadline: float = math.inf) -> None:
+        """Raise what `admit` would raise now; for before a body is read."""
         if not self._open:
             raise ClosedError
-        if self.inflight >= self.capacity:
+        if self.inflight < self.workers:
+            return
+        full = self.inflight >= self.capacity
+        # Turns are fair: of each request that is here, one call goes first.
+        wait = (self.inflight + 1) * self.drain_rate.seconds_per_call
+        if full or monotonic() + wait > deadline:
             raise OverloadedError(self._retry_after())
+
+    @contextmanager
+    def admit(self, deadline: float = math.inf) -> Iterator[None]:
+        """Count one request in for as long as it lasts.
+
+        Raises ClosedError when draining, and OverloadedError when the queue is full, or so long that, at the
+        recent speed of the workers, the request would not be answered by its deadline (see `run`).
+        """
+        self.check(deadline)
         self.inflight += 1
         self._idle.clear()
         try:
@@ -112,30 +134,39 @@ class Engine:
             if not self.inflight:
                 self._idle.set()
 
-    async def run(self, call: Callable[[], T], deadline: float) -> Finished[T]:
+    async def run(self, call: Callable[[], T], deadline: float, owner: Hashable | None = None) -> Finished[T]:
         """Make the call on a worker. deadline: on the clock of `time.monotonic`.
 
-        The call's own exception comes back to this caller only. When this is cancelled, or the deadline
-        passes, before a worker begins, the call is never made; later, its next `deadline.check` ends it.
+        owner: whose turn it is that the call waits for, where a request makes several; see `Turns`. The
+        call's own exception comes back to this caller only. When this is cancelled, or the deadline passes,
+        before a worker begins, the call is never made; later, its next `deadline.check` ends it.
         """
         job = _Job(call, deadline)
-        with self._jobs_lock:
-            self._jobs += 1
-        future = self._pool.submit(job)
-        future.add_done_callback(lambda done: self._job_ended(done, job))
+        owner = job if owner is None else owner
+        self._turns.put(owner, job)
+        self._pool.submit(self._take_turn)
         try:
-            finished = await asyncio.wrap_future(future)
+            return await asyncio.wrap_future(job.future)
         except asyncio.CancelledError:
             job.deadline.abandon()
+            job.future.cancel()
+            self._turns.drop(owner, job)
             raise
-        self._mean_ms += 0.1 * (finished.run_ms - self._mean_ms)
-        return finished
+        finally:
+            if not job.begun:
+                self._on_drop()
 
-    def _job_ended(self, done: "Future[Any]", job: _Job[Any]) -> None:
-        with self._jobs_lock:
-            self._jobs -= 1
-        if done.cancelled():
-            job.drop()
+    def _take_turn(self) -> None:
+        """In a worker: make the next call, if it was not dropped."""
+        turn = self._turns.take()
+        if turn is None:
+            return
+        owner, job = turn
+        started = monotonic()
+        job.make()
+        self._turns.done(owner)
+        if job.begun:
+            self.drain_rate.ended(started, monotonic(), more_wait=self.queued > 0)
 
     def stop_admitting(self) -> None:
         """From now on `admit` raises ClosedError; what was admitted goes on."""
@@ -154,8 +185,11 @@ class Engine:
     def close(self) -> None:
         """End the workers after the call that each is making; drop what waits."""
         self.stop_admitting()
+        for job in self._turns.clear():
+            job.future.cancel()
         self._pool.shutdown(wait=True, cancel_futures=True)
 
     def _retry_after(self) -> int:
-        """Seconds in which the workers, at their recent speed, get through what is admitted now."""
-        return max(1, math.ceil(self.inflight * self._mean_ms / 1000 / self.workers))
+        """Whole seconds in which the workers, at their recent speed, get through what is here now."""
+        calls = max(self.inflight, self.queued + self.workers)
+        return max(1, math.ceil(calls * self.drain_rate.seconds_per_call))

@@ -81,6 +81,11 @@ class Metrics:
         self._rejected = Counter(
             "fer_rejected", "Requests answered with an error.", ["code"], registry=registry
         )
+        self._dropped = Counter(
+            "fer_dropped_calls",
+            "Calls that no worker began: the client had gone, or the deadline passed.",
+            registry=registry,
+        )
         self._batch = Histogram(
             "fer_batch_size", "Images in a batch request.", buckets=(1, 2, 4, 8, 16, 32), registry=registry
         )
@@ -141,6 +146,10 @@ class Metrics:
     def rejected(self, code: str) -> None:
         """One request, or one image of a batch, got an error."""
         self._rejected.labels(code).inc()
+
+    def dropped(self) -> None:
+        """One call was dropped before a worker began it."""
+        self._dropped.inc()
 
     def batch(self, images: int) -> None:
         """One batch request with so many images."""

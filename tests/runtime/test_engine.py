@@ -148,6 +148,93 @@ def test_more_than_the_queue_holds_is_refused_with_a_time_to_retry() -> None:
     asyncio.run(scenario())
 
 
+def test_what_would_not_be_answered_in_time_is_refused_at_once() -> None:
+    async def scenario() -> None:
+        engine = Engine(1, 10)
+        engine.drain_rate.ended(0, 20, more_wait=False)
+        with engine.admit(monotonic() + 1):  # an idle worker begins at once
+            with engine.admit(later()), pytest.raises(OverloadedError), engine.admit(later() - 1):
+                pass
+            with pytest.raises(OverloadedError), engine.admit(monotonic() + 39):
+                pass
+        engine.close()
+
+    asyncio.run(scenario())
+
+
+def test_the_time_to_retry_is_what_the_workers_need_for_all_that_waits(release: Event) -> None:
+    async def scenario() -> int:
+        engine = Engine(1, 0)
+        engine.drain_rate.ended(0, 0.3, more_wait=False)
+        holder = await occupied(engine, release)
+        batch = [asyncio.ensure_future(engine.run(int, later(), owner="batch")) for _ in range(16)]
+        await asyncio.sleep(0)
+        with engine.admit(), pytest.raises(OverloadedError) as refused:
+            engine.check()
+        release.set()
+        await asyncio.gather(holder, *batch)
+        engine.close()
+        return refused.value.retry_after
+
+    assert asyncio.run(scenario()) == 6  # 17 calls of 0.3 s, rounded up
+
+
+def test_a_single_call_goes_before_the_rest_of_a_batch(release: Event) -> None:
+    made: list[str] = []
+
+    async def scenario() -> None:
+        engine = Engine(1, 10)
+        holder = await occupied(engine, release)
+        batch = [engine.run(lambda: made.append("batch"), later(), owner="batch") for _ in range(16)]
+        waiting = [asyncio.ensure_future(call) for call in batch]
+        await asyncio.sleep(0)
+        waiting.append(asyncio.ensure_future(engine.run(lambda: made.append("single"), later())))
+        await asyncio.sleep(0)
+        release.set()
+        await asyncio.gather(holder, *waiting)
+        engine.close()
+
+    asyncio.run(scenario())
+    assert made == ["batch", "single"] + 15 * ["batch"]
+
+
+def test_dropped_calls_are_counted_and_made_ones_are_not(release: Event) -> None:
+    dropped: list[int] = []
+
+    async def scenario() -> None:
+        engine = Engine(1, 10, on_drop=lambda: dropped.append(1))
+        holder = await occupied(engine, release)
+        waiting = [asyncio.ensure_future(engine.run(int, later(), owner="batch")) for _ in range(3)]
+        expired = asyncio.ensure_future(engine.run(int, monotonic() - 1))
+        await asyncio.sleep(0)
+        waiting[0].cancel()
+        waiting[1].cancel()
+        holder.cancel()  # begun, and so not dropped
+        await asyncio.gather(holder, *waiting[:2], return_exceptions=True)
+        release.set()
+        await asyncio.gather(waiting[2], expired, return_exceptions=True)
+        assert waiting[2].result().value == 0
+        engine.close()
+
+    asyncio.run(scenario())
+    assert len(dropped) == 3
+
+
+def test_closing_ends_the_wait_of_what_no_worker_began(release: Event) -> None:
+    async def scenario() -> None:
+        engine = Engine(1, 10)
+        holder = await occupied(engine, release)
+        waiting = asyncio.ensure_future(engine.run(int, later()))
+        await asyncio.sleep(0)
+        asyncio.get_running_loop().call_soon(release.set)
+        closing = asyncio.get_running_loop().run_in_executor(None, engine.close)
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+        await asyncio.gather(holder, closing)
+
+    asyncio.run(scenario())
+
+
 def test_draining_admits_nothing_and_waits_for_what_is_in_flight() -> None:
     async def scenario() -> None:
         engine = Engine(1, 1)

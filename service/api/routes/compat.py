@@ -5,11 +5,12 @@ from functools import partial
 from fastapi import APIRouter, Request, Response
 
 from service.api import openapi
-from service.api.compat import analyzed, read_request
+from service.api.compat import CompatRequest, analyzed, read_request
 from service.api.errors import NoFaceError
-from service.api.execution import TaskDep, while_connected
+from service.api.execution import Task, TaskDep, while_connected
 from service.api.negotiation import negotiate
-from service.api.schemas import Analyzed
+from service.api.schemas import Analyzed, Detection
+from service.api.uploads import Body
 
 router = APIRouter(tags=["compatibility"])
 
@@ -28,10 +29,13 @@ async def analyze(request: Request, task: TaskDep) -> Response:
     The query parameters of `POST /detect-emotions` work here too.
     """
     negotiate(request.headers.get("accept"), [JSON])
-    body = await task.read(request)
-    with task.runtime.engine.admit():
-        asked = (await task.run(partial(read_request, body))).value
-        found = await while_connected(request, task.detect(lambda: asked.image))
+    async with task.admitted(request) as body:
+        asked, found = await while_connected(request, _detect(task, body))
     if asked.enforce_detection and not found.faces:
         raise NoFaceError("no face was found; send enforce_detection=false for an empty list instead")
     return Response(analyzed(found).model_dump_json(), media_type=JSON)
+
+
+async def _detect(task: Task, body: Body) -> tuple[CompatRequest, Detection]:
+    asked = (await task.run(partial(read_request, body))).value
+    return asked, await task.detect(lambda: asked.image)

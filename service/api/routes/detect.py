@@ -11,7 +11,7 @@ from service.api.errors import EmptyBodyError, kind_of, problem_of
 from service.api.execution import Drawn, PictureFormat, Task, TaskDep, while_connected
 from service.api.negotiation import negotiate
 from service.api.schemas import Batch, BatchError, BatchOk, Detection
-from service.api.uploads import batch_images, single_image
+from service.api.uploads import Body, batch_images, single_image
 
 router = APIRouter(tags=["detection"])
 
@@ -33,9 +33,8 @@ async def detect_emotions(request: Request, task: TaskDep) -> Response:
     boxes, landmarks and labels drawn on it.
     """
     media_type = negotiate(request.headers.get("accept"), [JSON, *PICTURES])
-    body = await task.read(request)
-    image = partial(single_image, body)
-    with task.runtime.engine.admit():
+    async with task.admitted(request) as body:
+        image = partial(single_image, body)
         if media_type in PICTURES:
             drawn = await while_connected(request, task.draw(image, PICTURES[media_type]))
             return Response(drawn.data, media_type=media_type, headers=_picture_headers(drawn))
@@ -57,22 +56,19 @@ def _picture_headers(drawn: Drawn) -> dict[str, str]:
 async def detect_emotions_batch(request: Request, task: TaskDep) -> Response:
     """The same for several images, answered in their order; one that fails does not fail the others."""
     negotiate(request.headers.get("accept"), [JSON])
-    body = await task.read(request)
-    with task.runtime.engine.admit():
-        images = (await task.run(partial(batch_images, body, task.settings.max_batch_images))).value
-        task.metrics.batch(len(images))
-        answer = await while_connected(request, _detect_all(task, images, request.state.request_id))
+    async with task.admitted(request) as body:
+        answer = await while_connected(request, _detect_all(task, body, request.state.request_id))
     return Response(answer.model_dump_json(exclude_none=True), media_type=JSON)
 
 
-async def _detect_all(task: Task, images: list[bytes], request_id: str) -> Batch:
-    """Analyze all, no more at a time than there are workers, so that other requests get their turn."""
-    turn = asyncio.Semaphore(task.runtime.engine.workers)
+async def _detect_all(task: Task, body: Body, request_id: str) -> Batch:
+    """Analyze all; the engine sees to it that other requests get their turn in between."""
+    images = (await task.run(partial(batch_images, body, task.settings.max_batch_images))).value
+    task.metrics.batch(len(images))
 
     async def one(image: bytes) -> BatchOk | BatchError:
         try:
-            async with turn:
-                return BatchOk(result=await task.detect(partial(_not_empty, image)))
+            return BatchOk(result=await task.detect(partial(_not_empty, image)))
         except Exception as error:
             task.metrics.rejected(kind_of(error).code)
             return BatchError(error=problem_of(error, request_id))
