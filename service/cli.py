@@ -4,21 +4,18 @@ import json
 import socket
 import sys
 from pathlib import Path
-from types import FrameType
 from typing import Annotated, NoReturn
 
 import typer
-import uvicorn
 
-from service.api.deps import Runtime
 from service.lifespan import load
 from service.main import create_app
 from service.media import commands
 from service.runtime.model_store import EmotionEntry, ModelStore, ModelStoreError
+from service.server import end_on_signals, serve_until_stopped
 from service.settings import Settings, SettingsError, read_settings
 from service.telemetry.logging import configure_logging
 from service.version import __version__
-from service.vision.pipeline import EmotionPipeline
 
 app = typer.Typer(
     name="fer-service",
@@ -27,9 +24,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Find the faces in images and tell how likely people would call each expression.",
 )
-
-# What a WebSocket message may have over the limit and still be refused with a word.
-FRAME_SLACK_BYTES = 1_000_000
 
 StoreOption = Annotated[Path | None, typer.Option(help="Folder of graphs with a manifest.json.")]
 
@@ -61,12 +55,13 @@ def serve(
         log_level=log_level,
     )
     configure_logging(settings.log_level, settings.log_format)
+    end_on_signals()
     listener = _listen(settings)
     try:
         loaded = load(settings)
     except ModelStoreError as error:
         _fail(str(error))
-    Server(server_config(settings, loaded)).run(sockets=[listener])
+    serve_until_stopped(settings, loaded, listener)
 
 
 @app.command()
@@ -97,47 +92,6 @@ commands.register(app)
 def main() -> None:
     """Entry point of the installed command."""
     app()
-
-
-def server_config(settings: Settings, loaded: tuple[ModelStore, EmotionPipeline]) -> uvicorn.Config:
-    """How the app is served."""
-    return uvicorn.Config(
-        create_app(settings, loaded),
-        host=settings.host,
-        port=settings.port,
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        timeout_graceful_shutdown=int(settings.shutdown_grace_s),
-        ws="websockets-sansio",
-        # The app closes at its own limit and can tell the client why; far beyond it the server breaks off.
-        ws_max_size=settings.max_body_bytes + FRAME_SLACK_BYTES,
-        # JPEG does not get smaller, and inflating could make a small message a huge one.
-        ws_per_message_deflate=False,
-    )
-
-
-class Server(uvicorn.Server):
-    """Stops admitting at the first signal, so that kept-alive connections learn of it too."""
-
-    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """Called for SIGINT and SIGTERM."""
-        runtime = self._runtime()
-        if runtime:
-            runtime.engine.stop_admitting()
-            runtime.streams.close()
-        super().handle_exit(sig, frame)
-
-    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Let streams answer their last frame and say goodbye: uvicorn would cut them off."""
-        runtime = self._runtime()
-        if runtime:
-            await runtime.streams.drain(float(self.config.timeout_graceful_shutdown or 0))
-        await super().shutdown(sockets)
-
-    def _runtime(self) -> Runtime | None:
-        runtime: Runtime | None = self.config.app.state.runtime  # type: ignore[union-attr]
-        return runtime
 
 
 def _row(name: str, entry: EmotionEntry) -> str:

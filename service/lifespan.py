@@ -26,26 +26,28 @@ log = structlog.get_logger("fer")
 async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     """Load, serve, drain. Raises ModelStoreError when the graphs cannot be used."""
     settings: Settings = app.state.settings
-    started = monotonic()
     store, pipeline = app.state.loaded or await anyio.to_thread.run_sync(load, settings)
     metrics: Metrics = app.state.metrics
     engine = Engine(settings.workers or usable_cpus(), settings.queue_size, on_drop=metrics.dropped)
     models = [(name, entry.version, digest(entry)) for name, entry in store.manifest.emotion.items()]
     metrics.describe(__version__, models, engine.capacity)
     app.state.runtime = Runtime(store, pipeline, engine, Streams(settings.max_streams))
-    log.info("ready", workers=engine.workers, model=pipeline.default, seconds=round(monotonic() - started, 2))
+    log.info("ready", workers=engine.workers, model=pipeline.default, api_keys=len(settings.api_keys))
     try:
         yield
     finally:
         finished = await engine.drain(settings.shutdown_grace_s)
         log.info("stopped", all_requests_finished=finished)
-        engine.close()
+        # What still runs has outlived its request, and must not hold up the stop.
+        engine.close(wait=False)
 
 
 def load(settings: Settings) -> tuple[ModelStore, EmotionPipeline]:
     """The checked store and its pipeline, each graph run once so that the first request is no slower."""
+    started = monotonic()
     store = ModelStore.open(settings.model_store)
     # One thread a run: parallel requests fill the cores without fighting over them.
     pipeline = store.pipeline(settings.default_model, max_pixels=settings.max_pixels)
     pipeline.warm_up()
+    log.info("loaded", models=len(store.manifest.emotion), seconds=round(monotonic() - started, 2))
     return store, pipeline

@@ -9,9 +9,9 @@ import httpx
 import pytest
 import uvicorn
 
-from service.cli import Server, server_config
 from service.lifespan import load
 from service.runtime.model_store import ModelStore
+from service.server import Server, server_config
 from service.settings import Settings
 from service.vision.pipeline import EmotionPipeline
 

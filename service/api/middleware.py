@@ -1,5 +1,6 @@
 """Around every request: its id, its log line, its metrics, and the answer to what nobody foresaw."""
 
+import asyncio
 import re
 from time import perf_counter
 from uuid import uuid4
@@ -10,9 +11,10 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.api import sockets
-from service.api.errors import INTERNAL, error_response, problem_of
+from service.api.errors import INTERNAL, error_response, kind_of, problem_of
 from service.api.execution import ClientGoneError
 from service.api.headers import DEFAULTS
+from service.runtime.engine import ClosedError
 from service.telemetry.metrics import Metrics
 
 REQUEST_ID_HEADER = "X-Request-ID"
@@ -59,6 +61,9 @@ class _Exchange:
                 await self.app(self.scope, receive, self.send)
             except (ClientGoneError, ClientDisconnect):
                 self.status = CLIENT_CLOSED_REQUEST
+            except asyncio.CancelledError:
+                # The server stops, and its grace is over: only that cancels a request from outside.
+                await self._fail(ClosedError(), receive)
             except Exception as error:
                 await self._fail(error, receive)
             self._record(perf_counter() - started)
@@ -74,7 +79,7 @@ class _Exchange:
         await self._send(message)
 
     async def _fail(self, error: Exception, receive: Receive) -> None:
-        self.metrics.rejected(INTERNAL.code)
+        self.metrics.rejected(kind_of(error).code)
         response = error_response(error, self.request_id)
         if self.status is None:
             await response(self.scope, receive, self.send)

@@ -88,11 +88,11 @@ class Engine:
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="fer-worker")
         self._idle = asyncio.Event()
         self._idle.set()
-        self._open = True
+        self._open, self._closed = True, False
 
     @property
     def accepting(self) -> bool:
-        """Whether new requests are admitted at all."""
+        """Whether the service wants new requests."""
         return self._open
 
     @property
@@ -107,7 +107,7 @@ class Engine:
 
     def check(self, deadline: float = math.inf) -> None:
         """Raise what `admit` would raise now; for before a body is read."""
-        if not self._open:
+        if self._closed:
             raise ClosedError
         if self.inflight < self.workers:
             return
@@ -168,13 +168,14 @@ class Engine:
         if job.begun:
             self.drain_rate.ended(started, monotonic(), more_wait=self.queued > 0)
 
-    def stop_admitting(self) -> None:
-        """From now on `admit` raises ClosedError; what was admitted goes on."""
+    def stop_accepting(self) -> None:
+        """From now on `accepting` is false. What has begun to arrive is still admitted, until `drain`."""
         self._open = False
 
     async def drain(self, grace: float) -> bool:
         """Stop admitting and wait up to `grace` seconds for what is in flight; tells whether all finished."""
-        self.stop_admitting()
+        self.stop_accepting()
+        self._closed = True
         try:
             async with asyncio.timeout(grace):
                 await self._idle.wait()
@@ -182,12 +183,13 @@ class Engine:
             return False
         return True
 
-    def close(self) -> None:
-        """End the workers after the call that each is making; drop what waits."""
-        self.stop_admitting()
+    def close(self, *, wait: bool = True) -> None:
+        """End the workers after the call that each is making, and wait for that; drop what waits."""
+        self.stop_accepting()
+        self._closed = True
         for job in self._turns.clear():
             job.future.cancel()
-        self._pool.shutdown(wait=True, cancel_futures=True)
+        self._pool.shutdown(wait=wait, cancel_futures=True)
 
     def _retry_after(self) -> int:
         """Whole seconds in which the workers, at their recent speed, get through what is here now."""

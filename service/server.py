@@ -1,0 +1,121 @@
+"""The HTTP server: how the app is served, and how the process ends.
+
+The first SIGTERM or SIGINT ends it in order, with exit code 0, or 1 where the grace did not suffice; the
+second one ends it at once, with 128 and the signal's number.
+"""
+
+import logging
+import os
+import signal
+import socket
+from time import monotonic
+from types import FrameType
+from typing import NoReturn
+
+import structlog
+import uvicorn
+
+from service.api.deps import Runtime
+from service.main import create_app
+from service.runtime.model_store import ModelStore
+from service.settings import Settings
+from service.vision.pipeline import EmotionPipeline
+
+# What a WebSocket message may have over the limit and still be refused with a word.
+FRAME_SLACK_BYTES = 1_000_000
+CUT_SHORT = 1
+
+log = structlog.get_logger("fer")
+
+
+def end_on_signals() -> None:
+    """From now on SIGTERM and SIGINT end the process, with exit code 0, while it has nothing to finish yet.
+
+    As the first process of a container it would otherwise not notice SIGTERM.
+    """
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, _leave)
+
+
+def serve_until_stopped(
+    settings: Settings, loaded: tuple[ModelStore, EmotionPipeline], listener: socket.socket
+) -> None:
+    """Serve on a socket that listens, until a signal comes; see the module."""
+    server = Server(server_config(settings, loaded))
+    try:
+        server.run(sockets=[listener])
+    finally:
+        if server.cut_short:
+            # The interpreter would wait for its threads, however long their calls take.
+            logging.shutdown()
+            os._exit(CUT_SHORT)
+
+
+def server_config(settings: Settings, loaded: tuple[ModelStore, EmotionPipeline]) -> uvicorn.Config:
+    """How the app is served."""
+    return uvicorn.Config(
+        create_app(settings, loaded),
+        host=settings.host,
+        port=settings.port,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        ws="websockets-sansio",
+        # The app closes at its own limit and can tell the client why; far beyond it the server breaks off.
+        ws_max_size=settings.max_body_bytes + FRAME_SLACK_BYTES,
+        # JPEG does not get smaller, and inflating could make a small message a huge one.
+        ws_per_message_deflate=False,
+    )
+
+
+class Server(uvicorn.Server):
+    """Tells its address, says at the first signal that it is not ready any more, and stops within the grace.
+
+    cut_short: whether the grace ran out before all requests were done.
+    """
+
+    cut_short = False
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Begin to answer."""
+        await super().startup(sockets)
+        for listener in (listener for server in self.servers for listener in server.sockets):
+            host, port = listener.getsockname()[:2]
+            log.info("listening", url=f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}")
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Called for SIGINT and SIGTERM."""
+        if self.should_exit:
+            # Not by the signal itself, which the first process of a container would survive.
+            os._exit(128 + sig)
+        runtime = self._runtime()
+        if runtime:
+            runtime.engine.stop_accepting()
+            runtime.streams.close()
+        super().handle_exit(sig, frame)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Accept no connection, let streams say goodbye, which uvicorn would cut off, and requests finish."""
+        grace = self._settings().shutdown_grace_s
+        ends = monotonic() + grace
+        for server in self.servers:
+            server.close()
+        runtime = self._runtime()
+        if runtime:
+            await runtime.streams.drain(grace)
+        # Annotated as whole seconds, which the rest of the grace is not.
+        self.config.timeout_graceful_shutdown = max(0.0, ends - monotonic())  # type: ignore[assignment]
+        await super().shutdown(sockets)
+        self.cut_short = monotonic() >= ends
+
+    def _settings(self) -> Settings:
+        settings: Settings = self.config.app.state.settings  # type: ignore[union-attr]
+        return settings
+
+    def _runtime(self) -> Runtime | None:
+        runtime: Runtime | None = self.config.app.state.runtime  # type: ignore[union-attr]
+        return runtime
+
+
+def _leave(_sig: int, _frame: FrameType | None) -> NoReturn:
+    raise SystemExit(0)
