@@ -1,13 +1,18 @@
 """ONNX Runtime behind the vision code's `Session` Protocol; nothing else imports it."""
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import onnxruntime as ort
 from numpy.typing import NDArray
 
 from service.runtime import deadline
+
+# Read once, at import: without it the runtime writes a device id to the home folder and reports to its maker.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+
+import onnxruntime as ort
 
 
 class GraphError(RuntimeError):
