@@ -8,6 +8,7 @@ import logging
 import os
 import signal
 import socket
+import sys
 from time import monotonic
 from types import FrameType
 from typing import NoReturn
@@ -15,6 +16,7 @@ from typing import NoReturn
 import structlog
 import uvicorn
 
+from service.api.connections import Connection
 from service.api.deps import Runtime
 from service.main import create_app
 from service.runtime.model_store import ModelStore
@@ -24,6 +26,9 @@ from service.vision.pipeline import EmotionPipeline
 # What a WebSocket message may have over the limit and still be refused with a word.
 FRAME_SLACK_BYTES = 1_000_000
 CUT_SHORT = 1
+
+if sys.platform != "win32":
+    import resource
 
 log = structlog.get_logger("fer")
 
@@ -42,6 +47,7 @@ def serve_until_stopped(
 ) -> None:
     """Serve on a socket that listens, until a signal comes; see the module."""
     server = Server(server_config(settings, loaded))
+    _open_as_many_as_allowed()
     try:
         server.run(sockets=[listener])
     finally:
@@ -60,6 +66,7 @@ def server_config(settings: Settings, loaded: tuple[ModelStore, EmotionPipeline]
         log_config=None,
         access_log=False,
         server_header=False,
+        http=Connection,
         ws="websockets-sansio",
         # The app closes at its own limit and can tell the client why; far beyond it the server breaks off.
         ws_max_size=settings.max_body_bytes + FRAME_SLACK_BYTES,
@@ -115,6 +122,13 @@ class Server(uvicorn.Server):
     def _runtime(self) -> Runtime | None:
         runtime: Runtime | None = self.config.app.state.runtime  # type: ignore[union-attr]
         return runtime
+
+
+def _open_as_many_as_allowed() -> None:
+    """Each connection is an open file; the usual soft limit of 1024 is for programs that use select()."""
+    if sys.platform != "win32":
+        _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def _leave(_sig: int, _frame: FrameType | None) -> NoReturn:
