@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from service.vision.errors import ImageTooLargeError, InvalidImageError, UnsupportedFormatError
 from service.vision.isobmff import avif_size, avif_still, heif_lean, heif_size
+from service.vision.riff import webp_picture
 
 ACCEPTED_FORMATS = ("jpeg", "png", "webp", "bmp", "tiff", "gif", "heif", "avif")
 
@@ -32,6 +33,7 @@ class Header:
     orientation: EXIF's 1..8, how the stored pixels must be turned; None where the decoder library finds it.
     body: what to hand to the decoder.
     bits: significant bits of a sample, for pictures of more than 8.
+    offset: where in the size the body's picture begins; what it leaves uncovered is white.
     """
 
     format: str
@@ -39,6 +41,7 @@ class Header:
     body: bytes
     orientation: int | None = 1
     bits: int = 8
+    offset: tuple[int, int] = (0, 0)
 
 
 def read_header(data: bytes) -> Header:
@@ -249,17 +252,9 @@ def _bmp(data: bytes) -> Header:
 
 
 def _webp(data: bytes) -> Header:
-    kind = data[12:16]
-    if kind == b"VP8X":
-        wide, high = (int.from_bytes(data[at : at + 3], "little") + 1 for at in (24, 27))
-    elif kind == b"VP8L":
-        (packed,) = struct.unpack_from("<I", data, 21)
-        wide, high = (packed & 0x3FFF) + 1, (packed >> 14 & 0x3FFF) + 1
-    elif kind == b"VP8 ":
-        wide, high = (side & 0x3FFF for side in struct.unpack_from("<HH", data, 26))
-    else:
-        raise InvalidImageError("the WebP image starts with no picture")
-    return Header("webp", (wide, high), data, orientation=None)
+    picture = webp_picture(data)
+    orientation = exif_orientation(picture.exif)
+    return Header("webp", picture.canvas, picture.body, orientation, offset=picture.offset)
 
 
 # --- TIFF ---------------------------------------------------------------------------------------------

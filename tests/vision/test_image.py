@@ -177,6 +177,13 @@ def test_heif_is_rotated_once() -> None:
     assert difference(image.pixels, RGB[:200]) < 5
 
 
+def test_heif_pixels_outlive_the_decoder() -> None:
+    pixels = decoded(sample("heif")).pixels
+
+    assert pixels.flags.owndata
+    assert (pixels == decoded(sample("heif")).pixels).all()
+
+
 def test_gray_heif_of_10_bits_is_scaled_not_clipped() -> None:
     expected = np.asarray(PORTRAIT.resize((64, 64)).convert("L"))[..., np.newaxis]
 
@@ -296,6 +303,18 @@ def test_only_the_first_picture_counts(name: str) -> None:
     assert difference(pixels, np.full((48, 64, 3), (255, 0, 0))) < 5
 
 
+def test_a_first_frame_smaller_than_its_animation_is_laid_over_white() -> None:
+    first = Image.new("RGBA", (64, 48))
+    first.paste("red", (10, 20, 30, 40))
+    second = Image.new("RGBA", (64, 48), "blue")
+    data = encoded(first, "WEBP", save_all=True, append_images=[second], lossless=True, minimize_size=True)
+    expected = np.full((48, 64, 3), 255)
+    expected[20:40, 10:30] = (255, 0, 0)
+
+    assert b"ANMF" in data
+    assert (decoded(data).pixels == expected).all()
+
+
 def test_a_phone_jpeg_with_a_second_picture_is_a_jpeg() -> None:
     image = decoded(encoded(PORTRAIT, "MPO", save_all=True, append_images=[PORTRAIT.rotate(180)]))
 
@@ -335,7 +354,7 @@ def test_the_smallest_face_is_asked_for_with_upright_sides() -> None:
 
 
 def test_a_strip_of_one_pixel_is_not_reduced_to_nothing() -> None:
-    assert decoded(encoded(Image.new("RGB", (1, 900)), "JPEG"), min_face=1e9).pixels.shape == (900, 1, 3)
+    assert decoded(encoded(Image.new("RGB", (1, 900)), "JPEG"), min_face=1e9).pixels.shape == (113, 1, 3)
 
 
 # --- Refusals -----------------------------------------------------------------------------------------
@@ -365,6 +384,23 @@ def test_other_formats_are_unsupported_even_if_pillow_knows_them(name: str) -> N
 def test_what_is_no_accepted_format_is_unsupported(data: bytes) -> None:
     with pytest.raises(UnsupportedFormatError):
         decoded(data)
+
+
+@pytest.mark.parametrize("options", [{}, {"progressive": True}], ids=["baseline", "progressive"])
+@pytest.mark.parametrize("tenths", range(2, 10))
+def test_a_jpeg_that_ends_early_with_an_end_marker_is_refused(tenths: int, options: dict[str, Any]) -> None:
+    """Libjpeg fills the rest with gray and only warns."""
+    data = encoded(PORTRAIT, "JPEG", quality=90, **options)
+    start = data.index(b"\xff\xda")
+
+    with pytest.raises(InvalidImageError):
+        decoded(data[: start + (len(data) - start) * tenths // 10] + b"\xff\xd9")
+
+
+def test_a_jpeg_with_stray_bytes_is_only_odd() -> None:
+    data = encoded(PORTRAIT, "JPEG", quality=90)
+
+    assert difference(decoded(data[:-2] + bytes(9) + data[-2:]).pixels, RGB) < 4
 
 
 @pytest.mark.parametrize("tenths", range(10))
@@ -408,7 +444,7 @@ HUGE = {
     "bmp": bmp(60_000, 60_000),
     "bmp upside down": bmp(60_000, -60_000),
     "tiff": gray_tiff(60_000, 60_000),
-    "webp": webp_canvas(60_000, 60_000),
+    "webp": webp_canvas(60_000, 60_000, encoded(PORTRAIT, "WEBP")[12:]),
     "avif": resized_container(AVIF, 60_000, 60_000),
     "heif": resized_container((DATA / "astronaut-rotated.heic").read_bytes(), 60_000, 60_000),
 }
@@ -431,11 +467,11 @@ def test_the_limit_itself_is_allowed() -> None:
         decoded(data, max_pixels=99)
 
 
-def test_pillows_own_limit_holds_as_well() -> None:
+def test_no_library_has_a_lower_limit_than_the_caller() -> None:
     with pytest.raises(ImageTooLargeError) as caught:
-        decoded(resized_jpeg(JPEG, 10_000, 10_000), max_pixels=10**12)
+        decoded(resized_jpeg(JPEG, 14_000, 14_000), max_pixels=178_000_000)
 
-    assert caught.value.limit == Image.MAX_IMAGE_PIXELS
+    assert caught.value.limit == 178_000_000
 
 
 def test_avif_data_larger_than_its_container_claims_counts() -> None:
