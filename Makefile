@@ -9,13 +9,17 @@ MODEL ?= balanced
 BIN := $(VENV)/bin
 TRAIN := $(TRAIN_VENV)/bin
 
-.PHONY: run test test-browser screenshots lint format openapi lock models-mtcnn train export test-training evaluate-emotion evaluate-robustness haar report evaluate-detection clean
+.PHONY: run test test-faults test-browser screenshots lint format openapi lock models-mtcnn train export test-training evaluate-emotion evaluate-robustness haar report evaluate-detection clean
 
 run: $(VENV)/.service
 	$(BIN)/fer-service serve
 
 test: $(VENV)/.dev
-	$(BIN)/pytest -q --ignore tests/training --ignore tests/browser
+	$(BIN)/pytest -q --ignore tests/training --ignore tests/browser --ignore tests/faults
+
+# Real processes, starved, struck and killed; some need strace or bwrap: skipped without, a failure with REQUIRE=1.
+test-faults: $(VENV)/.dev
+	$(BIN)/pytest -q tests/faults
 
 # Needs a Chromium on the PATH: skipped without one, a failure with REQUIRE=1.
 test-browser: $(VENV)/.browser

@@ -115,13 +115,16 @@ def _listen(settings: Settings) -> socket.socket:
     try:
         listener.bind((settings.host, settings.port))
         listener.listen(2048)
-    except OSError as error:
-        _fail(f"cannot listen on {settings.host} port {settings.port}: {error.strerror or error}")
+    except (OSError, UnicodeError) as error:  # a name that no host can have is a UnicodeError
+        told = getattr(error, "strerror", None) or error
+        _fail(f"cannot listen on {settings.host} port {settings.port}: {told}")
     return listener
 
 
 def _fail(message: str) -> NoReturn:
-    typer.echo(f"fer-service: {message}", err=True)
+    # One line, whatever a file or a library put into it.
+    line = " ".join("".join(char if char.isprintable() else " " for char in message).split())
+    typer.echo(f"fer-service: {line}", err=True)
     raise typer.Exit(1)
 
 

@@ -12,7 +12,7 @@ from service.api.answers import digest
 from service.api.deps import Runtime
 from service.runtime.cpus import usable_cpus
 from service.runtime.engine import Engine
-from service.runtime.model_store import ModelStore
+from service.runtime.model_store import ModelStore, ModelStoreError
 from service.runtime.streams import Streams
 from service.settings import Settings
 from service.telemetry.metrics import Metrics
@@ -43,11 +43,17 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
 
 
 def load(settings: Settings) -> tuple[ModelStore, EmotionPipeline]:
-    """The checked store and its pipeline, each graph run once so that the first request is no slower."""
+    """The checked store and its pipeline, each graph run once so that the first request is no slower.
+
+    Raises ModelStoreError.
+    """
     started = monotonic()
     store = ModelStore.open(settings.model_store)
     # One thread a run: parallel requests fill the cores without fighting over them.
     pipeline = store.pipeline(settings.default_model, max_pixels=settings.max_pixels)
-    pipeline.warm_up()
+    try:
+        pipeline.warm_up()
+    except Exception as error:  # whatever a graph that loads does when it runs
+        raise ModelStoreError(f"the graphs of {store.folder} load, but do not run: {error}") from error
     log.info("loaded", models=len(store.manifest.emotion), seconds=round(monotonic() - started, 2))
     return store, pipeline

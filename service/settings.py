@@ -23,7 +23,7 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="FER_", env_file=".env", frozen=True, extra="ignore")
 
-    host: str = Field("127.0.0.1", description="Address to listen on; `0.0.0.0` for all.")
+    host: str = Field("127.0.0.1", min_length=1, description="Address to listen on; `0.0.0.0` for all.")
     port: int = Field(8000, ge=0, le=65535, description="Port to listen on.")
     model_store: Path | None = Field(None, description="Folder of graphs with a `manifest.json`.")
     default_model: str | None = Field(None, description="Emotion model for requests that name none.")

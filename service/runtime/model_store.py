@@ -6,10 +6,10 @@ provenance and measured figures. Anything missing, truncated or altered stops th
 
 import hashlib
 from collections.abc import Mapping
-from pathlib import Path
-from typing import Any
+from pathlib import Path, PurePosixPath
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
 from service.runtime.sessions import GraphError, OrtSession
 from service.vision.emotion import EmotionClassifier
@@ -20,6 +20,10 @@ from service.vision.types import EMOTIONS
 PACKAGED_STORE = Path(__file__).parents[1] / "model_store"
 CHECKOUT_STORE = Path(__file__).parents[2] / "model_store"
 DETECTOR_GRAPHS = ("pnet", "rnet", "onet")
+# Forty times ours; what is larger is no manifest.
+MAX_MANIFEST_BYTES = 1_000_000
+# Names become labels of metrics and words of messages.
+Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._-]{1,64}$")]
 
 
 class ModelStoreError(RuntimeError):
@@ -28,6 +32,13 @@ class ModelStoreError(RuntimeError):
 
 class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+def _inside(file: str) -> str:
+    path = PurePosixPath(file)
+    if not path.parts or path.is_absolute() or ".." in path.parts or not file.isprintable():
+        raise ValueError("it must be a path inside the store")
+    return file
 
 
 class Tensor(_Frozen):
@@ -41,10 +52,10 @@ class Tensor(_Frozen):
 class GraphEntry(_Frozen):
     """What the manifest says of one graph."""
 
-    file: str
+    file: Annotated[str, AfterValidator(_inside)]
     sha256: str = Field(pattern="^[0-9a-f]{64}$")
     bytes: int
-    version: str
+    version: Name
     licence: str
     provenance: Mapping[str, str]
     inputs: tuple[Tensor, ...]
@@ -67,7 +78,7 @@ class Manifest(_Frozen):
 
     detector: Mapping[str, GraphEntry]
     default: str
-    emotion: Mapping[str, EmotionEntry]
+    emotion: Mapping[Name, EmotionEntry]
 
 
 class ModelStore:
@@ -82,9 +93,7 @@ class ModelStore:
         folder = folder or (PACKAGED_STORE if PACKAGED_STORE.exists() else CHECKOUT_STORE)
         path = folder / "manifest.json"
         try:
-            manifest = Manifest.model_validate_json(path.read_bytes())
-        except OSError as error:
-            raise ModelStoreError(f"{path} cannot be read: {error.strerror}") from error
+            manifest = Manifest.model_validate_json(_read(path, MAX_MANIFEST_BYTES))
         except ValidationError as error:
             raise ModelStoreError(f"{path} is not a manifest: {_first(error)}") from error
         _check_names(path, manifest)
@@ -93,12 +102,9 @@ class ModelStore:
     def read(self, entry: GraphEntry) -> bytes:
         """The bytes of a graph, after its size and checksum were compared with the manifest's."""
         path = self.folder / entry.file
-        try:
-            data = path.read_bytes()
-        except OSError as error:
-            raise ModelStoreError(f"{path} cannot be read: {error.strerror}") from error
+        data = _read(path)
         digest = hashlib.sha256(data).hexdigest()
-        if digest != entry.sha256:
+        if (digest, len(data)) != (entry.sha256, entry.bytes):
             raise ModelStoreError(
                 f"{path} is not the file of the manifest: its sha256 is {digest} ({len(data)} bytes), "
                 f"the manifest says {entry.sha256} ({entry.bytes} bytes)"
@@ -144,6 +150,18 @@ class ModelStore:
 def load_pipeline(store: Path | None = None, model: str | None = None, threads: int = 1) -> EmotionPipeline:
     """The pipeline of a model store (by default the one that comes with the service), ready to use."""
     return ModelStore.open(store).pipeline(model, threads=threads)
+
+
+def _read(path: Path, most: int | None = None) -> bytes:
+    """A file's bytes. What is no file is not opened: it could have no end, or wait for a writer."""
+    try:
+        if path.exists() and not path.is_file():
+            raise ModelStoreError(f"{path} cannot be read: it is no regular file")
+        if most is not None and path.stat().st_size > most:
+            raise ModelStoreError(f"{path} cannot be read: it is larger than {most} bytes")
+        return path.read_bytes()
+    except OSError as error:
+        raise ModelStoreError(f"{path} cannot be read: {error.strerror}") from error
 
 
 def _check_names(path: Path, manifest: Manifest) -> None:

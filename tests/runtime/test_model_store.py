@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -61,7 +62,8 @@ def test_a_graph_the_runtime_cannot_load_is_named(store: Path) -> None:
     def replace(manifest: Any) -> None:
         path = store / "emotion" / "balanced.onnx"
         path.write_bytes(b"no graph")
-        manifest["emotion"]["balanced"]["sha256"] = hashlib.sha256(b"no graph").hexdigest()
+        entry = manifest["emotion"]["balanced"]
+        entry["sha256"], entry["bytes"] = hashlib.sha256(b"no graph").hexdigest(), len(b"no graph")
 
     edit(store, replace)
     message = refusal(store)
@@ -81,12 +83,40 @@ def test_a_missing_manifest_is_named(tmp_path: Path) -> None:
         (lambda m: m.update(default="nobody"), "no emotion graph for its default 'nobody'"),
         (lambda m: m["emotion"]["balanced"]["labels"].reverse(), "the labels of 'balanced' are not"),
         (lambda m: m["emotion"]["balanced"].update(sha256="0"), "sha256"),
+        (lambda m: m["emotion"]["balanced"].update(bytes=1), "(1 bytes)"),
+        (lambda m: m["emotion"]["balanced"].update(file="/etc/passwd"), "a path inside the store"),
+        (lambda m: m["emotion"]["balanced"].update(file="../balanced.onnx"), "a path inside the store"),
+        (lambda m: m["emotion"]["balanced"].update(file="a\x1b[2Jb"), "a path inside the store"),
+        (lambda m: m["emotion"]["balanced"].update(file="emotion"), "no regular file"),
+        (lambda m: m["emotion"].update({"a b": m["emotion"]["balanced"]}), "String should match pattern"),
         (lambda m: m["emotion"]["balanced"]["inputs"][0].update(name="other"), "inputs and outputs"),
     ],
 )
 def test_a_wrong_manifest_says_where(store: Path, change: Callable[[Any], None], complaint: str) -> None:
     edit(store, change)
     assert complaint in refusal(store)
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        (b"", "Invalid JSON"),
+        (b'{"detector": {', "Invalid JSON"),
+        (b"\xff\xfe", "Invalid JSON"),
+        (b"[" * 100_000, "Invalid JSON"),
+        (b" " * 1_000_001, "larger than 1000000 bytes"),
+        (b"null", "not a manifest"),
+    ],
+)
+def test_what_is_no_manifest_is_refused(store: Path, text: bytes, complaint: str) -> None:
+    (store / "manifest.json").write_bytes(text)
+    assert complaint in refusal(store)
+
+
+def test_what_has_no_end_is_not_opened(store: Path) -> None:
+    (store / "manifest.json").unlink()
+    os.mkfifo(store / "manifest.json")  # reading it would wait for ever
+    assert "no regular file" in refusal(store)
 
 
 def test_an_unknown_default_model_names_the_known_ones() -> None:
