@@ -24,6 +24,7 @@ class Config:
     held_out: share of the training split that only checks and calibrates.
     balanced_classes: every class comes as often as the largest one.
     early_side, early_share: images are shrunk to this side for this first share of the epochs; 0 for never.
+    begun_with: sha256 of the exported graph that the run began with; empty for random weights.
     precision: "float32" or "bfloat16" (autocast; pays for dense networks and on a GPU).
     """
 
@@ -45,6 +46,7 @@ class Config:
     balanced_classes: bool = False
     early_side: int = 0
     early_share: float = 0.0
+    begun_with: str = ""
     precision: str = "float32"
 
 

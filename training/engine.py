@@ -16,6 +16,7 @@ from torch import Generator, Tensor, nn
 from torch.nn import functional as F
 from tqdm import tqdm
 
+from training.begin import IMAGES, begin_with
 from training.config import Config, ConfigError, differences, from_saved
 from training.data import Faces, vote_shares
 from training.distill import Teachers, distillation_loss
@@ -44,15 +45,18 @@ def targets(faces: Faces, smoothing: float, votes: float) -> Tensor:
     return smooth * (1 - weight) + shares * weight
 
 
-def train(config: Config, faces: Faces, folder: Path) -> nn.Module:
-    """Train (or go on training) the run in `folder` and return the averaged network in eval mode."""
-    return Run(config, faces, folder).finish()
+def train(config: Config, faces: Faces, folder: Path, graph: Path | None = None) -> nn.Module:
+    """Train (or go on training) the run in `folder` and return the averaged network in eval mode.
+
+    graph: an exported graph of the same architecture to begin with, instead of random weights.
+    """
+    return Run(config, faces, folder, graph).finish()
 
 
 class Run:
     """Model, its moving average, optimiser and position of one training run."""
 
-    def __init__(self, config: Config, faces: Faces, folder: Path) -> None:
+    def __init__(self, config: Config, faces: Faces, folder: Path, graph: Path | None = None) -> None:
         self.config, self.folder = config, folder
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         fit, self.held_out = split_held_out(faces, config.held_out, config.seed)
@@ -62,6 +66,8 @@ class Run:
         torch.manual_seed(config.seed)
         self.generator = Generator(self.device).manual_seed(config.seed)
         self.model = placed(build(config), self.device)
+        if graph is not None:
+            begin_with(self.model, graph, to_network(self.images[:IMAGES].float() / 255))
         self.average = deepcopy(self.model).eval().requires_grad_(False)
         self.teachers = self._load_teachers()
         self.optimiser = torch.optim.SGD(

@@ -133,6 +133,12 @@ def entry(
     return base
 
 
+def _begun_with(run: Path) -> dict[str, str]:
+    """The graph that the run began with, if it did not begin with random weights."""
+    digest = json.loads((run / "config.json").read_text()).get("begun_with")
+    return {"begun_with": f"sha256:{digest}"} if digest else {}
+
+
 def main() -> None:
     """Parse the command line; export, then measure on the public test split and write the figures down."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -156,6 +162,7 @@ def main() -> None:
         "command": f"make train MODEL={name}",
         "temperature": f"{calibration.temperature:.4f}",
         "class_bias": f"{arguments.class_bias:g}",
+        **_begun_with(arguments.run),
     }
     found = entry(store, file, calibration, provenance, arguments.version)
     manifest.update(store, "emotion", {name: found})

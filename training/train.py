@@ -9,6 +9,7 @@ from pathlib import Path
 
 import torch
 
+from training.begin import digest
 from training.config import Config, ConfigError, override
 from training.data import DataError, load
 from training.distill import Distillation
@@ -50,6 +51,7 @@ def main() -> None:
     parser.add_argument("--run", type=Path, required=True, help="folder of this run")
     parser.add_argument("--epochs", type=int)
     parser.add_argument("--teachers", nargs="+", help="names of runs beside this one, to learn from")
+    parser.add_argument("--begin-with", type=Path, help="exported graph to train on, not random weights")
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", dest="settings")
     parser.add_argument("--images", type=int, help="only so many, for a rehearsal")
     parser.add_argument("--threads", type=int, help="CPU threads (default: all)")
@@ -62,8 +64,8 @@ def run(arguments: argparse.Namespace) -> None:
         torch.set_num_threads(arguments.threads)
     try:
         faces = load(arguments.data, "train", arguments.ferplus)
-        train(configure(arguments), faces.first(arguments.images), arguments.run)
-    except (ConfigError, DataError) as error:
+        train(configure(arguments), faces.first(arguments.images), arguments.run, arguments.begin_with)
+    except (ConfigError, DataError, FileNotFoundError) as error:
         raise SystemExit(f"train: {error}") from error
 
 
@@ -72,6 +74,8 @@ def configure(arguments: argparse.Namespace) -> Config:
     config = PRESETS[arguments.preset]
     if arguments.teachers:
         config = replace(config, distillation=Distillation(tuple(arguments.teachers)))
+    if arguments.begin_with:
+        config = replace(config, begun_with=digest(arguments.begin_with))
     config = override(config, arguments.settings)
     return replace(config, epochs=arguments.epochs) if arguments.epochs else config
 

@@ -1,0 +1,47 @@
+from pathlib import Path
+
+import pytest
+import torch
+
+from training.begin import begin_with, digest
+from training.config import ConfigError
+from training.engine import Run, build
+from training.export import Served, fold, write_graph
+from training.presets import to_network
+from training.shufflenet import Architecture
+
+from .helpers import config, faces
+
+SETTINGS = config(architecture=Architecture((16, 32), (1, 2), stem=8, head=24))
+
+
+@pytest.fixture
+def graph(tmp_path: Path) -> Path:
+    """A network that has seen a few batches, exported."""
+    run = Run(SETTINGS, faces(), tmp_path / "run")
+    run.advance()
+    write_graph(Served(fold(run.model.eval()), 1.0).eval(), tmp_path / "graph.onnx")
+    return tmp_path / "graph.onnx"
+
+
+def test_a_run_answers_at_first_as_its_graph_does(tmp_path: Path, graph: Path) -> None:
+    exported = Run(SETTINGS, faces(), tmp_path / "run").model.eval()
+    network = build(SETTINGS)
+    images = to_network(torch.from_numpy(faces().images)[:, None].float() / 255)
+    begin_with(network, graph, images)
+    with torch.no_grad():
+        torch.testing.assert_close(network.eval()(images), exported(images), atol=1e-4, rtol=1e-4)
+
+
+def test_a_run_that_began_with_a_graph_goes_on_learning(tmp_path: Path, graph: Path) -> None:
+    settings = config(architecture=SETTINGS.architecture, begun_with=digest(graph))
+    run = Run(settings, faces(), tmp_path / "longer", graph)
+    before = next(run.model.parameters()).clone()
+    run.advance()
+    assert not torch.equal(before, next(run.model.parameters()))
+    assert float(run.history[0]["loss"]) < 2
+
+
+def test_a_graph_of_another_architecture_is_refused(graph: Path) -> None:
+    with pytest.raises(ConfigError, match=r"graph\.onnx is of another architecture"):
+        begin_with(build(config()), graph, torch.zeros(4, 1, 48, 48))

@@ -1,0 +1,74 @@
+"""Begins a run with the weights of an exported graph, to train it on: for longer, or on one's own faces.
+
+An exported graph has its normalisations folded into its convolutions. They are unfolded here with the
+statistics of the images at hand, which leaves what the network answers as it was.
+"""
+
+from functools import partial
+from hashlib import sha256
+from pathlib import Path
+
+import numpy as np
+import onnx
+import torch
+from onnx import numpy_helper
+from torch import Tensor, nn
+
+from training.config import ConfigError
+
+IMAGES = 2048
+
+
+def digest(graph: Path) -> str:
+    """The sha256 by which a run remembers the graph it began with."""
+    return sha256(graph.read_bytes()).hexdigest()
+
+
+@torch.no_grad()
+def begin_with(network: nn.Module, graph: Path, images: Tensor) -> None:
+    """Give the network the weights of a graph that was exported from its like.
+
+    images: network input (N, 1, H, W), some thousand of those it will be trained on; their statistics
+    become those of the normalisations. Raises ConfigError for a graph of another architecture.
+    """
+    weights = _weights(graph)
+    layers = [m for m in network.modules() if isinstance(m, nn.Conv2d | nn.Linear)]
+    if [layer.weight.shape for layer in layers] != [weight.shape for weight, _ in weights]:
+        raise ConfigError(f"{graph.name} is of another architecture than this run")
+    norms = [m for m in network.modules() if isinstance(m, nn.BatchNorm2d)]
+    hooks = []
+    for layer, norm, (weight, bias) in zip(layers, norms, weights, strict=False):
+        # Back to the size of fresh weights: a step moves weights that folding has made large too little.
+        scale = float(layer.weight.std() / weight.std())
+        layer.weight.copy_(weight * scale)
+        hooks.append(norm.register_forward_pre_hook(partial(_unfold, scale=scale, bias=bias)))
+    _copy_classifier(layers[-1], *weights[-1])
+    network.eval()(images)
+    for hook in hooks:
+        hook.remove()
+    network.train()
+
+
+def _unfold(norm: nn.BatchNorm2d, inputs: tuple[Tensor, ...], scale: float, bias: Tensor) -> None:
+    """Make the normalisation undo the scale and add the folded bias, and change nothing else."""
+    mean, variance = inputs[0].mean((0, 2, 3)), inputs[0].var((0, 2, 3), unbiased=False)
+    norm.running_mean, norm.running_var = mean, variance
+    norm.weight.copy_((variance + norm.eps).sqrt() / scale)
+    norm.bias.copy_(bias.to(mean) + mean / scale)
+
+
+def _copy_classifier(layer: nn.Conv2d | nn.Linear, weight: Tensor, bias: Tensor) -> None:
+    layer.weight.copy_(weight)
+    if layer.bias is not None:
+        layer.bias.copy_(bias)
+
+
+def _weights(graph: Path) -> list[tuple[Tensor, Tensor]]:
+    """Weight and bias of each convolution and of the classifier, in the order in which they run."""
+    model = onnx.load(str(graph)).graph
+    constants = {item.name: np.array(numpy_helper.to_array(item)) for item in model.initializer}
+    return [
+        (torch.from_numpy(constants[node.input[1]]), torch.from_numpy(constants[node.input[2]]))
+        for node in model.node
+        if node.op_type in ("Conv", "Gemm")
+    ]
