@@ -30,10 +30,11 @@ _NO_TIMINGS = Timings(0, 0, 0, 0)
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """Which graph answers. digest: its checksum, as `GET /models` has it."""
+    """Which graph answers. digest: its checksum; uncertain_below: both as `GET /models` has them."""
 
     name: str
     digest: str
+    uncertain_below: float
 
 
 class Analyzer(Protocol):
@@ -65,7 +66,9 @@ class LocalAnalyzer:
         """Load every graph. Raises ModelStoreError, also for a model that the store lacks."""
         pipeline = store.pipeline(options.model)
         entry = store.manifest.emotion[pipeline.default]
-        return cls(pipeline, options, Model(pipeline.default, f"sha256:{entry.sha256}"))
+        return cls(
+            pipeline, options, Model(pipeline.default, f"sha256:{entry.sha256}", entry.uncertain_below)
+        )
 
     def photo(self, data: bytes) -> Analysis:
         """See Analyzer."""

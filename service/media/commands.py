@@ -3,6 +3,7 @@
 Exit codes: 0 all done, 1 some photos failed, 2 nothing could be done or the run had to stop, 130 interrupted.
 """
 
+import signal
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import asdict, replace
@@ -77,7 +78,7 @@ def analyze(  # noqa: PLR0917 - options, which are passed by name
     Exit code: 0 all done, 1 some failed, 2 the run could not begin or go on, 130 interrupted.
     """
     options = AnalysisOptions(model, min_face_size, min_confidence, max_faces)
-    with _told_in_one_line(), ExitStack() as stack:
+    with told_in_one_line("with --out, the same command goes on from here"), ExitStack() as stack:
         kind = _format(format, out)
         found = find_photos(photos, recursive, exclude=annotate)
         annotations = Annotations.beside(annotate, found) if annotate else None
@@ -126,7 +127,7 @@ def video(  # noqa: PLR0917
     or go on, 130 a film was interrupted.
     """
     options = AnalysisOptions(model, min_face_size, min_confidence, max_faces)
-    with _told_in_one_line(), ExitStack() as stack:
+    with told_in_one_line(), ExitStack() as stack:
         with media_extra("fer-service video"):
             from service.media.frames import Video  # noqa: PLC0415 - only where the extra is installed
             from service.media.outputs import Paths  # noqa: PLC0415
@@ -148,8 +149,9 @@ def video(  # noqa: PLR0917
 
 
 @contextmanager
-def _told_in_one_line() -> Iterator[None]:
-    """What stops a run is one line on standard error, and a code."""
+def told_in_one_line(after_interrupt: str = "") -> Iterator[None]:
+    """What stops a run is one line on standard error, and a code; SIGTERM interrupts as Ctrl-C does."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         yield
     except (MediaError, ModelStoreError, SettingsError) as error:
@@ -157,7 +159,9 @@ def _told_in_one_line() -> Iterator[None]:
     except OSError as error:
         _stop(f"{error.filename or 'output'}: {error.strerror or error}")
     except KeyboardInterrupt:
-        _stop("interrupted; with --out, the same command goes on from here", INTERRUPTED)
+        _stop("; ".join(filter(None, ("interrupted", after_interrupt))), INTERRUPTED)
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 @contextmanager

@@ -12,6 +12,7 @@ from typing import Any
 import av
 import numpy as np
 from av.container import InputContainer
+from av.packet import Packet
 from av.sidedata.sidedata import Type as SideDataType
 from av.video.frame import VideoFrame
 
@@ -36,6 +37,7 @@ class Video:
     """A source of frames. decoded: frames so far; damaged: packets that did not decode."""
 
     def __init__(self, container: InputContainer, live: bool) -> None:
+        """container: a film, or a device of libavdevice (live), which is the caller's to describe."""
         self.live, self.decoded, self.damaged = live, 0, 0
         self._container = container
         self._stream = container.streams.video[0]
@@ -84,11 +86,18 @@ class Video:
 
     def _decode(self) -> Iterator[VideoFrame]:
         """All frames, those that the decoder still holds at the end included."""
-        for packet in self._container.demux(self._stream):
+        packets = self._container.demux(self._stream)
+        while (packet := self._next(packets)) is not None:
             try:
                 yield from packet.decode()
-            except av.error.InvalidDataError:
+            except av.FFmpegError:
                 self.damaged += 1
+
+    def _next(self, packets: "Iterator[Packet[Any]]") -> "Packet[Any] | None":
+        try:
+            return next(packets, None)
+        except av.FFmpegError as error:
+            raise SourceError(f"the video broke off after {self._last:.1f} s: {_reason(error)}") from error
 
     def _time(self, frame: VideoFrame) -> float:
         """From the frame's own timestamp; where it has none, one nominal frame after the last."""

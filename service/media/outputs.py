@@ -68,7 +68,8 @@ def write_timeline(path: Path, programme: Programme) -> None:
 def _open_rows(path: Path, stack: ExitStack) -> Writer:
     if path.suffix.lower() not in _FORMATS:
         raise SourceError(f"{path}: rows are written as .csv, .jsonl or .parquet")
-    stream = stack.enter_context(path.open("w", newline="", encoding="utf-8"))
+    # Line by line, so that a camera's rows are there for who looks meanwhile, and after a crash.
+    stream = stack.enter_context(path.open("w", buffering=1, newline="", encoding="utf-8"))
     writer = row_writer(_FORMATS[path.suffix.lower()], stream, path, FACE_COLUMNS)
     stack.callback(writer.close)
     return writer

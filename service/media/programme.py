@@ -4,7 +4,7 @@ import json
 import os
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,14 +28,17 @@ FACE_COLUMNS: Columns = {
     **EMOTION_COLUMNS,
 }
 _THUMBNAIL_WIDTH = 240
+# A step of no length could not be drawn.
+_LEAST_S = 0.001
 
 
 @dataclass(frozen=True, slots=True)
 class Sighting:
-    """A face in one frame, and the track it belongs to."""
+    """A face in one frame, and the track it belongs to. uncertain: whether the smoothed answer is."""
 
     face: AnalyzedFace
     track: Track
+    uncertain: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +66,7 @@ class Sample:
     def smoothed(self) -> tuple[AnalyzedFace, ...]:
         """The faces as they should be shown: a label that changed with every frame could not be read."""
         return tuple(
-            AnalyzedFace(one.face.face, one.track.probabilities, one.face.uncertain, one.face.crop)
+            AnalyzedFace(one.face.face, one.track.probabilities, one.uncertain, one.face.crop)
             for one in self.sightings
         )
 
@@ -81,7 +84,8 @@ def samples(video: Video, analyzer: Analyzer, every_s: float, workers: int) -> G
             if memory.size != (analysis.width, analysis.height):
                 memory = Memory((analysis.width, analysis.height), next_id=memory.next_id)
             tracks, memory = remember(analysis, memory, frame.time_s, frame.time_s, parameters)
-            yield Sample(frame, tuple(map(Sighting, analysis.faces, tracks)))
+            uncertain = [max(track.probabilities) < analyzer.model.uncertain_below for track in tracks]
+            yield Sample(frame, tuple(map(Sighting, analysis.faces, tracks, uncertain)))
 
 
 class Programme:
@@ -112,8 +116,17 @@ class Programme:
 
     @property
     def windows(self) -> list[Window]:
-        """The timeline so far."""
-        return self._windows.all()
+        """The timeline so far; its last step ends where the programme does."""
+        windows = self._windows.all()
+        for last in windows[-1:]:
+            end = max(self._end_s, last.start_s + _LEAST_S)
+            windows[-1] = replace(last, end_s=min(last.end_s, end))
+        return windows
+
+    @property
+    def begun(self) -> bool:
+        """Whether there was a frame."""
+        return self.whole.tally.frames > 0
 
     @property
     def moments(self) -> list[Moment]:

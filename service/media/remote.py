@@ -83,7 +83,7 @@ class RemoteAnalyzer:
         models = answer.json()["models"]
         for model in models:
             if model["name"] == name or (name is None and model["default"]):
-                return Model(model["name"], model["digest"])
+                return Model(model["name"], model["digest"], model["uncertain_below"])
         raise ServerError(f"no model {name!r} at {self._url}: it has {', '.join(m['name'] for m in models)}")
 
     def _patiently(self, send: Callable[[], httpx.Response], attempts: int = _ATTEMPTS) -> httpx.Response:

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.offsetbox import AnnotationBbox, OffsetImage
-from matplotlib.ticker import FuncFormatter, MaxNLocator, PercentFormatter
+from matplotlib.ticker import FuncFormatter, MaxNLocator, MultipleLocator, PercentFormatter
 
 from service.media.audience import FloatArray, Moment, Window
 from service.media.durations import clock
@@ -20,6 +20,10 @@ from service.vision.types import EMOTIONS, UInt8Array
 _WIDTH_IN, _DPI = 11.0, 120
 _HEIGHTS = (2.4, *[0.75] * len(EMOTIONS), 0.9)
 _THUMBNAILS_IN = 1.3
+_MOST_TICKS = 10
+_TICKS_S = (0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 21600, 86400)
+# More than these would be wider than the picture.
+_TOLD_A_LINE = 3
 _GRAY, _INK = "#888888", "#222222"
 
 
@@ -45,6 +49,8 @@ def draw_timeline(
     if thumbnails:
         _thumbnails(axes[0], moments, thumbnails)
     overview, *rows, faces = axes[bool(thumbnails) :]
+    for row in (overview, *rows):
+        _shade_gaps(row, windows)
     _overview(overview, windows)
     for emotion, row in enumerate(rows):
         _share_row(row, windows, emotion)
@@ -83,8 +89,8 @@ def _share_row(axes: Axes, windows: Sequence[Window], emotion: int) -> None:
         axes.plot(edges, [one.share[emotion] for one in shares], color=_dark(name), linewidth=1.6)
     axes.set(ylim=(0, 1), yticks=[0, 1])
     axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-    axes.set_ylabel(name, rotation=0, ha="right", va="center", labelpad=8)
     axes.tick_params(axis="y", labelsize=7)
+    _name(axes, name)
     _plain(axes)
 
 
@@ -93,9 +99,16 @@ def _faces_row(axes: Axes, windows: Sequence[Window]) -> None:
     values = [window.faces_mean for window in windows for _ in range(2)]
     axes.fill_between(edges, values, color=_GRAY, alpha=0.5, linewidth=0)
     axes.set_ylim(0, max([1.0, *values]) * 1.15)
-    axes.yaxis.set_major_locator(MaxNLocator(2, integer=True))
-    axes.set_ylabel("faces", rotation=0, ha="right", va="center", labelpad=8)
+    axes.yaxis.set_major_locator(MaxNLocator(3, integer=True))
+    axes.tick_params(axis="y", labelsize=7)
+    _name(axes, "faces")
     _plain(axes)
+
+
+def _shade_gaps(axes: Axes, windows: Sequence[Window]) -> None:
+    """Where nobody was visible there is no share, which is not the same as a share of zero."""
+    gaps = [(window.start_s, window.end_s - window.start_s) for window in windows if window.shares is None]
+    axes.broken_barh(gaps, (0, 1), facecolor="#f0f0f0", linewidth=0, zorder=0)
 
 
 def _mark(rows: Sequence[Axes], moments: Sequence[Moment]) -> None:
@@ -113,10 +126,12 @@ def _mark(rows: Sequence[Axes], moments: Sequence[Moment]) -> None:
 
 
 def _told(moments: Sequence[Moment]) -> str:
-    return "greatest change:  " + "   ".join(
+    told = [
         f"{number}: {clock(one.time_s)} {one.up} up, {one.down} down"
         for number, one in enumerate(moments, start=1)
-    )
+    ]
+    lines = [told[start : start + _TOLD_A_LINE] for start in range(0, len(told), _TOLD_A_LINE)]
+    return "greatest change:  " + "\n".join("   ".join(line) for line in lines)
 
 
 def _thumbnails(axes: Axes, moments: Sequence[Moment], thumbnails: Mapping[float, UInt8Array]) -> None:
@@ -135,11 +150,13 @@ def _time_axis(axes: Axes, windows: Sequence[Window]) -> None:
     length_s = windows[-1].end_s - windows[0].start_s if windows else 1.0
     if windows:
         axes.set_xlim(windows[0].start_s, windows[-1].end_s)
-    axes.xaxis.set_major_locator(MaxNLocator(10, steps=[1, 2, 3, 6, 10] if length_s > 60 else [1, 2, 5, 10]))
+    rounded = [step for step in _TICKS_S if length_s <= _MOST_TICKS * step]
+    axes.xaxis.set_major_locator(MultipleLocator(rounded[0]) if rounded else MaxNLocator(_MOST_TICKS))
     axes.xaxis.set_major_formatter(
         FuncFormatter(lambda value, _: clock(value) if length_s > 60 else f"{value:g} s")
     )
-    axes.set_xlabel("time; bands: 95 % Wilson intervals over the different faces of each window")
+    gray = "; gray: no face visible" if any(window.shares is None for window in windows) else ""
+    axes.set_xlabel(f"time; bands: 95 % Wilson intervals over the different faces of each window{gray}")
 
 
 def _runs(windows: Sequence[Window]) -> list[list[Window]]:
@@ -168,6 +185,11 @@ def _dark(emotion: str) -> tuple[float, float, float]:
     """The same hue, dark enough for a line on white."""
     red, green, blue = _color(emotion)
     return 0.7 * red, 0.7 * green, 0.7 * blue
+
+
+def _name(axes: Axes, name: str) -> None:
+    """Beside the row, in line with the other names."""
+    axes.text(-0.05, 0.5, name, transform=axes.transAxes, ha="right", va="center", fontsize=10)
 
 
 def _plain(axes: Axes) -> None:

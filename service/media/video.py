@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from service.media.analyzers import Analyzer
 from service.media.audience import Segment
+from service.media.errors import MediaError
 from service.media.frames import Video
 from service.media.outputs import FrameOutputs, Paths, frame_outputs, write_timeline
 from service.media.programme import Programme, Reporter, samples, write_json
@@ -32,18 +33,20 @@ class VideoRun:
 def run_video(run: VideoRun, video: Video, analyzer: Analyzer, say: Callable[[str], None]) -> bool:
     """Work through the video and write every output; tells whether it came to its own end.
 
-    An interrupt (Ctrl-C) ends the programme there: what was seen until then is completed and written.
+    An interrupt (Ctrl-C) ends the programme there, and so does a camera or server that is gone: what was
+    seen until then is completed and written.
     say: takes lines for the person who watches. Raises MediaError.
     """
     programme = Programme(run.name, run.every_s, run.window_s, run.segments, run.thumbnails)
     session = _Session(run, video, analyzer, programme, say)
-    with frame_outputs(run.paths) as outputs:
-        complete = session.play(outputs)
-    session.report(complete)
-    if run.paths.timeline:
-        write_timeline(run.paths.timeline, programme)
-    if video.damaged:
-        say(f"{video.damaged} damaged packet(s) could not be decoded and were passed over")
+    try:
+        with frame_outputs(run.paths) as outputs:
+            complete = session.play(outputs)
+    except MediaError:
+        if programme.begun:
+            session.finish(complete=False)
+        raise
+    session.finish(complete)
     return complete
 
 
@@ -74,6 +77,14 @@ class _Session:
         except KeyboardInterrupt:
             return False
         return True
+
+    def finish(self, complete: bool) -> None:
+        """Write what is written at the end."""
+        self.report(complete)
+        if self.run.paths.timeline:
+            write_timeline(self.run.paths.timeline, self.programme)
+        if self.video.damaged:
+            self.say(f"{self.video.damaged} damaged packet(s) could not be decoded and were passed over")
 
     def report(self, complete: bool) -> None:
         """Tell the aggregate so far, and write it down."""

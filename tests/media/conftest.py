@@ -25,15 +25,18 @@ def film(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def analyzer(loaded: tuple[ModelStore, EmotionPipeline]) -> LocalAnalyzer:
     store, pipeline = loaded
-    digest = f"sha256:{store.manifest.emotion[pipeline.default].sha256}"
-    return LocalAnalyzer(pipeline, AnalysisOptions(), Model(pipeline.default, digest))
+    entry = store.manifest.emotion[pipeline.default]
+    model = Model(pipeline.default, f"sha256:{entry.sha256}", entry.uncertain_below)
+    return LocalAnalyzer(pipeline, AnalysisOptions(), model)
 
 
 class Interrupted:
-    """An analyzer that counts its photos and frames and is stopped by Ctrl-C at one of them."""
+    """An analyzer that counts its photos and frames and is stopped at one of them, by Ctrl-C or otherwise."""
 
-    def __init__(self, inner: LocalAnalyzer, at: int | None = None) -> None:
-        self._inner, self._at, self.calls = inner, at, 0
+    def __init__(
+        self, inner: LocalAnalyzer, at: int | None = None, by: type[BaseException] = KeyboardInterrupt
+    ) -> None:
+        self._inner, self._at, self._by, self.calls = inner, at, by, 0
         self.model = inner.model
 
     def photo(self, data: bytes) -> Analysis:
@@ -47,7 +50,7 @@ class Interrupted:
     def _count(self) -> None:
         self.calls += 1
         if self.calls == self._at:
-            raise KeyboardInterrupt
+            raise self._by("stopped here")
 
 
 @pytest.fixture

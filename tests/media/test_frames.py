@@ -3,6 +3,7 @@
 from fractions import Fraction
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 
@@ -108,3 +109,13 @@ def test_cameras_are_numbers_and_device_paths(tmp_path: Path, monkeypatch: pytes
     assert camera("film.mp4") is None
     with pytest.raises(SourceError, match="9999 cannot be opened"):
         Video.open("9999")
+
+
+def test_a_device_that_goes_away_is_told() -> None:
+    # Frames, and then a filter that fails as an unplugged camera does.
+    gone = "testsrc=rate=10:size=64x48,scale=w='if(eq(n,5),1e9,64)':h=48:eval=frame"
+    with Video(av.open(gone, format="lavfi"), live=True) as video:
+        frames = video.frames(0)
+        assert [next(frames).time_s for _ in range(3)] == pytest.approx([0, 0.1, 0.2])
+        with pytest.raises(SourceError, match="the video broke off after"):
+            list(frames)

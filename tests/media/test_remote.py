@@ -13,7 +13,9 @@ from service.media.parallel import IN_FLIGHT_PER_WORKER, in_order
 from service.media.remote import RemoteAnalyzer
 from service.vision.pipeline import AnalysisOptions
 
-MODELS = json.dumps({"models": [{"name": "m", "digest": "sha256:0", "default": True}]}).encode()
+MODELS = json.dumps(
+    {"models": [{"name": "m", "digest": "sha256:0", "default": True, "uncertain_below": 0.5}]}
+).encode()
 
 
 @contextmanager

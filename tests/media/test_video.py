@@ -2,18 +2,25 @@
 
 import csv
 import json
+import signal
 from collections import Counter
+from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import av
 import httpx
 import pytest
+import typer
 from PIL import Image
 
 from service.media.analyzers import LocalAnalyzer
+from service.media.commands import told_in_one_line
+from service.media.errors import ServerError
 from service.media.frames import Video
 from service.media.outputs import Paths
+from service.media.programme import samples
 from service.media.video import VideoRun, run_video
 from service.vision.types import EMOTIONS
 from tests.media import clip
@@ -68,6 +75,7 @@ def test_all_outputs_of_a_programme(run: Run, film: Path, tmp_path: Path) -> Non
         assert 0 <= share["low"] <= share["share"] <= share["high"] <= 1
     assert sum(share["share"] for share in present["shares"].values()) == pytest.approx(1, abs=1e-4)
     assert [one["start_s"] for one in figures["timeline"]] == [0, 0.5, 1, 1.5, 2, 2.5, 3]
+    assert figures["timeline"][-1]["end_s"] == whole["end_s"] == 3.2
     with av.open(str(annotated)) as film_made:
         frames = list(film_made.decode(video=0))
     assert [frame.time for frame in frames] == pytest.approx([0.2 * i for i in range(16)], abs=1e-3)
@@ -96,18 +104,15 @@ def test_a_server_gives_the_same_rows_and_figures(
     assert made[0] == made[1]
 
 
-class Camera(Video):
-    """A film that is taken for a live camera."""
-
-    def __init__(self, *arguments: Any, **named: Any) -> None:
-        super().__init__(*arguments, **named)
-        self.live = True
+def camera(film: Path) -> Video:
+    """A device of libavdevice, as a camera is one, that shows a film."""
+    return Video(av.open(f"movie={film}", format="lavfi"), live=True)
 
 
 def watch(film: Path, analyzer: Any, paths: Paths, report_every_s: float = 0.6) -> tuple[bool, list[str]]:
     said: list[str] = []
     todo = VideoRun("camera", 0.2, 0.5, [], paths, False, 1, report_every_s)
-    with Camera.open(str(film)) as video:
+    with camera(film) as video:
         return run_video(todo, video, analyzer, said.append), said
 
 
@@ -120,11 +125,19 @@ def test_a_camera_keeps_a_running_aggregate(film: Path, analyzer: LocalAnalyzer,
     assert json.loads(summary.read_text())["programme"]["frames"] == 16
 
 
-def test_an_interrupt_completes_what_was_seen(film: Path, analyzer: LocalAnalyzer, tmp_path: Path) -> None:
+@pytest.mark.parametrize("by", [KeyboardInterrupt, ServerError])
+def test_an_end_before_the_end_completes_what_was_seen(
+    film: Path, analyzer: LocalAnalyzer, tmp_path: Path, by: type[BaseException]
+) -> None:
     paths = Paths(*(tmp_path / name for name in ("r.csv", "t.png", "s.json", "a.mp4")))
-    complete, said = watch(film, Interrupted(analyzer, at=6), paths, report_every_s=60)
-    assert not complete
-    assert len(said) == 1
+    stopped = Interrupted(analyzer, at=6, by=by)
+    if by is ServerError:
+        with pytest.raises(ServerError, match="stopped here"):
+            watch(film, stopped, paths, report_every_s=60)
+    else:
+        complete, said = watch(film, stopped, paths, report_every_s=60)
+        assert not complete
+        assert len(said) == 1
     assert paths.summary
     figures = json.loads(paths.summary.read_text())
     assert (figures["complete"], figures["programme"]["frames"]) == (False, 5)
@@ -134,6 +147,22 @@ def test_an_interrupt_completes_what_was_seen(film: Path, analyzer: LocalAnalyze
         assert len(list(made.decode(video=0))) == 5
     assert paths.timeline
     assert paths.timeline.stat().st_size > 10_000
+
+
+def test_the_label_that_is_shown_is_doubted_not_the_frame_alone(film: Path, analyzer: LocalAnalyzer) -> None:
+    analyzer.model = replace(analyzer.model, uncertain_below=1.0)
+    with Video.open(str(film)) as video, closing(samples(video, analyzer, 0.2, 1)) as found:
+        first = next(found)
+    assert [face.face.uncertain for face in first.sightings] == [False]
+    assert [face.uncertain for face in first.smoothed()] == [True]
+
+
+def test_a_request_to_end_ends_as_ctrl_c_does(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(typer.Exit) as stopped, told_in_one_line("go on so"):
+        signal.raise_signal(signal.SIGTERM)
+    assert stopped.value.exit_code == 130
+    assert capsys.readouterr().err == "fer-service: interrupted; go on so\n"
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
 
 
 @pytest.mark.parametrize(
