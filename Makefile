@@ -9,13 +9,13 @@ MODEL ?= balanced
 BIN := $(VENV)/bin
 TRAIN := $(TRAIN_VENV)/bin
 
-.PHONY: run test test-faults test-browser screenshots lint format openapi lock models-mtcnn train export test-training evaluate-emotion evaluate-robustness haar report evaluate-detection clean
+.PHONY: run image image-test up down manifests-test test test-faults test-browser screenshots lint format openapi lock models-mtcnn train export test-training evaluate-emotion evaluate-robustness haar report evaluate-detection clean
 
 run: $(VENV)/.service
 	$(BIN)/fer-service serve
 
 test: $(VENV)/.dev
-	$(BIN)/pytest -q --ignore tests/training --ignore tests/browser --ignore tests/faults
+	$(BIN)/pytest -q --ignore tests/training --ignore tests/browser --ignore tests/faults --ignore tests/image
 
 # Real processes, starved, struck and killed; some need strace or bwrap: skipped without, a failure with REQUIRE=1.
 test-faults: $(VENV)/.dev
@@ -29,6 +29,15 @@ test-browser: $(VENV)/.browser
 # The same tests, their pictures kept for the documentation.
 screenshots: export PICTURES = docs/images
 screenshots: test-browser
+
+# BUILDER, IMAGE, BASE and CA choose; see docker/build.sh.
+image:
+	docker/build.sh
+
+# Needs docker or podman: skipped without them, a failure with REQUIRE=1.
+image-test: $(VENV)/.deploy
+	$(BIN)/hadolint docker/Dockerfile
+	$(BIN)/pytest -q tests/image
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
@@ -49,6 +58,10 @@ lock:
 	uv pip compile pyproject.toml --universal --generate-hashes --no-header -q -o requirements/service.txt
 	uv pip compile pyproject.toml --group dev --universal --generate-hashes --no-header -q \
 		-c requirements/service.txt -o requirements/dev.txt
+	uv pip compile --group build --universal --generate-hashes --no-header -q \
+		-c requirements/service.txt -o requirements/build.txt
+	uv pip compile pyproject.toml --group deploy --universal --generate-hashes --no-header -q \
+		-c requirements/dev.txt -o requirements/deploy.txt
 	uv pip compile pyproject.toml --group browser --universal --generate-hashes --no-header -q \
 		-c requirements/dev.txt -o requirements/browser.txt
 
@@ -92,6 +105,10 @@ $(VENV)/.service: requirements/service.txt pyproject.toml
 
 $(VENV)/.dev: $(VENV)/.service requirements/dev.txt
 	$(BIN)/pip install -q --disable-pip-version-check --require-hashes -r requirements/dev.txt
+	touch $@
+
+$(VENV)/.deploy: $(VENV)/.dev requirements/deploy.txt
+	$(BIN)/pip install -q --disable-pip-version-check --require-hashes -r requirements/deploy.txt
 	touch $@
 
 $(VENV)/.browser: $(VENV)/.dev requirements/browser.txt

@@ -1,0 +1,96 @@
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import httpx
+import pytest
+
+from service.vision.pipeline import EmotionPipeline
+from service.vision.types import EMOTIONS
+from tests.image.conftest import Start
+from tests.image.containers import Container, call, inspect
+
+
+def test_a_photo_gets_the_answer_of_the_pipeline(
+    container: Container, photo: bytes, pipeline: EmotionPipeline
+) -> None:
+    answer = container.client.post("/detect-emotions", files={"image": photo})
+    assert answer.status_code == 200
+    (face,), (expected,) = answer.json()["faces"], pipeline.analyze(photo).faces
+    assert face["dominant_emotion"] == expected.dominant_emotion
+    assert [face["probabilities"][emotion] for emotion in EMOTIONS] == pytest.approx(
+        list(expected.probabilities), abs=1e-4
+    )
+
+
+def test_it_runs_as_nobody_and_can_gain_nothing(container: Container) -> None:
+    status = dict(line.split(":\t", 1) for line in container.run("cat", "/proc/1/status").stdout.splitlines())
+    assert status["Uid"].split() == ["10001"] * 4
+    assert int(status["CapEff"], 16) == int(status["CapBnd"], 16) == 0
+    assert status["NoNewPrivs"] == "1"
+
+
+@pytest.mark.parametrize("place", ["/", "/tmp", "/opt/fer-service"])
+def test_it_has_nowhere_to_write(container: Container, place: str) -> None:
+    assert container.run("touch", f"{place}/file").returncode != 0
+
+
+def test_its_files_belong_to_somebody_else(container: Container) -> None:
+    found = container.run(
+        "find", "/opt", "(", "-user", "10001", "-o", "-perm", "/022", ")", "!", "-type", "l"
+    )
+    assert (found.returncode, found.stdout) == (0, "")
+
+
+def test_it_uses_the_processors_that_it_may(container: Container) -> None:
+    assert '"workers": 1' in container.logs()
+
+
+def test_no_tool_or_test_is_left_in_it(container: Container) -> None:
+    for tool in ("cc", "gcc", "make", "curl", "git"):
+        assert container.run("sh", "-c", f"command -v {tool}").returncode != 0
+    for module in ("pip", "setuptools", "torch", "pytest"):
+        assert container.run("python3", "-c", f"import {module}").returncode != 0
+    assert container.run("find", "/opt", "-type", "d", "-name", "tests").stdout == ""
+
+
+def test_every_module_is_compiled(container: Container) -> None:
+    found = container.run("find", "/opt/fer-service/lib", "-name", "*.py*").stdout.split()
+    compiled = {
+        name.replace("/__pycache__", "").split(".cpython-")[0] for name in found if name.endswith(".pyc")
+    }
+    sources = {name.removesuffix(".py") for name in found if name.endswith(".py")}
+    assert len(sources) > 1000
+    assert sources - compiled == set()
+
+
+def test_the_health_check_tells_alive_from_dead(container: Container) -> None:
+    kind, *command = inspect(container.name)["Config"]["Healthcheck"]["Test"]
+    assert kind == "CMD"
+    assert container.run(*command).returncode == 0
+    dead = call("exec", "--env", "FER_PORT=1", container.name, *command, check=False)
+    assert dead.returncode == 1
+    assert "no answer from /livez" in dead.stderr
+
+
+def test_sigterm_lets_requests_finish(start: Start, photo: bytes) -> None:
+    container = start()
+    container.wait_for("/readyz")
+    files = [("images", photo)] * 16
+    with ThreadPoolExecutor() as pool:
+        answer = pool.submit(container.client.post, "/detect-emotions/batch", files=files)
+        _wait_until_inflight(container.client)
+        call("kill", "--signal", "TERM", container.name)
+        assert [result["status"] for result in answer.result().json()["results"]] == ["ok"] * 16
+    assert container.exit_code() == 0
+
+
+def test_a_bad_setting_ends_it_with_a_sentence(start: Start) -> None:
+    container = start("--env", "FER_QUEUE_SIZE=-1")
+    assert container.exit_code() == 1
+    assert "FER_QUEUE_SIZE" in container.logs()
+
+
+def _wait_until_inflight(client: httpx.Client) -> None:
+    with httpx.Client(base_url=client.base_url, trust_env=False) as other:
+        while "\nfer_inflight_requests 0.0\n" in other.get("/metrics").text:
+            time.sleep(0.01)
