@@ -1,7 +1,6 @@
 """The command line: `fer-service serve | analyze | video | models | openapi`."""
 
 import json
-import socket
 import sys
 from pathlib import Path
 from typing import Annotated, NoReturn
@@ -12,7 +11,7 @@ from service.lifespan import load
 from service.main import create_app
 from service.media import commands
 from service.runtime.model_store import EmotionEntry, ModelStore, ModelStoreError
-from service.server import end_on_signals, serve_until_stopped
+from service.server import ListenError, end_on_signals, listen, serve_until_stopped
 from service.settings import Settings, SettingsError, read_settings
 from service.telemetry.logging import configure_logging
 from service.version import __version__
@@ -56,10 +55,11 @@ def serve(
     )
     configure_logging(settings.log_level, settings.log_format)
     end_on_signals()
-    listener = _listen(settings)
     try:
+        # First, so that a taken port is told at once.
+        listener = listen(settings)
         loaded = load(settings)
-    except ModelStoreError as error:
+    except (ListenError, ModelStoreError) as error:
         _fail(str(error))
     serve_until_stopped(settings, loaded, listener)
 
@@ -105,20 +105,6 @@ def _settings(**overrides: object) -> Settings:
         return read_settings(**overrides)
     except SettingsError as error:
         _fail(str(error))
-
-
-def _listen(settings: Settings) -> socket.socket:
-    """Bind before loading, so that a taken port is told at once."""
-    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listener.bind((settings.host, settings.port))
-        listener.listen(2048)
-    except (OSError, UnicodeError) as error:  # a name that no host can have is a UnicodeError
-        told = getattr(error, "strerror", None) or error
-        _fail(f"cannot listen on {settings.host} port {settings.port}: {told}")
-    return listener
 
 
 def _fail(message: str) -> NoReturn:

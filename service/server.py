@@ -4,7 +4,6 @@ The first SIGTERM or SIGINT ends it in order, with exit code 0, or 1 where the g
 second one ends it at once, with 128 and the signal's number.
 """
 
-import logging
 import os
 import signal
 import socket
@@ -25,12 +24,17 @@ from service.vision.pipeline import EmotionPipeline
 
 # What a WebSocket message may have over the limit and still be refused with a word.
 FRAME_SLACK_BYTES = 1_000_000
+BACKLOG = 2048
 CUT_SHORT = 1
 
 if sys.platform != "win32":
     import resource
 
 log = structlog.get_logger("fer")
+
+
+class ListenError(RuntimeError):
+    """The address cannot be had; the message is one sentence that names it."""
 
 
 def end_on_signals() -> None:
@@ -42,6 +46,20 @@ def end_on_signals() -> None:
         signal.signal(number, _leave)
 
 
+def listen(settings: Settings) -> socket.socket:
+    """A socket that listens where the settings say. Raises ListenError."""
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((settings.host, settings.port))
+        listener.listen(BACKLOG)
+    except (OSError, UnicodeError) as error:  # a name that no host can have is a UnicodeError
+        told = getattr(error, "strerror", None) or error
+        raise ListenError(f"cannot listen on {settings.host} port {settings.port}: {told}") from error
+    return listener
+
+
 def serve_until_stopped(
     settings: Settings, loaded: tuple[ModelStore, EmotionPipeline], listener: socket.socket
 ) -> None:
@@ -51,9 +69,9 @@ def serve_until_stopped(
     try:
         server.run(sockets=[listener])
     finally:
+        _give_up_a_broken_log()
         if server.cut_short:
             # The interpreter would wait for its threads, however long their calls take.
-            logging.shutdown()
             os._exit(CUT_SHORT)
 
 
@@ -129,6 +147,14 @@ def _open_as_many_as_allowed() -> None:
     if sys.platform != "win32":
         _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def _give_up_a_broken_log() -> None:
+    """Keep a full disk, or a reader that is gone, from deciding over the exit code: Python flushes last."""
+    try:
+        sys.stderr.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
 
 
 def _leave(_sig: int, _frame: FrameType | None) -> NoReturn:
