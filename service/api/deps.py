@@ -1,4 +1,8 @@
-"""What handlers ask for, as `Annotated` aliases."""
+"""What handlers ask for, as `Annotated` aliases.
+
+All are coroutines, though none awaits: FastAPI calls plain functions in a thread, and under load each of
+those hops waits for the interpreter lock that the workers hold.
+"""
 
 from dataclasses import dataclass
 from time import monotonic
@@ -29,17 +33,17 @@ class Runtime:
     streams: Streams
 
 
-def _settings(connection: HTTPConnection) -> Settings:
+async def _settings(connection: HTTPConnection) -> Settings:
     settings: Settings = connection.app.state.settings
     return settings
 
 
-def _metrics(connection: HTTPConnection) -> Metrics:
+async def _metrics(connection: HTTPConnection) -> Metrics:
     metrics: Metrics = connection.app.state.metrics
     return metrics
 
 
-def _runtime(connection: HTTPConnection) -> Runtime:
+async def _runtime(connection: HTTPConnection) -> Runtime:
     runtime: Runtime | None = connection.app.state.runtime
     if runtime is None:
         raise NotReadyError("the service is loading")
@@ -57,14 +61,16 @@ _api_key_header = APIKeyHeader(
 )
 
 
-def require_api_key(settings: SettingsDep, key: Annotated[str | None, Security(_api_key_header)]) -> None:
+async def require_api_key(
+    settings: SettingsDep, key: Annotated[str | None, Security(_api_key_header)]
+) -> None:
     """Refuse the request unless its key is one of the configured ones (or none is configured)."""
     # As the bytes that were sent: the framework reads headers as Latin-1.
     given = (key or "").encode("latin-1")
     _check_key(settings, given, "the header X-API-Key is missing or holds no valid key")
 
 
-def require_stream_key(settings: SettingsDep, connection: HTTPConnection) -> None:
+async def require_stream_key(settings: SettingsDep, connection: HTTPConnection) -> None:
     """The same for a WebSocket, whose key may be in a subprotocol."""
     key = offered_key(connection)
     _check_key(
@@ -72,7 +78,7 @@ def require_stream_key(settings: SettingsDep, connection: HTTPConnection) -> Non
     )
 
 
-def require_own_origin(settings: SettingsDep, connection: HTTPConnection) -> None:
+async def require_own_origin(settings: SettingsDep, connection: HTTPConnection) -> None:
     """Refuse a WebSocket that a page of another site opens: of these, browsers ask no permission.
 
     A client that is no browser sends no Origin. The scheme is not compared, since a proxy may end TLS.
@@ -89,7 +95,7 @@ def _check_key(settings: Settings, key: bytes, refusal: str) -> None:
         raise UnauthorizedError(refusal)
 
 
-def _deadline(
+async def _deadline(
     settings: SettingsDep,
     timeout_ms: Annotated[
         str | None,
@@ -121,7 +127,7 @@ class DetectQuery:
     include_crops: bool
 
 
-def _detect_query(
+async def _detect_query(
     model: Annotated[
         str | None, Query(description="Emotion model; see `GET /models`.", max_length=100)
     ] = None,

@@ -96,7 +96,7 @@ class Task:
         )
 
 
-def _task(
+async def _task(
     settings: SettingsDep,
     runtime: RuntimeDep,
     metrics: MetricsDep,
