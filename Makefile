@@ -9,7 +9,7 @@ MODEL ?= balanced
 BIN := $(VENV)/bin
 TRAIN := $(TRAIN_VENV)/bin
 
-.PHONY: run image image-test up down manifests-test test test-faults test-browser screenshots lint format openapi lock models-mtcnn train export test-training evaluate-emotion evaluate-robustness haar report evaluate-detection clean
+.PHONY: run load image image-test up down manifests-test test test-faults test-browser screenshots lint format openapi lock models-mtcnn train export test-training evaluate-emotion evaluate-robustness haar report evaluate-detection clean
 
 run: $(VENV)/.service
 	$(BIN)/fer-service serve
@@ -39,6 +39,11 @@ image-test: $(VENV)/.deploy
 	$(BIN)/hadolint docker/Dockerfile
 	$(BIN)/pytest -q tests/image
 
+# What docs/reliability.md promises under load, on a real server; some five minutes, on an otherwise idle machine.
+load: $(VENV)/.load
+	$(BIN)/mypy benchmarks/load
+	$(BIN)/python -m benchmarks.load --page docs/reliability.md
+
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -64,6 +69,8 @@ lock:
 		-c requirements/dev.txt -o requirements/deploy.txt
 	uv pip compile pyproject.toml --group browser --universal --generate-hashes --no-header -q \
 		-c requirements/dev.txt -o requirements/browser.txt
+	uv pip compile pyproject.toml --group load --universal --generate-hashes --no-header -q \
+		-c requirements/dev.txt -o requirements/load.txt
 
 models-mtcnn: $(TRAIN_VENV)/.training
 	$(TRAIN)/python -m training.mtcnn.build
@@ -113,6 +120,10 @@ $(VENV)/.deploy: $(VENV)/.dev requirements/deploy.txt
 
 $(VENV)/.browser: $(VENV)/.dev requirements/browser.txt
 	$(BIN)/pip install -q --disable-pip-version-check --require-hashes -r requirements/browser.txt
+	touch $@
+
+$(VENV)/.load: $(VENV)/.dev requirements/load.txt
+	$(BIN)/pip install -q --disable-pip-version-check --require-hashes -r requirements/load.txt
 	touch $@
 
 $(TRAIN_VENV)/.training: pyproject.toml

@@ -25,6 +25,8 @@ from service.vision.pipeline import EmotionPipeline
 # What a WebSocket message may have over the limit and still be refused with a word.
 FRAME_SLACK_BYTES = 1_000_000
 BACKLOG = 2048
+# What the kernel holds of an answer that its client does not read; left alone, it goes up to 4 MB for each.
+SEND_BUFFER_BYTES = 131_072
 CUT_SHORT = 1
 
 if sys.platform != "win32":
@@ -66,6 +68,7 @@ def serve_until_stopped(
     """Serve on a socket that listens, until a signal comes; see the module."""
     server = Server(server_config(settings, loaded))
     _open_as_many_as_allowed()
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
     try:
         server.run(sockets=[listener])
     finally:

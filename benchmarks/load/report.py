@@ -1,0 +1,60 @@
+"""What was measured beside what is promised, on the terminal and between the markers of a page."""
+
+import os
+import platform
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+START, END = "<!-- load -->", "<!-- /load -->"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One line of the table. bound: None where the figure is only told; kept: whether the bound was."""
+
+    what: str
+    measured: str
+    bound: str = ""
+    kept: bool = True
+
+
+def at_most(what: str, value: float, bound: float, form: str = "{:.2f}") -> Finding:
+    """A finding that must not be larger than the bound."""
+    return Finding(what, form.format(value), f"at most {form.format(bound)}", value <= bound)
+
+
+def at_least(what: str, value: float, bound: float, form: str = "{:.2f}") -> Finding:
+    """A finding that must not be smaller than the bound."""
+    return Finding(what, form.format(value), f"at least {form.format(bound)}", value >= bound)
+
+
+def row(finding: Finding) -> str:
+    """One line of Markdown."""
+    broken = "" if finding.kept else " (broken)"
+    return f"| {finding.what} | {finding.measured} | {finding.bound}{broken} |"
+
+
+def table(findings: Sequence[Finding]) -> str:
+    """All findings in Markdown."""
+    return "\n".join(["| | measured | bound |", "|---|---|---|", *map(row, findings)])
+
+
+def machine() -> str:
+    """The processor, the cores that this process may use, and the versions that matter."""
+    packages = ", ".join(f"{name} {version(name)}" for name in ("onnxruntime", "uvicorn", "aiohttp"))
+    cores = len(os.sched_getaffinity(0))
+    return f"{_processor()}, {cores} cores, Python {platform.python_version()}, {packages}"
+
+
+def write(page: Path, text: str) -> None:
+    """Put the text between the page's markers."""
+    before, rest = page.read_text().split(START)
+    after = rest.split(END)[1]
+    page.write_text(f"{before}{START}\n{text}\n{END}{after}")
+
+
+def _processor() -> str:
+    names = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
+    return names[0].partition(":")[2].strip() if names else platform.processor()
