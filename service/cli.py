@@ -10,6 +10,7 @@ import typer
 from service.lifespan import load
 from service.main import create_app
 from service.media import commands
+from service.runtime.decoder_pool import DecoderError
 from service.runtime.model_store import EmotionEntry, ModelStore, ModelStoreError
 from service.server import ListenError, end_on_signals, listen, serve_until_stopped
 from service.settings import Settings, SettingsError, read_settings
@@ -59,7 +60,7 @@ def serve(
         # First, so that a taken port is told at once.
         listener = listen(settings)
         loaded = load(settings)
-    except (ListenError, ModelStoreError) as error:
+    except (ListenError, ModelStoreError, DecoderError) as error:
         _fail(str(error))
     serve_until_stopped(settings, loaded, listener)
 

@@ -11,6 +11,7 @@ from fastapi import FastAPI
 from service.api.answers import digest
 from service.api.deps import Runtime
 from service.runtime.cpus import usable_cpus
+from service.runtime.decoder_pool import DecoderPool
 from service.runtime.engine import Engine
 from service.runtime.model_store import ModelStore, ModelStoreError
 from service.runtime.streams import Streams
@@ -45,15 +46,18 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
 def load(settings: Settings) -> tuple[ModelStore, EmotionPipeline]:
     """The checked store and its pipeline, each graph run once so that the first request is no slower.
 
-    Raises ModelStoreError.
+    Raises ModelStoreError, DecoderError.
     """
     started = monotonic()
+    decoders = DecoderPool()
+    decoders.start()
     store = ModelStore.open(settings.model_store)
     # One thread a run: parallel requests fill the cores without fighting over them.
-    pipeline = store.pipeline(settings.default_model, max_pixels=settings.max_pixels)
+    pipeline = store.pipeline(settings.default_model, max_pixels=settings.max_pixels, decoder=decoders.decode)
     try:
         pipeline.warm_up()
     except Exception as error:  # whatever a graph that loads does when it runs
         raise ModelStoreError(f"the graphs of {store.folder} load, but do not run: {error}") from error
+    decoders.warm_up()
     log.info("loaded", models=len(store.manifest.emotion), seconds=round(monotonic() - started, 2))
     return store, pipeline

@@ -10,6 +10,7 @@ Exception
  |  + UnsupportedFormatError + InvalidImageError      + ImageTooLargeError
  + UnknownModelError         raised by the pipeline
  + OverloadedError, ClosedError, ExpiredError         raised by the engine
+ + DecoderError              raised by the decoder pool
  + TooManyStreamsError       raised when one more stream is opened
 
 Answers are RFC 9457 problem details, and for a WebSocket a close frame that names their code; anything that
@@ -31,6 +32,7 @@ from starlette.requests import HTTPConnection
 from service.api import sockets
 from service.api.schemas import Problem
 from service.runtime.deadline import ExpiredError
+from service.runtime.decoder_pool import DecoderError
 from service.runtime.engine import ClosedError, OverloadedError
 from service.runtime.streams import TooManyStreamsError
 from service.vision.errors import ImageTooLargeError, InvalidImageError, UnsupportedFormatError
@@ -124,6 +126,7 @@ KINDS: dict[type[Exception], Kind] = {
     TooManyStreamsError: OVERLOADED,
     ClosedError: NOT_READY,
     ExpiredError: DEADLINE_EXCEEDED,
+    DecoderError: OVERLOADED,
 }
 ALL_KINDS = tuple(dict.fromkeys([*KINDS.values(), NOT_FOUND, METHOD_NOT_ALLOWED, INTERNAL]))
 

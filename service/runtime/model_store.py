@@ -13,6 +13,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstra
 
 from service.runtime.sessions import GraphError, OrtSession
 from service.vision.emotion import EmotionClassifier
+from service.vision.image import Decoder
 from service.vision.mtcnn import Mtcnn
 from service.vision.pipeline import DEFAULT_MAX_PIXELS, EmotionPipeline
 from service.vision.types import EMOTIONS
@@ -126,12 +127,17 @@ class ModelStore:
         return session
 
     def pipeline(
-        self, default: str | None = None, *, threads: int = 1, max_pixels: int = DEFAULT_MAX_PIXELS
+        self,
+        default: str | None = None,
+        *,
+        threads: int = 1,
+        max_pixels: int = DEFAULT_MAX_PIXELS,
+        decoder: Decoder | None = None,
     ) -> EmotionPipeline:
         """Load every graph.
 
         default: the emotion model for callers who name none; threads: how many one run of a graph uses;
-        max_pixels: larger images are refused.
+        max_pixels: larger images are refused; decoder: see `EmotionPipeline`.
         """
         manifest = self.manifest
         default = default or manifest.default
@@ -144,7 +150,7 @@ class ModelStore:
             name: EmotionClassifier(self.session(entry, threads), entry.uncertain_below)
             for name, entry in manifest.emotion.items()
         }
-        return EmotionPipeline(detector, classifiers, default, max_pixels)
+        return EmotionPipeline(detector, classifiers, default, max_pixels, decoder)
 
 
 def load_pipeline(store: Path | None = None, model: str | None = None, threads: int = 1) -> EmotionPipeline:

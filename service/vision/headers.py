@@ -9,7 +9,8 @@ orientation, and hands on a body that holds the same picture and nothing else.
 import re
 import struct
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from typing import Any
 
 from service.vision.errors import ImageTooLargeError, InvalidImageError, UnsupportedFormatError
 from service.vision.isobmff import avif_size, avif_still, heif_lean, heif_size
@@ -20,6 +21,8 @@ ACCEPTED_FORMATS = ("jpeg", "png", "webp", "bmp", "tiff", "gif", "heif", "avif")
 # Far above what encoders write: 20 MB in the 64 kB segments of a JPEG, or the 4 kB chunks of a PNG.
 _MAX_JPEG_SEGMENTS = 2_000
 _MAX_JPEG_SCANS = 32
+# Of all scans together: twelve over 64 megapixels. Encoders write ten over a progressive photo.
+_MAX_PASSED_PIXELS = 768_000_000
 _MAX_PNG_CHUNKS = 50_000
 _MAX_GIF_BLOCKS = 20_000
 _TIFF_PADDING = 4_000_000
@@ -34,6 +37,7 @@ class Header:
     body: what to hand to the decoder.
     bits: significant bits of a sample, for pictures of more than 8.
     offset: where in the size the body's picture begins; what it leaves uncovered is white.
+    passes: how often the decoder goes over all pixels.
     """
 
     format: str
@@ -42,6 +46,11 @@ class Header:
     orientation: int | None = 1
     bits: int = 8
     offset: tuple[int, int] = (0, 0)
+    passes: int = 1
+
+    def described(self) -> dict[str, Any]:
+        """All but the body, as plain values."""
+        return {field.name: getattr(self, field.name) for field in fields(self) if field.name != "body"}
 
 
 def read_header(data: bytes) -> Header:
@@ -78,6 +87,13 @@ def check_pixels(width: int, height: int, limit: int) -> None:
         raise InvalidImageError("the image has no pixels")
     if width * height > limit:
         raise ImageTooLargeError(width, height, limit)
+
+
+def check_passes(header: Header) -> None:
+    """Raise InvalidImageError for a picture that decoders go over more often than one of its size needs."""
+    pixels = header.size[0] * header.size[1]
+    if header.passes > 1 and header.passes * pixels > _MAX_PASSED_PIXELS:
+        raise InvalidImageError(f"the image has {header.passes} scans, too many for its size")
 
 
 def exif_orientation(exif: bytes) -> int:
@@ -124,9 +140,12 @@ def _jpeg(data: bytes) -> Header:
         if _shapes_jpeg_pixels(data, marker, start):
             kept.append(data[start:end])
         if marker == _SOS and frame is not None:
-            _check_jpeg_scans(data, frame, start, end)
             height, width = struct.unpack_from(">HH", data, frame + 5)
-            return Header("jpeg", (width, height), b"".join([*kept, data[end:]]), orientation or 1)
+            scans = _jpeg_scans(data, frame, start, end)
+            if scans > _MAX_JPEG_SCANS:
+                raise InvalidImageError(f"the JPEG image has more than {_MAX_JPEG_SCANS} scans")
+            body = b"".join([*kept, data[end:]])
+            return Header("jpeg", (width, height), body, orientation or 1, passes=scans)
     raise InvalidImageError("the JPEG image has no picture data")
 
 
@@ -154,14 +173,12 @@ def _shapes_jpeg_pixels(data: bytes, marker: int, start: int) -> bool:
     return marker in _FRAMES or marker in _TABLES or marker == _SOS
 
 
-def _check_jpeg_scans(data: bytes, frame: int, scan: int, end: int) -> None:
-    """Refuse what passes over all pixels again and again: a scan can be as short as ten bytes."""
+def _jpeg_scans(data: bytes, frame: int, scan: int, end: int) -> int:
+    """How often the decoder passes over all pixels; a scan can be as short as ten bytes."""
     progressive = data[frame + 1] in _PROGRESSIVE
     if not progressive and data[scan + 4] == data[frame + 9]:
-        return  # one scan holds every component: the decoder stops after it
-    scans = 1 + sum(marker == _SOS for marker, _, _ in _jpeg_segments(data, end))
-    if scans > _MAX_JPEG_SCANS:
-        raise InvalidImageError(f"the JPEG image has more than {_MAX_JPEG_SCANS} scans")
+        return 1  # this one holds every component: the decoder stops after it
+    return 1 + sum(marker == _SOS for marker, _, _ in _jpeg_segments(data, end))
 
 
 # --- PNG ----------------------------------------------------------------------------------------------

@@ -12,7 +12,14 @@ import simplejpeg
 from PIL import AvifImagePlugin, Image, ImageFile, TiffImagePlugin  # noqa: F401
 
 from service.vision.errors import ImageError, ImageTooLargeError, InvalidImageError, UnsupportedFormatError
-from service.vision.headers import ACCEPTED_FORMATS, Header, check_pixels, exif_orientation, read_header
+from service.vision.headers import (
+    ACCEPTED_FORMATS,
+    Header,
+    check_passes,
+    check_pixels,
+    exif_orientation,
+    read_header,
+)
 from service.vision.types import DecodedImage, UInt8Array
 
 __all__ = [
@@ -69,6 +76,7 @@ def decode(
     """
     header = read_header(data)
     check_pixels(*header.size, max_pixels)
+    check_passes(header)
     min_face = min_face_size(*_upright_size(header.size, header.orientation or 1))
     return (decoder or decode_picture)(header, min_face)
 

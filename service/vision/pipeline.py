@@ -11,7 +11,7 @@ import numpy as np
 from service.vision.crop import crop_faces
 from service.vision.draw import annotate, encode
 from service.vision.emotion import EmotionClassifier
-from service.vision.image import decode
+from service.vision.image import Decoder, decode
 from service.vision.mtcnn import DetectionParameters, Mtcnn, default_min_face_size
 from service.vision.types import Analysis, AnalyzedFace, DecodedImage, Face, Timings
 
@@ -53,6 +53,7 @@ class EmotionPipeline:
     """Detect, crop, classify. Safe to use from several threads at once.
 
     max_pixels: images of more pixels raise `ImageTooLargeError` before they are decoded.
+    decoder: where the decoder libraries run, if not in the calling thread.
     """
 
     def __init__(
@@ -61,9 +62,10 @@ class EmotionPipeline:
         classifiers: Mapping[str, EmotionClassifier],
         default: str,
         max_pixels: int = DEFAULT_MAX_PIXELS,
+        decoder: Decoder | None = None,
     ) -> None:
         self.detector, self.classifiers, self.default = detector, classifiers, default
-        self.max_pixels = max_pixels
+        self.max_pixels, self.decoder = max_pixels, decoder
 
     def warm_up(self) -> None:
         """Run every graph once, so that the first real image takes no longer than the next."""
@@ -162,7 +164,7 @@ class EmotionPipeline:
         return self.classifiers[name]
 
     def _decode(self, data: bytes, smallest: Callable[[int, int], float]) -> DecodedImage:
-        return decode(data, max_pixels=self.max_pixels, min_face_size=smallest)
+        return decode(data, max_pixels=self.max_pixels, min_face_size=smallest, decoder=self.decoder)
 
 
 def _parameters(image: DecodedImage, options: AnalysisOptions) -> DetectionParameters:
