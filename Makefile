@@ -6,16 +6,20 @@ HAAR_VENV ?= .venv-haar
 DATA ?= ../shared/data
 RUNS ?= runs
 MODEL ?= balanced
+COMPOSE ?= $(shell docker compose version > /dev/null 2>&1 && docker info > /dev/null 2>&1 \
+	&& echo docker compose || echo podman-compose)
 BIN := $(VENV)/bin
 TRAIN := $(TRAIN_VENV)/bin
+# Folders of tests with targets of their own.
+SEPARATE := training browser faults image manifests
 
-.PHONY: run load image image-test up down manifests-test test test-faults test-browser screenshots lint format openapi lock models-mtcnn train export test-training evaluate-emotion evaluate-robustness haar report evaluate-detection clean
+.PHONY: run load image image-test up down manifests-test test test-faults test-browser screenshots lint format openapi lock models-mtcnn train export test-training evaluate-emotion evaluate-robustness haar report evaluate-detection evaluate-container clean
 
 run: $(VENV)/.service
 	$(BIN)/fer-service serve
 
 test: $(VENV)/.dev
-	$(BIN)/pytest -q --ignore tests/training --ignore tests/browser --ignore tests/faults --ignore tests/image
+	$(BIN)/pytest -q $(SEPARATE:%=--ignore=tests/%)
 
 # Real processes, starved, struck and killed; some need strace or bwrap: skipped without, a failure with REQUIRE=1.
 test-faults: $(VENV)/.dev
@@ -43,6 +47,16 @@ image-test: $(VENV)/.deploy
 load: $(VENV)/.load
 	$(BIN)/mypy benchmarks/load
 	$(BIN)/python -m benchmarks.load --page docs/reliability.md
+
+manifests-test: $(VENV)/.deploy
+	$(BIN)/pytest -q tests/manifests
+
+# The service, Prometheus, Alertmanager and Grafana; see docker/compose.yaml.
+up: image
+	$(COMPOSE) -f docker/compose.yaml up -d
+
+down:
+	$(COMPOSE) -f docker/compose.yaml down
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
@@ -100,6 +114,10 @@ report: $(TRAIN_VENV)/.training
 
 evaluate-detection: $(VENV)/.service
 	$(BIN)/python -m benchmarks.detection --data $(DATA)/detection/wider_subset
+
+# Of the image that `make image` has built.
+evaluate-container: $(VENV)/.dev
+	$(BIN)/python -m benchmarks.container
 
 clean:
 	rm -rf $(VENV) $(TRAIN_VENV) $(HAAR_VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache

@@ -28,7 +28,7 @@ def start(image: str) -> Iterator[Start]:
     started: list[Container] = []
 
     def begin(*options: str) -> Container:
-        port = _free_port()
+        port = free_port()
         client = httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30, trust_env=False)
         started.append(Container(containers.start(image, port, *options), client))
         return started[-1]
@@ -47,7 +47,8 @@ def container(start: Start) -> Container:
     return container
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A loopback port that nobody listens on."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
