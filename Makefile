@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 TRAIN_VENV ?= .venv-train
 HAAR_VENV ?= .venv-haar
+AUDIT_VENV ?= .venv-audit
 DATA ?= ../shared/data
 RUNS ?= runs
 MODEL ?= balanced
@@ -13,7 +14,7 @@ TRAIN := $(TRAIN_VENV)/bin
 # Folders of tests with targets of their own.
 SEPARATE := training browser faults image manifests
 
-.PHONY: run load image image-test up down manifests-test test test-faults test-browser screenshots lint format openapi lock models-mtcnn train export test-training evaluate-emotion evaluate-robustness haar report evaluate-detection evaluate-container clean
+.PHONY: run load image image-test up down manifests-test test test-faults audit sbom test-browser screenshots lint format openapi lock models-mtcnn train export test-training evaluate-emotion evaluate-robustness haar report evaluate-detection evaluate-container clean
 
 run: $(VENV)/.service
 	$(BIN)/fer-service serve
@@ -29,6 +30,16 @@ test-faults: $(VENV)/.dev
 test-browser: $(VENV)/.browser
 	$(BIN)/mypy tests/browser/*.py
 	$(BIN)/pytest -q tests/browser
+
+# Known vulnerabilities of everything that is locked; exit code 2 where they could not be asked for.
+audit: $(AUDIT_VENV)/.audit
+	$(AUDIT_VENV)/bin/python -m tools.audit requirements/*.txt
+
+# A CycloneDX bill of what the service is made of, with versions and hashes.
+sbom: $(AUDIT_VENV)/.audit
+	mkdir -p build
+	$(AUDIT_VENV)/bin/cyclonedx-py requirements requirements/service.txt --pyproject pyproject.toml \
+		--output-reproducible -o build/sbom.cdx.json
 
 # The same tests, their pictures kept for the documentation.
 screenshots: export PICTURES = docs/images
@@ -83,6 +94,7 @@ lock:
 		-c requirements/dev.txt -o requirements/deploy.txt
 	uv pip compile pyproject.toml --group browser --universal --generate-hashes --no-header -q \
 		-c requirements/dev.txt -o requirements/browser.txt
+	uv pip compile --group audit --universal --generate-hashes --no-header -q -o requirements/audit.txt
 	uv pip compile pyproject.toml --group load --universal --generate-hashes --no-header -q \
 		-c requirements/dev.txt -o requirements/load.txt
 
@@ -120,7 +132,7 @@ evaluate-container: $(VENV)/.dev
 	$(BIN)/python -m benchmarks.container
 
 clean:
-	rm -rf $(VENV) $(TRAIN_VENV) $(HAAR_VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) $(TRAIN_VENV) $(HAAR_VENV) $(AUDIT_VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache
 
 $(VENV)/.service: requirements/service.txt pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -142,6 +154,11 @@ $(VENV)/.browser: $(VENV)/.dev requirements/browser.txt
 
 $(VENV)/.load: $(VENV)/.dev requirements/load.txt
 	$(BIN)/pip install -q --disable-pip-version-check --require-hashes -r requirements/load.txt
+	touch $@
+
+$(AUDIT_VENV)/.audit: requirements/audit.txt
+	$(PYTHON) -m venv $(AUDIT_VENV)
+	$(AUDIT_VENV)/bin/pip install -q --disable-pip-version-check --require-hashes -r requirements/audit.txt
 	touch $@
 
 $(TRAIN_VENV)/.training: pyproject.toml
