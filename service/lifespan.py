@@ -10,6 +10,7 @@ from fastapi import FastAPI
 
 from service.api.answers import digest
 from service.api.deps import Runtime
+from service.api.intake import Intake
 from service.runtime.cpus import usable_cpus
 from service.runtime.decoder_pool import DecoderPool
 from service.runtime.engine import Engine
@@ -19,6 +20,9 @@ from service.settings import Settings
 from service.telemetry.metrics import Metrics
 from service.version import __version__
 from service.vision.pipeline import EmotionPipeline
+
+# Of the largest size; of the usual one there is room for hundreds.
+BODIES_IN_MEMORY = 16
 
 log = structlog.get_logger("fer")
 
@@ -32,7 +36,8 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     engine = Engine(settings.workers or usable_cpus(), settings.queue_size, on_drop=metrics.dropped)
     models = [(name, entry.version, digest(entry)) for name, entry in store.manifest.emotion.items()]
     metrics.describe(__version__, models, engine.capacity)
-    app.state.runtime = Runtime(store, pipeline, engine, Streams(settings.max_streams))
+    intake = Intake(BODIES_IN_MEMORY * settings.max_body_bytes)
+    app.state.runtime = Runtime(store, pipeline, engine, Streams(settings.max_streams), intake)
     log.info("ready", workers=engine.workers, model=pipeline.default, api_keys=len(settings.api_keys))
     try:
         yield

@@ -14,6 +14,7 @@ from starlette.requests import HTTPConnection
 
 from service import keys
 from service.api.errors import ForbiddenOriginError, InvalidParameterError, NotReadyError, UnauthorizedError
+from service.api.intake import Intake
 from service.api.sockets import offered_key
 from service.runtime.engine import Engine
 from service.runtime.model_store import ModelStore
@@ -31,6 +32,7 @@ class Runtime:
     pipeline: EmotionPipeline
     engine: Engine
     streams: Streams
+    intake: Intake
 
 
 async def _settings(connection: HTTPConnection) -> Settings:

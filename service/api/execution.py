@@ -20,9 +20,10 @@ from service.api.deps import (
     SettingsDep,
 )
 from service.api.errors import DeadlineExceededError
+from service.api.intake import Upload
 from service.api.schemas import Detection
 from service.api.uploads import Body, read_body
-from service.runtime.engine import Finished
+from service.runtime.engine import Finished, OverloadedError
 from service.settings import Settings
 from service.telemetry.metrics import Metrics
 from service.vision.types import Analysis
@@ -58,13 +59,25 @@ class Task:
     async def admitted(self, request: Request) -> AsyncIterator[Body]:
         """The request's body, unless it is too large or too slow, and a place in the engine for the block.
 
-        A service that is full says so before it reads.
+        A service that is full says so before it reads, or while it does when memory runs short.
         """
-        engine = self.runtime.engine
+        engine, intake = self.runtime.engine, self.runtime.intake
         engine.check(self.deadline)
-        body = await within(self.deadline, read_body(request, self.settings.max_body_bytes))
-        with engine.admit(self.deadline):
-            yield body
+        with intake.upload() as upload:
+            body = await self._read(request, upload)
+            intake.complete(upload)
+            with engine.admit(self.deadline):
+                yield body
+
+    async def _read(self, request: Request, upload: Upload) -> Body:
+        reading = asyncio.ensure_future(read_body(request, self.settings.max_body_bytes, upload.grow))
+        upload.evict = reading.cancel
+        try:
+            return await within(self.deadline, reading)
+        except asyncio.CancelledError:
+            if upload.evicted:
+                raise OverloadedError(self.runtime.engine.retry_after) from None
+            raise
 
     async def run(self, call: Callable[[], T]) -> Finished[T]:
         """Make a call on a worker; raises DeadlineExceededError when it is not done in time."""

@@ -33,8 +33,11 @@ class Body:
     boundary: bytes | None
 
 
-async def read_body(request: Request, limit: int) -> Body:
-    """Read the body; stop with BodyTooLargeError at the first byte beyond `limit`."""
+async def read_body(request: Request, limit: int, grow: Callable[[int], None]) -> Body:
+    """Read the body; stop with BodyTooLargeError at the first byte beyond `limit`.
+
+    grow: told of every byte that is kept.
+    """
     declared = request.headers.get("content-length", "")
     if declared.isdecimal() and int(declared) > limit:
         raise BodyTooLargeError(_too_large(limit))
@@ -44,6 +47,7 @@ async def read_body(request: Request, limit: int) -> Body:
         if size > limit:
             raise BodyTooLargeError(_too_large(limit))
         chunks.append(chunk)
+        grow(len(chunk))
     return _described(b"".join(chunks), request.headers.get("content-type", ""))
 
 

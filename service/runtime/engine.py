@@ -105,6 +105,12 @@ class Engine:
         """Calls that wait for a worker."""
         return len(self._turns)
 
+    @property
+    def retry_after(self) -> int:
+        """Whole seconds in which the workers, at their recent speed, get through what is here now."""
+        calls = max(self.inflight, self.queued + self.workers)
+        return max(1, math.ceil(calls * self.drain_rate.seconds_per_call))
+
     def check(self, deadline: float = math.inf) -> None:
         """Raise what `admit` would raise now; for before a body is read."""
         if self._closed:
@@ -115,7 +121,7 @@ class Engine:
         # Turns are fair: of each request that is here, one call goes first.
         wait = (self.inflight + 1) * self.drain_rate.seconds_per_call
         if full or monotonic() + wait > deadline:
-            raise OverloadedError(self._retry_after())
+            raise OverloadedError(self.retry_after)
 
     @contextmanager
     def admit(self, deadline: float = math.inf) -> Iterator[None]:
@@ -190,8 +196,3 @@ class Engine:
         for job in self._turns.clear():
             job.future.cancel()
         self._pool.shutdown(wait=wait, cancel_futures=True)
-
-    def _retry_after(self) -> int:
-        """Whole seconds in which the workers, at their recent speed, get through what is here now."""
-        calls = max(self.inflight, self.queued + self.workers)
-        return max(1, math.ceil(calls * self.drain_rate.seconds_per_call))

@@ -1,0 +1,60 @@
+"""Memory for bodies: who makes room, and what a client sees of it."""
+
+import socket
+from contextlib import ExitStack
+
+from service.api.intake import Intake, Upload
+from tests.conftest import Serve
+
+
+def uploads(intake: Intake, opened: ExitStack, *sizes: int) -> list[Upload]:
+    found = [opened.enter_context(intake.upload()) for _ in sizes]
+    for upload, size in zip(found, sizes, strict=True):
+        upload.grow(size)
+    return found
+
+
+def test_the_largest_that_is_still_read_makes_room() -> None:
+    intake, evicted = Intake(100), []
+    with ExitStack() as opened:
+        small, large, middle = uploads(intake, opened, 10, 50, 30)
+        large.evict = lambda: evicted.append("large")
+        small.grow(11)
+        assert evicted == ["large"]
+        assert (large.evicted, small.evicted, middle.evicted) == (True, False, False)
+        assert intake.held == 51
+    assert intake.held == 0
+
+
+def test_what_is_read_whole_stays() -> None:
+    intake = Intake(100)
+    with ExitStack() as opened:
+        whole, growing = uploads(intake, opened, 80, 20)
+        intake.complete(whole)
+        growing.grow(1)
+        assert (whole.evicted, growing.evicted) == (False, True)
+        assert intake.held == 80
+    assert intake.held == 0
+
+
+def test_many_large_bodies_held_open_do_not_keep_an_image_out(serve: Serve, photo: bytes) -> None:
+    size = 100_000
+    with serve(max_body_bytes=size) as client, ExitStack() as opened:
+        head = b"POST /detect-emotions HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % size
+        address = (client.base_url.host, client.base_url.port)
+        hogs = [opened.enter_context(socket.create_connection(address, timeout=30)) for _ in range(20)]
+        for hog in hogs:
+            hog.sendall(head + bytes(size - 1))
+            assert client.get("/livez").status_code == 200  # by then it has been read
+        assert client.post("/detect-emotions", content=photo).status_code == 200
+        refused = 0
+        for hog in hogs:
+            hog.setblocking(False)
+            try:
+                answer = hog.recv(65536)
+            except BlockingIOError:
+                continue
+            assert answer.startswith(b"HTTP/1.1 503")
+            assert b"retry-after: " in answer
+            refused += 1
+        assert 0 < refused < 20
