@@ -97,6 +97,8 @@ lock:
 	uv pip compile --group audit --universal --generate-hashes --no-header -q -o requirements/audit.txt
 	uv pip compile pyproject.toml --group load --universal --generate-hashes --no-header -q \
 		-c requirements/dev.txt -o requirements/load.txt
+	uv pip compile pyproject.toml --group observability --universal --generate-hashes --no-header -q \
+		-c requirements/dev.txt -o requirements/observability.txt
 
 models-mtcnn: $(TRAIN_VENV)/.training
 	$(TRAIN)/python -m training.mtcnn.build

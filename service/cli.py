@@ -1,6 +1,7 @@
 """The command line: `fer-service serve | analyze | video | models | openapi`."""
 
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Annotated, NoReturn
@@ -15,6 +16,7 @@ from service.runtime.model_store import EmotionEntry, ModelStore, ModelStoreErro
 from service.server import ListenError, end_on_signals, listen, serve_until_stopped
 from service.settings import Settings, SettingsError, read_settings
 from service.telemetry.logging import configure_logging
+from service.telemetry.tracing import NO_TRACING, TracingError, tracing_for
 from service.version import __version__
 
 app = typer.Typer(
@@ -59,10 +61,11 @@ def serve(
     try:
         # First, so that a taken port is told at once.
         listener = listen(settings)
+        tracing = tracing_for(os.environ)
         loaded = load(settings)
-    except (ListenError, ModelStoreError, DecoderError) as error:
+    except (ListenError, ModelStoreError, DecoderError, TracingError) as error:
         _fail(str(error))
-    serve_until_stopped(settings, loaded, listener)
+    serve_until_stopped(settings, loaded, listener, tracing)
 
 
 @app.command()
@@ -83,7 +86,7 @@ def models(model_store: StoreOption = None) -> None:
 @app.command()
 def openapi() -> None:
     """Print the OpenAPI document."""
-    json.dump(create_app(Settings(_env_file=None)).openapi(), sys.stdout, indent=2)
+    json.dump(create_app(Settings(_env_file=None), tracing=NO_TRACING).openapi(), sys.stdout, indent=2)
     typer.echo()
 
 

@@ -18,6 +18,7 @@ from service.runtime.model_store import ModelStore, ModelStoreError
 from service.runtime.streams import Streams
 from service.settings import Settings
 from service.telemetry.metrics import Metrics
+from service.telemetry.tracing import Tracing
 from service.version import __version__
 from service.vision.pipeline import EmotionPipeline
 
@@ -37,7 +38,9 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     models = [(name, entry.version, digest(entry)) for name, entry in store.manifest.emotion.items()]
     metrics.describe(__version__, models, engine.capacity)
     intake = Intake(BODIES_IN_MEMORY * settings.max_body_bytes)
-    app.state.runtime = Runtime(store, pipeline, engine, Streams(settings.max_streams), intake)
+    tracing: Tracing = app.state.tracing
+    traced, streams = pipeline.watched_by(tracing.span), Streams(settings.max_streams)
+    app.state.runtime = Runtime(store, traced, engine, streams, intake, tracing)
     log.info("ready", workers=engine.workers, model=pipeline.default, api_keys=len(settings.api_keys))
     try:
         yield
@@ -46,6 +49,7 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         log.info("stopped", all_requests_finished=finished)
         # What still runs has outlived its request, and must not hold up the stop.
         engine.close(wait=False)
+        await anyio.to_thread.run_sync(tracing.close)
 
 
 def load(settings: Settings) -> tuple[ModelStore, EmotionPipeline]:

@@ -1,5 +1,6 @@
 """The app: wiring, nothing else."""
 
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -15,6 +16,7 @@ from service.lifespan import lifespan
 from service.runtime.model_store import ModelStore
 from service.settings import Settings, read_settings
 from service.telemetry.metrics import Metrics
+from service.telemetry.tracing import Tracing, tracing_for
 from service.version import __version__
 from service.vision.pipeline import EmotionPipeline
 
@@ -26,11 +28,14 @@ in a face, not what its owner feels.
 
 
 def create_app(
-    settings: Settings | None = None, loaded: tuple[ModelStore, EmotionPipeline] | None = None
+    settings: Settings | None = None,
+    loaded: tuple[ModelStore, EmotionPipeline] | None = None,
+    tracing: Tracing | None = None,
 ) -> FastAPI:
     """The service as an ASGI app.
 
-    loaded: the store and pipeline to serve; without them the lifespan loads those of the settings.
+    loaded: the store and pipeline to serve; without them the lifespan loads those of the settings. tracing:
+    without it, what the OTEL_ variables ask for. Raises SettingsError and TracingError.
     """
     settings = settings or read_settings()
     app = FastAPI(
@@ -41,10 +46,13 @@ def create_app(
         openapi_url="/openapi.json" if settings.docs else None,
         docs_url=None,
         redoc_url=None,
+        # FastAPI's own spans and logs hold paths, queries and error texts as they came; ours do not.
+        telemetry={"tracing": False, "metrics": False, "logs": False},
     )
     app.state.settings = settings
     app.state.loaded, app.state.runtime = loaded, None
     app.state.metrics = _metrics(app)
+    app.state.tracing = tracing or tracing_for(os.environ)
     _add_middleware(app, settings)
     install_error_handlers(app)
     _add_routes(app, settings)
@@ -53,7 +61,7 @@ def create_app(
 
 
 def _add_middleware(app: FastAPI, settings: Settings) -> None:
-    app.add_middleware(RequestMiddleware, metrics=app.state.metrics)
+    app.add_middleware(RequestMiddleware, metrics=app.state.metrics, tracing=app.state.tracing)
     if settings.allowed_origins:
         # Outermost, so that a page can read errors that nobody foresaw as well.
         app.add_middleware(

@@ -20,6 +20,7 @@ from service.api.deps import Runtime
 from service.main import create_app
 from service.runtime.model_store import ModelStore
 from service.settings import Settings
+from service.telemetry.tracing import NO_TRACING, Tracing
 from service.vision.pipeline import EmotionPipeline
 
 # What a WebSocket message may have over the limit and still be refused with a word.
@@ -63,10 +64,13 @@ def listen(settings: Settings) -> socket.socket:
 
 
 def serve_until_stopped(
-    settings: Settings, loaded: tuple[ModelStore, EmotionPipeline], listener: socket.socket
+    settings: Settings,
+    loaded: tuple[ModelStore, EmotionPipeline],
+    listener: socket.socket,
+    tracing: Tracing = NO_TRACING,
 ) -> None:
     """Serve on a socket that listens, until a signal comes; see the module."""
-    server = Server(server_config(settings, loaded))
+    server = Server(server_config(settings, loaded, tracing))
     _open_as_many_as_allowed()
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
     try:
@@ -78,10 +82,12 @@ def serve_until_stopped(
             os._exit(CUT_SHORT)
 
 
-def server_config(settings: Settings, loaded: tuple[ModelStore, EmotionPipeline]) -> uvicorn.Config:
+def server_config(
+    settings: Settings, loaded: tuple[ModelStore, EmotionPipeline], tracing: Tracing = NO_TRACING
+) -> uvicorn.Config:
     """How the app is served."""
     return uvicorn.Config(
-        create_app(settings, loaded),
+        create_app(settings, loaded, tracing),
         host=settings.host,
         port=settings.port,
         log_config=None,

@@ -13,6 +13,7 @@ from service.lifespan import load
 from service.runtime.model_store import ModelStore
 from service.server import Server, server_config
 from service.settings import Settings
+from service.telemetry.tracing import NO_TRACING, Tracing
 from service.vision.pipeline import EmotionPipeline
 
 PHOTO = Path(__file__).parent / "data" / "astronaut.jpg"
@@ -34,9 +35,11 @@ class ReadyServer(Server):
 
 
 @contextmanager
-def serving(settings: Settings, loaded: tuple[ModelStore, EmotionPipeline]) -> Iterator[httpx.Client]:
+def serving(
+    settings: Settings, loaded: tuple[ModelStore, EmotionPipeline], tracing: Tracing = NO_TRACING
+) -> Iterator[httpx.Client]:
     """A client of the real app, on a free loopback port, stopped at the end."""
-    server = ReadyServer(server_config(settings.model_copy(update={"port": 0}), loaded))
+    server = ReadyServer(server_config(settings.model_copy(update={"port": 0}), loaded, tracing))
     thread = Thread(target=server.run)
     thread.start()
     try:

@@ -21,6 +21,7 @@ from service.runtime.model_store import ModelStore
 from service.runtime.streams import Streams
 from service.settings import Settings
 from service.telemetry.metrics import Metrics
+from service.telemetry.tracing import Tracing
 from service.vision.pipeline import AnalysisOptions, EmotionPipeline
 
 
@@ -33,6 +34,7 @@ class Runtime:
     engine: Engine
     streams: Streams
     intake: Intake
+    tracing: Tracing
 
 
 async def _settings(connection: HTTPConnection) -> Settings:

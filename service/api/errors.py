@@ -207,6 +207,7 @@ async def _on_http_error(request: Request, error: Exception) -> Response:
 
 def _count(connection: HTTPConnection, kind: Kind) -> None:
     connection.app.state.metrics.rejected(kind.code)
+    connection.state.problem_code = kind.code
 
 
 def _problem(kind: Kind, detail: str, request_id: str) -> Problem:

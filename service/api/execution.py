@@ -1,7 +1,7 @@
 """Runs an analysis for a request: on a worker, within the deadline, and only while somebody waits."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Hashable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from time import monotonic
@@ -81,14 +81,14 @@ class Task:
 
     async def run(self, call: Callable[[], T]) -> Finished[T]:
         """Make a call on a worker; raises DeadlineExceededError when it is not done in time."""
-        return await within(self.deadline, self.runtime.engine.run(call, self.deadline, owner=self))
+        return await on_a_worker(self.runtime, call, self.deadline, owner=self)
 
     async def detect(self, image: Callable[[], bytes]) -> Detection:
         """Analyze the image that `image` unpacks, both on a worker."""
         started = monotonic()
         pipeline, options = self.runtime.pipeline, self.query.options
         finished = await self.run(lambda: pipeline.analyze(image(), options))
-        self.metrics.analysis(finished.value, finished.queue_ms)
+        self._observe(finished.value, finished.queue_ms)
         return self._answer(finished.value, finished.queue_ms, started)
 
     async def draw(self, image: Callable[[], bytes], format: PictureFormat) -> Drawn:  # noqa: A002
@@ -97,9 +97,13 @@ class Task:
         pipeline, options = self.runtime.pipeline, self.query.options
         finished = await self.run(lambda: pipeline.draw(image(), options, format))
         picture = finished.value
-        self.metrics.analysis(picture.analysis, finished.queue_ms)
+        self._observe(picture.analysis, finished.queue_ms)
         answer = self._answer(picture.analysis, finished.queue_ms, started)
         return Drawn(picture.data, len(answer.faces), server_timing(answer.timings_ms, picture.draw_ms))
+
+    def _observe(self, analysis: Analysis, queue_ms: float) -> None:
+        self.metrics.analysis(analysis, queue_ms)
+        self.runtime.tracing.analyzed(analysis)
 
     def _answer(self, analysis: Analysis, queue_ms: float, started: float) -> Detection:
         entry = self.runtime.store.manifest.emotion[analysis.model]
@@ -121,6 +125,19 @@ async def _task(
 
 
 TaskDep = Annotated[Task, Depends(_task)]
+
+
+async def on_a_worker(
+    runtime: Runtime, call: Callable[[], T], deadline: float, owner: Hashable | None = None
+) -> Finished[T]:
+    """See `Engine.run`. Raises DeadlineExceededError when it is not done in time."""
+    with runtime.tracing.queue() as taken:
+
+        def begin() -> T:
+            taken()
+            return call()
+
+        return await within(deadline, runtime.engine.run(begin, deadline, owner))
 
 
 async def within(deadline: float, work: Awaitable[T]) -> T:

@@ -2,6 +2,9 @@
 
 import asyncio
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http import HTTPStatus
 from time import perf_counter
 from uuid import uuid4
 
@@ -16,13 +19,17 @@ from service.api.execution import ClientGoneError
 from service.api.headers import DEFAULTS
 from service.runtime.engine import ClosedError
 from service.telemetry.metrics import Metrics
+from service.telemetry.tracing import NO_TRACING, Exchange, Tracing
 
 REQUEST_ID_HEADER = "X-Request-ID"
 # An id goes into logs and headers: what could break either is not accepted.
 _ACCEPTED_ID = re.compile(r"[A-Za-z0-9._~-]{1,128}")
 # nginx's convention; never sent, since nobody is there to read it.
 CLIENT_CLOSED_REQUEST = 499
+UNMATCHED = "unmatched"
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+# Probes and scrapes, every few seconds, would be most of all traces.
+_UNTRACED = ("/livez", "/readyz", "/metrics")
 
 log = structlog.get_logger("fer.access")
 
@@ -30,15 +37,15 @@ log = structlog.get_logger("fer.access")
 class RequestMiddleware:
     """Outermost, as plain ASGI, so that it sees each answer's status, errors included."""
 
-    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
-        self.app, self.metrics = app, metrics
+    def __init__(self, app: ASGIApp, metrics: Metrics, tracing: Tracing) -> None:
+        self.app, self.metrics, self.tracing = app, metrics, tracing
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass on what is neither; see `_Exchange` for requests and `_Conversation` for WebSockets."""
         if scope["type"] == "http":
-            await _Exchange(self.app, self.metrics, scope, send).run(receive)
+            await _Exchange(self, scope, send).run(receive)
         elif scope["type"] == "websocket":
-            await _Conversation(self.app, self.metrics, scope, receive, send).run()
+            await _Conversation(self, scope, receive, send).run()
         else:
             await self.app(scope, receive, send)
 
@@ -46,17 +53,19 @@ class RequestMiddleware:
 class _Exchange:
     """One request and its answer."""
 
-    def __init__(self, app: ASGIApp, metrics: Metrics, scope: Scope, send: Send) -> None:
-        self.app, self.metrics, self.scope, self._send = app, metrics, scope, send
+    def __init__(self, around: RequestMiddleware, scope: Scope, send: Send) -> None:
+        self.app, self.metrics = around.app, around.metrics
+        self.tracing = NO_TRACING if scope["path"].endswith(_UNTRACED) else around.tracing
+        self.scope, self._send = scope, send
         self.request_id = _request_id(Headers(scope=scope))
+        # Free text in labels would let clients grow the metrics without end.
+        self.method = scope["method"] if scope["method"] in _METHODS else "_OTHER"
         self.status: int | None = None
 
     async def run(self, receive: Receive) -> None:
         """Answer the request, whatever happens."""
-        # Starlette's Request.state reads this.
-        State(self.scope.setdefault("state", {})).request_id = self.request_id
         started = perf_counter()
-        with structlog.contextvars.bound_contextvars(request_id=self.request_id):
+        with _identified(self.scope, self.request_id, self.tracing, self.method) as self.span:
             try:
                 await self.app(self.scope, receive, self.send)
             except (ClientGoneError, ClientDisconnect):
@@ -69,51 +78,58 @@ class _Exchange:
             self._record(perf_counter() - started)
 
     async def send(self, message: Message) -> None:
-        """Pass a message on, with the request id and what browsers are told in the headers."""
+        """Pass a message on, with the ids of request and trace and what browsers are told in the headers."""
         if message["type"] == "http.response.start":
             self.status = message["status"]
             headers = MutableHeaders(scope=message)
-            headers[REQUEST_ID_HEADER] = self.request_id
+            headers.update({REQUEST_ID_HEADER: self.request_id, **self.span.headers})
             for name, value in DEFAULTS.items():
                 headers.setdefault(name, value)
         await self._send(message)
 
     async def _fail(self, error: Exception, receive: Receive) -> None:
-        self.metrics.rejected(kind_of(error).code)
+        code = kind_of(error).code
+        self.metrics.rejected(code)
+        self.scope["state"]["problem_code"] = code
         response = error_response(error, self.request_id)
         if self.status is None:
             await response(self.scope, receive, self.send)
 
     def _record(self, seconds: float) -> None:
-        # Free text in labels would let clients grow the metrics without end.
-        method = self.scope["method"] if self.scope["method"] in _METHODS else "_OTHER"
-        route = getattr(self.scope.get("route"), "path", "unmatched")
-        status = self.status or INTERNAL.status
-        self.metrics.request(method, route, status, seconds)
-        log.info("request", method=method, route=route, status=status, ms=round(seconds * 1000, 1))
+        status, code = self.status or INTERNAL.status, self.scope["state"].get("problem_code")
+        self.span.ended(_route(self.scope), status, code)
+        route = _route(self.scope) or UNMATCHED
+        self.metrics.request(self.method, route, status, seconds)
+        told = {"problem": code} if code else {}
+        log.info(
+            "request", method=self.method, route=route, status=status, **told, ms=round(seconds * 1000, 1)
+        )
 
 
 class _Conversation:
     """One WebSocket, from the handshake to the close frame."""
 
-    def __init__(self, app: ASGIApp, metrics: Metrics, scope: Scope, receive: Receive, send: Send) -> None:
-        self.app, self.metrics, self.scope, self._receive, self._send = app, metrics, scope, receive, send
+    def __init__(self, around: RequestMiddleware, scope: Scope, receive: Receive, send: Send) -> None:
+        self.app, self.metrics, self.tracing = around.app, around.metrics, around.tracing
+        self.scope, self._receive, self._send = scope, receive, send
         self.request_id = _request_id(Headers(scope=scope))
+        # A handshake that is not answered otherwise is refused with this.
+        self.status: int = HTTPStatus.FORBIDDEN
         self.code: int | None = None
         self.received = self.sent = 0
 
     async def run(self) -> None:
         """Let the app talk, close after what nobody foresaw, and leave one line in the log."""
-        State(self.scope.setdefault("state", {})).request_id = self.request_id
         started = perf_counter()
-        with structlog.contextvars.bound_contextvars(request_id=self.request_id):
+        with _identified(self.scope, self.request_id, self.tracing, "GET") as self.span:
             try:
                 await self.app(self.scope, self.receive, self.send)
             except Exception as error:
                 await self._fail(error)
+            self.span.ended(_route(self.scope), self.status, self.scope["state"].get("problem_code"))
             seconds = round(perf_counter() - started, 1)
-            route = getattr(self.scope.get("route"), "path", "unmatched")
             counts = {"received": self.received, "sent": self.sent}
+            route = _route(self.scope) or UNMATCHED
             log.info("stream", route=route, code=self.code, **counts, seconds=seconds)
 
     async def receive(self) -> Message:
@@ -126,9 +142,12 @@ class _Conversation:
         return message
 
     async def send(self, message: Message) -> None:
-        """Pass a message on, counted; with the request id where the handshake is answered."""
+        """Pass a message on, counted; with the ids of request and trace where the handshake is answered."""
         if message["type"] == "websocket.accept":
-            MutableHeaders(scope=message)[REQUEST_ID_HEADER] = self.request_id
+            self.status = HTTPStatus.SWITCHING_PROTOCOLS
+            MutableHeaders(scope=message).update({REQUEST_ID_HEADER: self.request_id, **self.span.headers})
+        elif message["type"] == "websocket.http.response.start":
+            self.status = message["status"]
         elif message["type"] == "websocket.send":
             self.sent += 1
         elif message["type"] == "websocket.close":
@@ -141,10 +160,28 @@ class _Conversation:
 
     async def _fail(self, error: Exception) -> None:
         self.metrics.rejected(INTERNAL.code)
+        self.scope["state"]["problem_code"] = INTERNAL.code
         problem = problem_of(error, self.request_id)
         if self.code is None:
             reason = f"{problem.code}: {problem.title}"
             await self.send({"type": "websocket.close", "code": sockets.INTERNAL_ERROR, "reason": reason})
+
+
+@contextmanager
+def _identified(scope: Scope, request_id: str, tracing: Tracing, method: str) -> Iterator[Exchange]:
+    """Its span, and its ids where handlers (`Request.state`) and log lines find them."""
+    State(scope.setdefault("state", {})).request_id = request_id
+    with (
+        tracing.server(method, scope["scheme"], Headers(scope=scope)) as span,
+        structlog.contextvars.bound_contextvars(request_id=request_id, **span.ids),
+    ):
+        yield span
+
+
+def _route(scope: Scope) -> str | None:
+    """The template of the path that matched."""
+    route: str | None = getattr(scope.get("route"), "path", None)
+    return route
 
 
 def _request_id(headers: Headers) -> str:

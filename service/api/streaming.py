@@ -11,7 +11,7 @@ from service.api import sockets
 from service.api.answers import stream_frame
 from service.api.deps import DetectQuery, Runtime
 from service.api.errors import BodyTooLargeError, EmptyBodyError, kind_of, problem_of
-from service.api.execution import within
+from service.api.execution import on_a_worker
 from service.api.schemas import StreamError, StreamFrame
 from service.settings import Settings
 from service.telemetry.metrics import Metrics
@@ -151,7 +151,7 @@ class Session:
 
     async def _answer_one(self, frame: Frame) -> StreamFrame | StreamError:
         try:
-            with self._runtime.engine.admit():
+            with self._runtime.engine.admit(), self._runtime.tracing.frame():
                 answer = await self._analyze(frame)
         except Exception as error:
             self._metrics.rejected(kind_of(error).code)
@@ -167,10 +167,11 @@ class Session:
         started = monotonic()
         deadline = started + self._settings.request_timeout_s
         call = partial(self._tracker.track_encoded, frame.data, self._memory, frame.received)
-        finished = await within(deadline, self._runtime.engine.run(call, deadline))
+        finished = await on_a_worker(self._runtime, call, deadline)
         tracked = finished.value
         self._memory = tracked.memory
         self._metrics.analysis(tracked.analysis, finished.queue_ms)
+        self._runtime.tracing.analyzed(tracked.analysis)
         return stream_frame(
             tracked,
             self._runtime.store.manifest.emotion[tracked.analysis.model],

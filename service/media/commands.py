@@ -3,6 +3,7 @@
 Exit codes: 0 all done, 1 some photos failed, 2 nothing could be done or the run had to stop, 130 interrupted.
 """
 
+import os
 import signal
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
@@ -24,6 +25,7 @@ from service.media.writers import PhotoFormat
 from service.runtime.cpus import usable_cpus
 from service.runtime.model_store import ModelStore, ModelStoreError
 from service.settings import SettingsError, read_settings
+from service.telemetry.tracing import TracingError, tracing_for
 from service.vision.pipeline import AnalysisOptions
 
 SOME_FAILED, STOPPED, INTERRUPTED = 1, 2, 130
@@ -154,7 +156,7 @@ def told_in_one_line(after_interrupt: str = "") -> Iterator[None]:
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         yield
-    except (MediaError, ModelStoreError, SettingsError) as error:
+    except (MediaError, ModelStoreError, SettingsError, TracingError) as error:
         _stop(str(error))
     except OSError as error:
         _stop(f"{error.filename or 'output'}: {error.strerror or error}")
@@ -171,7 +173,10 @@ def _analyzer(
     if server:
         with media_extra("--server"):
             from service.media.remote import RemoteAnalyzer  # noqa: PLC0415 - only where the extra is installed
-        with closing(RemoteAnalyzer(server, api_key, options)) as remote:
+        with (
+            closing(tracing_for(os.environ)) as tracing,
+            closing(RemoteAnalyzer(server, api_key, options, tracing=tracing)) as remote,
+        ):
             yield remote
     else:
         settings = read_settings(model_store=model_store)

@@ -9,6 +9,7 @@ import httpx
 
 from service.media.analyzers import Model, wire_face
 from service.media.errors import RefusedError, ServerError
+from service.telemetry.tracing import NO_TRACING, Tracing
 from service.vision.pipeline import AnalysisOptions
 from service.vision.types import EMOTIONS, Analysis, AnalyzedFace, Box, Landmarks, Point, Timings, UInt8Array
 
@@ -33,15 +34,21 @@ class RemoteAnalyzer:
     """Sends images to a service and gives its answers back as an Analyzer does.
 
     url: where the service answers, with a path if it is mounted under one. api_key: for `X-API-Key`.
-    A service that is full or gone is asked again a few times before the run is given up.
+    A service that is full or gone is asked again a few times before the run is given up. tracing: each
+    request is a span, whose context is sent along.
     """
 
     def __init__(
-        self, url: str, api_key: str | None, options: AnalysisOptions, wait: Waiter = time.sleep
+        self,
+        url: str,
+        api_key: str | None,
+        options: AnalysisOptions,
+        wait: Waiter = time.sleep,
+        tracing: Tracing = NO_TRACING,
     ) -> None:
         headers = {"X-API-Key": api_key} if api_key else {}
         self._client = httpx.Client(headers=headers, timeout=60)
-        self._url, self._wait = url.rstrip("/"), wait
+        self._url, self._wait, self._tracing = url.rstrip("/"), wait, tracing
         self._query = _query(options)
         try:
             self.model = self._find_model(options.model)
@@ -73,11 +80,15 @@ class RemoteAnalyzer:
         headers = {"Content-Type": "application/octet-stream", "Accept": "application/json"}
         url = f"{self._url}/detect-emotions"
         return self._patiently(
-            lambda: self._client.post(url, content=data, params=self._query, headers=headers)
+            lambda: self._traced(
+                self._client.build_request("POST", url, content=data, params=self._query, headers=headers)
+            )
         )
 
     def _find_model(self, name: str | None) -> Model:
-        answer = self._patiently(lambda: self._client.get(f"{self._url}/models"), _FIRST_ATTEMPTS)
+        answer = self._patiently(
+            lambda: self._traced(self._client.build_request("GET", f"{self._url}/models")), _FIRST_ATTEMPTS
+        )
         if answer.status_code != httpx.codes.OK:
             raise ServerError(f"{self._url}/models: {_detail(answer)}")
         models = answer.json()["models"]
@@ -85,6 +96,15 @@ class RemoteAnalyzer:
             if model["name"] == name or (name is None and model["default"]):
                 return Model(model["name"], model["digest"], model["uncertain_below"])
         raise ServerError(f"no model {name!r} at {self._url}: it has {', '.join(m['name'] for m in models)}")
+
+    def _traced(self, request: httpx.Request) -> httpx.Response:
+        # A query may hold what is nobody's business, and so may the name and password before a host.
+        url = str(request.url.copy_with(userinfo=b"", query=None))
+        with self._tracing.client(request.method, url) as span:
+            request.headers.update(span.headers)
+            answer = self._client.send(request)
+            span.ended(None, answer.status_code, None)
+            return answer
 
     def _patiently(self, send: Callable[[], httpx.Response], attempts: int = _ATTEMPTS) -> httpx.Response:
         """The first answer that is more than a request to come back later."""

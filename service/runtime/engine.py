@@ -5,6 +5,7 @@ import math
 from collections.abc import Callable, Hashable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from contextvars import copy_context
 from dataclasses import dataclass
 from time import monotonic
 from typing import Any, Generic, TypeVar
@@ -52,6 +53,8 @@ class _Job(Generic[T]):
         self.future: Future[Finished[T]] = Future()
         self.begun = False
         self._submitted = monotonic()
+        # What is traced and logged on the worker belongs to the request.
+        self._context = copy_context()
 
     def make(self) -> None:
         """Make the call in this thread; its result or exception is the future's."""
@@ -67,9 +70,12 @@ class _Job(Generic[T]):
         if self.deadline.seconds_left <= 0:
             raise ExpiredError
         self.begun = True
-        with bounded_by(self.deadline):
-            value = self.call()
+        value = self._context.run(self._call_in_time)
         return Finished(value, (started - self._submitted) * 1000, (monotonic() - started) * 1000)
+
+    def _call_in_time(self) -> T:
+        with bounded_by(self.deadline):
+            return self.call()
 
 
 class Engine:

@@ -1,10 +1,12 @@
 """From the bytes of an image to its faces and their emotions."""
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from copy import copy
 from dataclasses import dataclass
 from itertools import pairwise
 from time import perf_counter
-from typing import Literal
+from typing import Literal, Self
 
 import numpy as np
 
@@ -16,6 +18,8 @@ from service.vision.mtcnn import DetectionParameters, Mtcnn, default_min_face_si
 from service.vision.types import Analysis, AnalyzedFace, DecodedImage, Face, Timings
 
 DEFAULT_MAX_PIXELS = 64_000_000
+# Makes a context from a stage's name, which is entered for as long as that stage lasts.
+Watch = Callable[[str], AbstractContextManager[object]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +70,13 @@ class EmotionPipeline:
     ) -> None:
         self.detector, self.classifiers, self.default = detector, classifiers, default
         self.max_pixels, self.decoder = max_pixels, decoder
+        self._watch: Watch = nullcontext
+
+    def watched_by(self, watch: Watch) -> Self:
+        """The same; `watch` is told of decode, detect or follow, crop, classify and draw, where they run."""
+        same = copy(self)
+        same._watch = watch
+        return same
 
     def warm_up(self) -> None:
         """Run every graph once, so that the first real image takes no longer than the next."""
@@ -91,10 +102,11 @@ class EmotionPipeline:
         """Analyze one encoded image exactly as `analyze` does, and draw what was found on it."""
         analysis, image = self._analyze(data, options or AnalysisOptions())
         start = perf_counter()
-        if image.pixels.shape[:2] != (image.height, image.width):
-            # Decoded at a reduced scale: the answer stays that of `analyze`, the picture gets all pixels.
-            image = self._decode(data, smallest=lambda *_: 0)
-        picture = encode(annotate(image.pixels, analysis.faces), format)
+        with self._watch("draw"):
+            if image.pixels.shape[:2] != (image.height, image.width):
+                # Decoded at a reduced scale: the answer stays that of `analyze`, the picture gets all pixels.
+                image = self._decode(data, smallest=lambda *_: 0)
+            picture = encode(annotate(image.pixels, analysis.faces), format)
         return AnnotatedPicture(analysis, picture, (perf_counter() - start) * 1000)
 
     def _analyze(self, data: bytes, options: AnalysisOptions) -> tuple[Analysis, DecodedImage]:
@@ -114,17 +126,20 @@ class EmotionPipeline:
 
     def decode(self, data: bytes, options: AnalysisOptions) -> DecodedImage:
         """The image, at the smallest scale at which the smallest face can be found. Raises `ImageError`."""
-        return self._decode(data, lambda *size: options.min_face_size or default_min_face_size(*size))
+        with self._watch("decode"):
+            return self._decode(data, lambda *size: options.min_face_size or default_min_face_size(*size))
 
     def detect(self, image: DecodedImage, options: AnalysisOptions) -> tuple[Face, ...]:
         """The faces that the options let pass, largest first."""
-        return _chosen(self.detector.detect(image, _parameters(image, options)), options)
+        with self._watch("detect"):
+            return _chosen(self.detector.detect(image, _parameters(image, options)), options)
 
     def follow(
         self, image: DecodedImage, faces: Sequence[Face], options: AnalysisOptions
     ) -> tuple[Face, ...]:
         """These faces of the frame before, where they are now, as far as the options let them pass."""
-        return _chosen(self.detector.follow(image, faces, _parameters(image, options)), options)
+        with self._watch("follow"):
+            return _chosen(self.detector.follow(image, faces, _parameters(image, options)), options)
 
     def describe(
         self,
@@ -137,9 +152,11 @@ class EmotionPipeline:
         """The emotions of faces that were found already, and the times that this took, as an analysis."""
         classifier = self.classifier(options.model)
         times = [perf_counter()]
-        crops = crop_faces(image, faces)
+        with self._watch("crop"):
+            crops = crop_faces(image, faces)
         times.append(perf_counter())
-        probabilities = classifier.classify(crops)
+        with self._watch("classify"):
+            probabilities = classifier.classify(crops)
         times.append(perf_counter())
         crop, classify = ((after - before) * 1000 for before, after in pairwise(times))
         analyzed = tuple(

@@ -68,7 +68,8 @@ async def _detect_all(task: Task, body: Body, request_id: str) -> Batch:
 
     async def one(image: bytes) -> BatchOk | BatchError:
         try:
-            return BatchOk(result=await task.detect(partial(_not_empty, image)))
+            with task.runtime.tracing.span("image"):
+                return BatchOk(result=await task.detect(partial(_not_empty, image)))
         except Exception as error:
             task.metrics.rejected(kind_of(error).code)
             return BatchError(error=problem_of(error, request_id))
