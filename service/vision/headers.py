@@ -8,6 +8,7 @@ orientation, and hands on a body that holds the same picture and nothing else.
 
 import re
 import struct
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from typing import Any
@@ -53,14 +54,17 @@ class Header:
         return {field.name: getattr(self, field.name) for field in fields(self) if field.name != "body"}
 
 
-def read_header(data: bytes) -> Header:
-    """Tell the format from the bytes and read the header. The size is not checked: see check_pixels.
+def read_header(data: bytes, max_pixels: int = sys.maxsize) -> Header:
+    """Tell the format from the bytes and read the header, no further than to a size that is too large.
 
-    Raises UnsupportedFormatError or InvalidImageError.
+    Raises UnsupportedFormatError, InvalidImageError or ImageTooLargeError.
     """
     name = sniff(data)
     try:
-        return _READERS[name](data)
+        header = _READERS[name](data, max_pixels)
+        _check_pixels(*header.size, max_pixels)
+        _check_passes(header)
+        return header
     except (struct.error, IndexError):
         raise InvalidImageError(f"the {name.upper()} image is cut short or its header is damaged") from None
 
@@ -81,7 +85,7 @@ def sniff(data: bytes) -> str:
     raise UnsupportedFormatError(f"the bytes are no image of an accepted format ({accepted})")
 
 
-def check_pixels(width: int, height: int, limit: int) -> None:
+def _check_pixels(width: int, height: int, limit: int) -> None:
     """Raise ImageTooLargeError over the limit, InvalidImageError for a picture without pixels."""
     if width <= 0 or height <= 0:
         raise InvalidImageError("the image has no pixels")
@@ -89,7 +93,7 @@ def check_pixels(width: int, height: int, limit: int) -> None:
         raise ImageTooLargeError(width, height, limit)
 
 
-def check_passes(header: Header) -> None:
+def _check_passes(header: Header) -> None:
     """Raise InvalidImageError for a picture that decoders go over more often than one of its size needs."""
     pixels = header.size[0] * header.size[1]
     if header.passes > 1 and header.passes * pixels > _MAX_PASSED_PIXELS:
@@ -127,24 +131,27 @@ _PROGRESSIVE = frozenset({0xC2, 0xC6, 0xCA, 0xCE})
 _JPEG_MARKER = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")
 
 
-def _jpeg(data: bytes) -> Header:
-    kept = [data[:2]]
+def _jpeg(data: bytes, max_pixels: int) -> Header:
+    view = memoryview(data)
+    kept = [view[:2]]
     frame = orientation = None
+    width = height = 0
     for marker, start, end in _jpeg_segments(data, 2):
         if marker in _FRAMES:
             if frame is not None:
                 raise InvalidImageError("the JPEG image has more than one frame header")
             frame = start
+            height, width = struct.unpack_from(">HH", data, frame + 5)
+            _check_pixels(width, height, max_pixels)
         elif marker == _APP1 and orientation is None and data.startswith(b"Exif\0\0", start + 4):
             orientation = exif_orientation(data[start + 4 : end])
         if _shapes_jpeg_pixels(data, marker, start):
-            kept.append(data[start:end])
+            kept.append(view[start:end])
         if marker == _SOS and frame is not None:
-            height, width = struct.unpack_from(">HH", data, frame + 5)
             scans = _jpeg_scans(data, frame, start, end)
             if scans > _MAX_JPEG_SCANS:
                 raise InvalidImageError(f"the JPEG image has more than {_MAX_JPEG_SCANS} scans")
-            body = b"".join([*kept, data[end:]])
+            body = b"".join([*kept, view[end:]])
             return Header("jpeg", (width, height), body, orientation or 1, passes=scans)
     raise InvalidImageError("the JPEG image has no picture data")
 
@@ -186,18 +193,20 @@ def _jpeg_scans(data: bytes, frame: int, scan: int, end: int) -> int:
 _PNG_KEPT = frozenset({b"PLTE", b"tRNS", b"IDAT", b"IEND"})
 
 
-def _png(data: bytes) -> Header:
+def _png(data: bytes, max_pixels: int) -> Header:
     length, kind, width, height = struct.unpack_from(">I4sII", data, 8)
     if kind != b"IHDR" or length != 13:
         raise InvalidImageError("the PNG image does not start with its header")
-    kept = [data[:33]]
-    orientation = 1
+    _check_pixels(width, height, max_pixels)
+    view = memoryview(data)
+    kept = [view[:33]]
+    exif = b""
     for kind, start, end in _png_chunks(data, 33):
         if kind in _PNG_KEPT:
-            kept.append(data[start:end])
+            kept.append(view[start:end])
         elif kind == b"eXIf":
-            orientation = exif_orientation(data[start + 8 : end - 4])
-    return Header("png", (width, height), b"".join(kept), orientation, bits=data[24])
+            exif = exif or data[start + 8 : end - 4]
+    return Header("png", (width, height), b"".join(kept), exif_orientation(exif), bits=data[24])
 
 
 def _png_chunks(data: bytes, pos: int) -> Iterator[tuple[bytes, int, int]]:
@@ -217,9 +226,10 @@ def _png_chunks(data: bytes, pos: int) -> Iterator[tuple[bytes, int, int]]:
 # --- GIF ----------------------------------------------------------------------------------------------
 
 
-def _gif(data: bytes) -> Header:
+def _gif(data: bytes, max_pixels: int) -> Header:
     """The first frame alone; where it reaches beyond the screen, the screen grows."""
     width, height, flags = struct.unpack_from("<HHB", data, 6)
+    _check_pixels(max(width, 1), max(height, 1), max_pixels)
     screen = data[: 13 + (3 << (flags & 7) + 1 if flags & 0x80 else 0)]
     control, frame = _gif_first_frame(data, len(screen))
     left, top, frame_width, frame_height = struct.unpack_from("<HHHH", data, frame + 1)
@@ -230,30 +240,31 @@ def _gif(data: bytes) -> Header:
 def _gif_first_frame(data: bytes, pos: int) -> tuple[bytes, int]:
     """The graphic control extension that rules the first frame (or nothing), and where the frame starts."""
     control = b""
-    for _ in range(_MAX_GIF_BLOCKS):
+    budget = iter(range(_MAX_GIF_BLOCKS))
+    for _ in budget:
         if data[pos] == 0x2C:
             return control, pos
         if data[pos] != 0x21:
             raise InvalidImageError("the GIF image has no frame")
-        end = _gif_blocks_end(data, pos + 2)
+        end = _gif_blocks_end(data, pos + 2, budget)
         if data[pos + 1] == 0xF9:
             control = data[pos:end]
         pos = end
     raise InvalidImageError(f"the GIF image has more than {_MAX_GIF_BLOCKS} blocks before its first frame")
 
 
-def _gif_blocks_end(data: bytes, pos: int) -> int:
-    for _ in range(_MAX_GIF_BLOCKS):
+def _gif_blocks_end(data: bytes, pos: int, budget: Iterator[int]) -> int:
+    for _ in budget:
         if data[pos] == 0:
             return pos + 1
         pos += 1 + data[pos]
-    raise InvalidImageError(f"the GIF image has an extension of more than {_MAX_GIF_BLOCKS} blocks")
+    raise InvalidImageError(f"the GIF image has more than {_MAX_GIF_BLOCKS} blocks before its first frame")
 
 
 # --- BMP ----------------------------------------------------------------------------------------------
 
 
-def _bmp(data: bytes) -> Header:
+def _bmp(data: bytes, _max_pixels: int) -> Header:
     (kind,) = struct.unpack_from("<I", data, 14)
     if kind == 12:
         width, height = struct.unpack_from("<HH", data, 18)
@@ -268,7 +279,7 @@ def _bmp(data: bytes) -> Header:
 # --- WebP ---------------------------------------------------------------------------------------------
 
 
-def _webp(data: bytes) -> Header:
+def _webp(data: bytes, _max_pixels: int) -> Header:
     picture = webp_picture(data)
     orientation = exif_orientation(picture.exif)
     return Header("webp", picture.canvas, picture.body, orientation, offset=picture.offset)
@@ -300,7 +311,7 @@ class _Tag:
     first: int
 
 
-def _tiff(data: bytes) -> Header:
+def _tiff(data: bytes, _max_pixels: int) -> Header:
     order = _BYTE_ORDERS[data[:2]]
     tags = _tiff_tags(data, order)
     width, height = _value(tags, _WIDTH, 0), _value(tags, _HEIGHT, 0)
@@ -388,11 +399,11 @@ def _isobmff_brand(data: bytes) -> str | None:
     return "heif" if brands & _HEIF_BRANDS else None
 
 
-def _heif(data: bytes) -> Header:
+def _heif(data: bytes, _max_pixels: int) -> Header:
     return Header("heif", heif_size(data), heif_lean(data), orientation=None)
 
 
-def _avif(data: bytes) -> Header:
+def _avif(data: bytes, _max_pixels: int) -> Header:
     return Header("avif", avif_size(data), avif_still(data), orientation=None)
 
 
@@ -406,7 +417,7 @@ _MAGIC = {
     b"MM\0*": "tiff",
 }
 
-_READERS: dict[str, Callable[[bytes], Header]] = {
+_READERS: dict[str, Callable[[bytes, int], Header]] = {
     "jpeg": _jpeg,
     "png": _png,
     "webp": _webp,

@@ -15,8 +15,6 @@ from service.vision.errors import ImageError, ImageTooLargeError, InvalidImageEr
 from service.vision.headers import (
     ACCEPTED_FORMATS,
     Header,
-    check_passes,
-    check_pixels,
     exif_orientation,
     read_header,
 )
@@ -74,9 +72,7 @@ def decode(
 
     Raises UnsupportedFormatError, InvalidImageError or ImageTooLargeError, and nothing else of its own.
     """
-    header = read_header(data)
-    check_pixels(*header.size, max_pixels)
-    check_passes(header)
+    header = read_header(data, max_pixels)
     min_face = min_face_size(*_upright_size(header.size, header.orientation or 1))
     return (decoder or decode_picture)(header, min_face)
 

@@ -7,6 +7,7 @@ decoder does not, and would decode a picture of 268 megapixels out of a containe
 import re
 import struct
 from collections.abc import Iterable, Iterator
+from itertools import islice
 
 from service.vision.errors import InvalidImageError
 
@@ -29,9 +30,7 @@ _MAX_SEQUENCE_HEADER = 1_024  # bytes: 32 operating points and all options
 def heif_size(data: bytes) -> Size:
     """The largest size that the container claims for any picture; (0, 0) if it claims none."""
     whole = (0, len(data))
-    sizes = [
-        size for kind, box in _boxes(data, whole) if kind == b"meta" for size in _sizes(data[slice(*box)])
-    ]
+    sizes = [size for kind, box in _boxes(data, whole) if kind == b"meta" for size in _sizes(data, box)]
     return max(sizes, key=_area, default=(0, 0))
 
 
@@ -59,7 +58,7 @@ def _references(data: bytes) -> Iterator[Span]:
 def avif_size(data: bytes) -> Size:
     """The largest size that the container or the AV1 data claims for any picture."""
     meta = _child(data, (0, len(data)), b"meta")
-    sizes = _sizes(data[slice(*meta)])
+    sizes = _sizes(data, meta)
     for kind, start in _units(data, _items(data, (meta[0] + 4, meta[1]))):
         if kind == _SEQUENCE_HEADER:
             sizes.append(_sequence_size(_Bits(data[start : start + _MAX_SEQUENCE_HEADER])))
@@ -90,8 +89,10 @@ def _area(size: Size) -> int:
     return size[0] * size[1]
 
 
-def _sizes(meta: bytes) -> list[Size]:
-    return [struct.unpack(">II", found) for found in _SIZE_PROPERTY.findall(meta)]
+def _sizes(data: bytes, meta: Span) -> list[Size]:
+    found = list(islice(_SIZE_PROPERTY.finditer(data, *meta), _MAX_ITEMS + 1))
+    _check_count(len(found), _MAX_ITEMS)
+    return [struct.unpack(">II", match[1]) for match in found]
 
 
 # --- Boxes --------------------------------------------------------------------------------------------
@@ -147,7 +148,7 @@ def _items(data: bytes, meta: Span) -> Iterator[Span]:
 
 def _check_count(count: int, limit: int) -> int:
     if count > limit:
-        raise InvalidImageError("AVIF images made of so many pieces are not supported")
+        raise InvalidImageError("images made of so many pieces are not supported")
     return count
 
 

@@ -535,3 +535,40 @@ def test_metadata_is_not_unpacked() -> None:
     )
 
     assert decoded(data).pixels.tolist() == [[[7, 7, 7]]]
+
+
+def test_a_size_that_is_too_large_is_the_last_thing_read() -> None:
+    """What follows it is cut off, or would be refused for its sheer number."""
+    jpeg = resized_jpeg(JPEG, 60_000, 60_000)
+    frame_end = jpeg.index(b"\xff\xc0") + 19
+    screen = b"GIF89a" + struct.pack("<HHBBB", 60_000, 60_000, 0, 0, 0)
+    for data in (jpeg[:frame_end], HUGE["png"][:33], screen + b"!\xfe\x01a\0" * 30_000):
+        with pytest.raises(ImageTooLargeError):
+            decoded(data)
+
+
+def test_gif_blocks_are_counted_together() -> None:
+    comment = b"!\xfe" + b"\x01a" * 1_000 + b"\0"
+
+    with pytest.raises(InvalidImageError, match="blocks"):
+        decoded(gif((1, 1), (1, 1), comment * 30))
+
+
+def test_more_sizes_than_a_container_needs_are_refused() -> None:
+    size = b"\0\0\0\x14ispe" + bytes(4) + struct.pack(">II", 8, 8)
+    meta = bytes(4) + size * 5_000
+    container = b"\0\0\0\x10ftypheic" + bytes(4) + struct.pack(">I4s", len(meta) + 8, b"meta") + meta
+
+    with pytest.raises(InvalidImageError, match="pieces"):
+        decoded(container)
+
+
+def test_a_large_progressive_jpeg_may_have_fewer_scans() -> None:
+    data = encoded(Image.new("L", (64, 64)), "JPEG", progressive=True)
+    scan = data[data.rindex(b"\xff\xda") : -2]
+    many = data[:-2] + scan * 14 + data[-2:]
+    frame = many.index(b"\xff\xc2") + 5
+
+    assert decoded(many).width == 64
+    with pytest.raises(InvalidImageError, match="too many for its size"):
+        decoded(many[:frame] + struct.pack(">HH", 7_000, 7_000) + many[frame + 4 :], max_pixels=64_000_000)
