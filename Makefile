@@ -12,9 +12,9 @@ COMPOSE ?= $(shell docker compose version > /dev/null 2>&1 && docker info > /dev
 BIN := $(VENV)/bin
 TRAIN := $(TRAIN_VENV)/bin
 # Folders of tests with targets of their own.
-SEPARATE := training browser faults image manifests
+SEPARATE := training browser faults image manifests observability
 
-.PHONY: run load image image-test up down manifests-test test test-faults audit sbom test-browser screenshots lint format openapi lock models-mtcnn train export test-training evaluate-emotion evaluate-robustness haar report evaluate-detection evaluate-container clean
+.PHONY: run load image image-test observability-test dashboard up down manifests-test test test-faults audit sbom test-browser screenshots lint format openapi lock models-mtcnn train export test-training evaluate-emotion evaluate-robustness haar report evaluate-detection evaluate-container clean
 
 run: $(VENV)/.service
 	$(BIN)/fer-service serve
@@ -61,6 +61,15 @@ load: $(VENV)/.load
 
 manifests-test: $(VENV)/.deploy
 	$(BIN)/pytest -q tests/manifests
+
+# Needs Prometheus and Alertmanager, on the PATH or as Debian's packages: skipped without, a failure with REQUIRE=1.
+# Some five minutes: an alert takes its time to be delivered.
+observability-test: $(VENV)/.observability
+	$(BIN)/mypy docker/grafana/dashboard.py
+	$(BIN)/pytest -q tests/observability
+
+dashboard: $(VENV)/.observability
+	$(BIN)/python docker/grafana/dashboard.py > docker/grafana/dashboards/fer-service.json
 
 # The service, Prometheus, Alertmanager and Grafana; see docker/compose.yaml.
 up: image
@@ -152,6 +161,10 @@ $(VENV)/.deploy: $(VENV)/.dev requirements/deploy.txt
 
 $(VENV)/.browser: $(VENV)/.dev requirements/browser.txt
 	$(BIN)/pip install -q --disable-pip-version-check --require-hashes -r requirements/browser.txt
+	touch $@
+
+$(VENV)/.observability: $(VENV)/.dev requirements/observability.txt
+	$(BIN)/pip install -q --disable-pip-version-check --require-hashes -r requirements/observability.txt
 	touch $@
 
 $(VENV)/.load: $(VENV)/.dev requirements/load.txt
