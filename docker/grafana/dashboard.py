@@ -109,7 +109,7 @@ ROWS = {
                "limit": f"sum(fer_inflight_requests_limit{{{AT}}})"}),
         Panel("Queue", "Calls that wait for a worker.", "short",
               {"waiting": f"sum(fer_queue_depth{{{AT}}})"}),
-        Panel("Refused and given up", "Refused: the queue was full. Dropped: nobody waited, or the time was over.",
+        Panel("Refused and given up", "Refused by a full queue; dropped, as nobody waited or it was late.",
               "reqps", {"refused": rate("fer_rejected_total", f'{AT}, code="overloaded"'),
                         "deadline": rate("fer_rejected_total", f'{AT}, code="deadline_exceeded"'),
                         "dropped": rate("fer_dropped_calls_total")}),

@@ -1,4 +1,4 @@
-"""Prometheus, Alertmanager and their tools: from the PATH, else from Debian's packages, unpacked in build/."""
+"""Prometheus, Alertmanager and their tools: from the PATH, else Debian's packages, unpacked in build/."""
 
 import os
 import shutil
