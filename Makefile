@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 TRAIN_VENV ?= .venv-train
+RAY_VENV ?= .venv-ray
 HAAR_VENV ?= .venv-haar
 AUDIT_VENV ?= .venv-audit
 DATA ?= ../shared/data
@@ -12,9 +13,9 @@ COMPOSE ?= $(shell docker compose version > /dev/null 2>&1 && docker info > /dev
 BIN := $(VENV)/bin
 TRAIN := $(TRAIN_VENV)/bin
 # Folders of tests with targets of their own.
-SEPARATE := training browser faults image manifests observability
+SEPARATE := training browser faults image manifests observability ray
 
-.PHONY: run load image image-test observability-test dashboard up down manifests-test test test-faults audit sbom test-browser screenshots lint format openapi lock models-mtcnn train export test-training evaluate-emotion evaluate-robustness haar report evaluate-detection evaluate-container clean
+.PHONY: run load image image-test observability-test dashboard up down manifests-test test test-faults audit sbom test-browser ray-test ray-figures screenshots lint format openapi lock models-mtcnn train export test-training evaluate-emotion evaluate-robustness haar report evaluate-detection evaluate-container clean
 
 run: $(VENV)/.service
 	$(BIN)/fer-service serve
@@ -40,6 +41,19 @@ sbom: $(AUDIT_VENV)/.audit
 	mkdir -p build
 	$(AUDIT_VENV)/bin/cyclonedx-py requirements requirements/service.txt --pyproject pyproject.toml \
 		--output-reproducible -o build/sbom.cdx.json
+
+# Two Ray nodes on this machine, in a private network where one can be made. RAY_PHOTOS=5000 for a larger bulk job.
+# Skipped where Ray cannot be installed or started; a failure with REQUIRE=1.
+ray-test:
+	@if $(MAKE) -s $(RAY_VENV)/.ray; then $(PRIVATE) $(RAY_VENV)/bin/pytest -q -rs tests/ray; \
+	else echo "ray-test: skipped, Ray cannot be installed here"; test "$(REQUIRE)" != 1; fi
+
+# Ray Serve beside plain uvicorn, two replicas beside one: ratios for docs/ray.md.
+ray-figures: $(RAY_VENV)/.ray
+	$(PRIVATE) $(RAY_VENV)/bin/python -m benchmarks.ray_serve
+
+PRIVATE = $(shell unshare -rn ip link set lo up 2>/dev/null && \
+	echo "unshare -rnpf --kill-child --mount-proc sh -c 'ip link set lo up; exec \"\$$@\"' sh")
 
 # The same tests, their pictures kept for the documentation.
 screenshots: export PICTURES = docs/images
@@ -108,6 +122,8 @@ lock:
 		-c requirements/dev.txt -o requirements/load.txt
 	uv pip compile pyproject.toml --group observability --universal --generate-hashes --no-header -q \
 		-c requirements/dev.txt -o requirements/observability.txt
+	uv pip compile pyproject.toml --extra media --extra ray --group dev --group ray --universal --generate-hashes \
+		--no-header -q -c requirements/dev.txt -o requirements/ray.txt
 
 models-mtcnn: $(TRAIN_VENV)/.training
 	$(TRAIN)/python -m training.mtcnn.build
@@ -143,7 +159,7 @@ evaluate-container: $(VENV)/.dev
 	$(BIN)/python -m benchmarks.container
 
 clean:
-	rm -rf $(VENV) $(TRAIN_VENV) $(HAAR_VENV) $(AUDIT_VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) $(TRAIN_VENV) $(RAY_VENV) $(HAAR_VENV) $(AUDIT_VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache
 
 $(VENV)/.service: requirements/service.txt pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -174,6 +190,12 @@ $(VENV)/.load: $(VENV)/.dev requirements/load.txt
 $(AUDIT_VENV)/.audit: requirements/audit.txt
 	$(PYTHON) -m venv $(AUDIT_VENV)
 	$(AUDIT_VENV)/bin/pip install -q --disable-pip-version-check --require-hashes -r requirements/audit.txt
+	touch $@
+
+$(RAY_VENV)/.ray: requirements/ray.txt pyproject.toml
+	$(PYTHON) -m venv $(RAY_VENV)
+	$(RAY_VENV)/bin/pip install -q --disable-pip-version-check --require-hashes -r requirements/ray.txt
+	$(RAY_VENV)/bin/pip install -q --disable-pip-version-check --no-deps -e .
 	touch $@
 
 $(TRAIN_VENV)/.training: pyproject.toml

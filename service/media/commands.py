@@ -14,6 +14,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from service.media.analyzers import Analyzer, LocalAnalyzer
+from service.media.bulk import Bulk, films_on_ray, photos_on_ray, refuse
 from service.media.cues import read_cues
 from service.media.durations import parse_duration
 from service.media.errors import MediaError, SourceError, media_extra
@@ -30,6 +31,7 @@ from service.vision.pipeline import AnalysisOptions
 
 SOME_FAILED, STOPPED, INTERRUPTED = 1, 2, 130
 _REMOTE_WORKERS = 4
+_GOES_ON = "with --out, the same command goes on from here"
 _SUFFIXES: dict[str, PhotoFormat] = {".json": "json", ".jsonl": "jsonl", ".csv": "csv", ".parquet": "parquet"}
 
 ModelOption = Annotated[str | None, typer.Option("--model", help="Emotion model; see `fer-service models`.")]
@@ -48,6 +50,12 @@ KeyOption = Annotated[
 WorkersOption = Annotated[
     int | None, typer.Option(min=1, max=256, help="Images at once. Default: one a CPU; 4 with --server.")
 ]
+RayOption = Annotated[
+    str | None,
+    typer.Option(metavar="ADDRESS", help="Let a Ray cluster do the work: auto, or HOST:PORT."),
+]
+RecursiveOption = Annotated[bool, typer.Option("--recursive", "-r", help="Also folders in folders.")]
+RestartOption = Annotated[bool, typer.Option("--restart", help="Forget an interrupted run.")]
 StoreOption = Annotated[Path | None, typer.Option(help="Folder of graphs with a manifest.json.")]
 
 
@@ -62,10 +70,15 @@ def analyze(  # noqa: PLR0917 - options, which are passed by name
     format: Annotated[  # noqa: A002 - the option's name
         PhotoFormat | None, typer.Option(help="Default: told from the suffix of --out, else table.")
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="Write here; an interrupted run can go on.")] = None,
+    out: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE", help="Write here; an interrupted run can go on. With --ray, a folder or its URI."
+        ),
+    ] = None,
     annotate: Annotated[Path | None, typer.Option(help="Folder for annotated pictures.")] = None,
-    recursive: Annotated[bool, typer.Option("--recursive", "-r", help="Also folders in folders.")] = False,
-    restart: Annotated[bool, typer.Option("--restart", help="Forget an interrupted run.")] = False,
+    recursive: RecursiveOption = False,
+    restart: RestartOption = False,
     workers: WorkersOption = None,
     model: ModelOption = None,
     min_face_size: FaceSizeOption = None,
@@ -74,37 +87,54 @@ def analyze(  # noqa: PLR0917 - options, which are passed by name
     model_store: StoreOption = None,
     server: ServerOption = None,
     api_key: KeyOption = None,
+    ray: RayOption = None,
 ) -> None:
     """Analyze photos, past bad files.
 
     Exit code: 0 all done, 1 some failed, 2 the run could not begin or go on, 130 interrupted.
     """
     options = AnalysisOptions(model, min_face_size, min_confidence, max_faces)
-    with told_in_one_line("with --out, the same command goes on from here"), ExitStack() as stack:
-        kind = _format(format, out)
+    if ray:
+        with told_in_one_line(_GOES_ON):
+            refuse("with", annotate=annotate, server=server, format=format not in (None, "parquet"))
+            bulk = Bulk(ray, photos, recursive, out, options, model_store, restart)
+            report = photos_on_ray(bulk, workers)
+        _tell(report, out)
+        raise typer.Exit(SOME_FAILED if report.failed else 0)
+    target = Path(out) if out else None
+    with told_in_one_line(_GOES_ON), ExitStack() as stack:
+        kind = _format(format, target)
         found = find_photos(photos, recursive, exclude=annotate)
         annotations = Annotations.beside(annotate, found) if annotate else None
         analyzer = stack.enter_context(_analyzer(options, model_store, server, api_key))
         journal = None
-        if out:
+        if target:
             identity = {
                 "model": asdict(analyzer.model),
                 "options": asdict(options),
                 "annotate": str(annotate),
             }
-            journal = stack.enter_context(closing(_journal(out, restart, identity)))
-        run = PhotoRun(found, kind, out, workers or _workers(server), annotations)
+            journal = stack.enter_context(closing(_journal(target, restart, identity)))
+        run = PhotoRun(found, kind, target, workers or _workers(server), annotations)
         report = run_photos(run, analyzer, journal)
     _tell(report, out)
     raise typer.Exit(SOME_FAILED if report.failed else 0)
 
 
 def video(  # noqa: PLR0917
-    source: Annotated[str, typer.Argument(metavar="FILE|CAMERA", show_default=False)],
+    sources: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="FILE|CAMERA", help="With --ray, any number of files and folders.", show_default=False
+        ),
+    ],
     every: Annotated[str, typer.Option(help="Time between analyzed frames; 0s for every frame.")] = "0.2s",
     window: Annotated[str, typer.Option(help="Length of a step of the timeline.")] = "1s",
     out: Annotated[
-        Path | None, typer.Option(help="Each face at each time: .csv, .jsonl or .parquet.")
+        str | None,
+        typer.Option(
+            metavar="FILE", help="Each face at each time: .csv, .jsonl or .parquet. With --ray, a folder."
+        ),
     ] = None,
     timeline: Annotated[Path | None, typer.Option(help="The reaction timeline: .png, .svg or .pdf.")] = None,
     summary: Annotated[
@@ -114,6 +144,8 @@ def video(  # noqa: PLR0917
     annotate: Annotated[Path | None, typer.Option(help="The analyzed frames with their faces: .mp4.")] = None,
     thumbnails: Annotated[bool, typer.Option("--thumbnails", help="Show frames on the timeline.")] = False,
     report_every: Annotated[str, typer.Option(help="Camera: time between reports.")] = "10s",
+    recursive: RecursiveOption = False,
+    restart: RestartOption = False,
     workers: WorkersOption = None,
     model: ModelOption = None,
     min_face_size: FaceSizeOption = None,
@@ -122,6 +154,7 @@ def video(  # noqa: PLR0917
     model_store: StoreOption = None,
     server: ServerOption = None,
     api_key: KeyOption = None,
+    ray: RayOption = None,
 ) -> None:
     """Follow the faces of a film or a live camera, and draw how the audience's expressions change.
 
@@ -129,7 +162,19 @@ def video(  # noqa: PLR0917
     or go on, 130 a film was interrupted.
     """
     options = AnalysisOptions(model, min_face_size, min_confidence, max_faces)
+    if ray:
+        with told_in_one_line(_GOES_ON):
+            outputs = {"timeline": timeline, "summary": summary, "annotate": annotate}
+            refuse(
+                "with", **outputs, segments=segments, thumbnails=thumbnails, workers=workers, server=server
+            )
+            bulk = Bulk(ray, sources, recursive, out, options, model_store, restart)
+            report = films_on_ray(bulk, _seconds("--every", every), _seconds("--window", window, least=0.001))
+        _tell(report, out, "films")
+        raise typer.Exit(SOME_FAILED if report.failed else 0)
     with told_in_one_line(), ExitStack() as stack:
+        refuse("without", recursive=recursive, restart=restart, more_than_one_film=len(sources) > 1)
+        source = sources[0]
         with media_extra("fer-service video"):
             from service.media.frames import Video  # noqa: PLC0415 - only where the extra is installed
             from service.media.outputs import Paths  # noqa: PLC0415
@@ -139,7 +184,7 @@ def video(  # noqa: PLR0917
             every_s=_seconds("--every", every),
             window_s=_seconds("--window", window, least=0.001),
             segments=read_cues(segments) if segments else [],
-            paths=Paths(out, timeline, summary, annotate),
+            paths=Paths(Path(out) if out else None, timeline, summary, annotate),
             thumbnails=thumbnails,
             workers=workers or _workers(server),
             report_every_s=_seconds("--report-every", report_every),
@@ -216,10 +261,9 @@ def _workers(server: str | None) -> int:
     return _REMOTE_WORKERS if server else usable_cpus()
 
 
-def _tell(report: Report, out: Path | None) -> None:
-    _say(
-        f"{report.photos} photos, {report.faces} faces, {report.failed} failed" + (f"; {out}" if out else "")
-    )
+def _tell(report: Report, out: str | None, unit: str = "photos") -> None:
+    faces = f", {report.faces} faces" if unit == "photos" else ""
+    _say(f"{report.photos} {unit}{faces}, {report.failed} failed" + (f"; {out}" if out else ""))
     for file, reason in report.failures:
         _say(f"  {file}: {reason}")
     if report.failed > len(report.failures):

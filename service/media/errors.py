@@ -1,17 +1,18 @@
 """What stops a media run; each message is one line for the person at the terminal.
 
 MediaError
- +-- MissingExtraError   a package of the `[media]` extra is needed and not installed
+ +-- MissingExtraError   a package of the `[media]` or `[ray]` extra is needed and not installed
  +-- SourceError         nothing to read: no such folder, a pattern without matches, not a video
  +-- JournalError        the journal beside the output belongs to another run
  +-- ServerError         the server cannot be reached, or refuses the run as a whole
+ +-- ClusterError        no Ray cluster answers, or it cannot do the work
  +-- RefusedError        the server refuses one image; the run goes on
 """
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-_EXTRA = frozenset({"av", "httpx", "matplotlib", "pyarrow"})
+_EXTRAS = {"av": "media", "httpx": "media", "matplotlib": "media", "pyarrow": "media", "ray": "ray"}
 
 
 class MediaError(Exception):
@@ -19,7 +20,7 @@ class MediaError(Exception):
 
 
 class MissingExtraError(MediaError):
-    """A package of the `[media]` extra is needed and not installed."""
+    """A package of the `[media]` or `[ray]` extra is needed and not installed."""
 
 
 class SourceError(MediaError):
@@ -34,6 +35,10 @@ class ServerError(MediaError):
     """The server cannot be reached, or refuses the run as a whole."""
 
 
+class ClusterError(MediaError):
+    """No Ray cluster answers, or it cannot do the work."""
+
+
 class RefusedError(MediaError):
     """The server refuses one image; the run goes on."""
 
@@ -45,8 +50,8 @@ def media_extra(purpose: str) -> Iterator[None]:
         yield
     except ModuleNotFoundError as error:
         package = (error.name or "").partition(".")[0]
-        if package not in _EXTRA:
+        if package not in _EXTRAS:
             raise
         raise MissingExtraError(
-            f"{purpose} needs the package {package}: pip install 'fer-service[media]'"
+            f"{purpose} needs the package {package}: pip install 'fer-service[{_EXTRAS[package]}]'"
         ) from error

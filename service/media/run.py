@@ -85,17 +85,7 @@ class PhotoWork:
     def __call__(self, path: Path) -> tuple[Record, Stamp | None]:
         """The photo's record, and the stamp of the file as it was before it was read."""
         stamp = stamp_of(path)
-        try:
-            return self._analyze(path), stamp
-        except OSError as error:
-            reason = error.strerror or str(error)
-        except (ImageError, RefusedError) as error:
-            reason = str(error)
-        except MediaError:
-            raise
-        except Exception as error:  # one photo that meets a fault must not cost the other ten thousand
-            reason = f"{type(error).__name__}: {error}"
-        return failed_record(str(path), reason), stamp
+        return guarded(str(path), lambda: self._analyze(path)), stamp
 
     def _analyze(self, path: Path) -> Record:
         data = _read(path)
@@ -103,6 +93,24 @@ class PhotoWork:
         if self._annotations:
             self._annotations.write(path, data, analysis)
         return photo_record(str(path), analysis, self._analyzer.model)
+
+
+def guarded(file: str, work: Callable[[], Record]) -> Record:
+    """The record that `work` makes of a photo, or that of its failure.
+
+    Raises MediaError for what makes the whole run pointless.
+    """
+    try:
+        return work()
+    except OSError as error:
+        reason = error.strerror or str(error)
+    except (ImageError, RefusedError) as error:
+        reason = str(error)
+    except MediaError:
+        raise
+    except Exception as error:  # one photo that meets a fault must not cost the other ten thousand
+        reason = f"{type(error).__name__}: {error}"
+    return failed_record(file, reason)
 
 
 def analyze_all(

@@ -3,6 +3,7 @@
 import glob
 import os
 from collections.abc import Iterator, Sequence
+from collections.abc import Set as AbstractSet
 from pathlib import Path
 
 from service.media.errors import SourceError
@@ -14,6 +15,9 @@ PHOTO_SUFFIXES = frozenset(
         ".heic", ".heif", ".hif", ".avif",
     }
 )  # fmt: skip
+FILM_SUFFIXES = frozenset(
+    {".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".ts", ".webm", ".wmv"}
+)
 
 
 def find_photos(arguments: Sequence[str], recursive: bool, exclude: Path | None = None) -> list[Path]:
@@ -23,31 +27,42 @@ def find_photos(arguments: Sequence[str], recursive: bool, exclude: Path | None 
     annotated pictures go to. A named file that is missing stays in the list, so that the run reports it.
     Raises SourceError for a pattern or a folder that holds no photo.
     """
+    return find_files(arguments, recursive, PHOTO_SUFFIXES, "photo", exclude)
+
+
+def find_files(
+    arguments: Sequence[str],
+    recursive: bool,
+    suffixes: AbstractSet[str],
+    what: str,
+    exclude: Path | None = None,
+) -> list[Path]:
+    """The files of these suffixes; what: how an error calls one. See `find_photos`."""
     found: dict[Path, None] = {}
     for argument in arguments:
-        photos = [path for path in _expand(argument, recursive) if not _inside(path, exclude)]
-        if not photos:
-            raise SourceError(f"no photo in {argument}" + ("" if recursive else " (see --recursive)"))
-        found.update(dict.fromkeys(photos))
+        files = [path for path in _expand(argument, recursive, suffixes) if not _inside(path, exclude)]
+        if not files:
+            raise SourceError(f"no {what} in {argument}" + ("" if recursive else " (see --recursive)"))
+        found.update(dict.fromkeys(files))
     return list(found)
 
 
-def _expand(argument: str, recursive: bool) -> Iterator[Path]:
+def _expand(argument: str, recursive: bool, suffixes: AbstractSet[str]) -> Iterator[Path]:
     path = Path(argument)
     if path.is_dir():
-        yield from _in_folder(path, recursive)
+        yield from _in_folder(path, recursive, suffixes)
     elif glob.has_magic(argument) and not path.exists():
         for match in sorted(glob.glob(argument, recursive=True)):
-            yield from _in_folder(Path(match), recursive) if os.path.isdir(match) else [Path(match)]
+            yield from _in_folder(Path(match), recursive, suffixes) if os.path.isdir(match) else [Path(match)]
     else:
         yield path
 
 
-def _in_folder(folder: Path, recursive: bool) -> Iterator[Path]:
+def _in_folder(folder: Path, recursive: bool, suffixes: AbstractSet[str]) -> Iterator[Path]:
     for parent, folders, names in os.walk(folder):
         folders[:] = sorted(name for name in folders if recursive and not name.startswith("."))
         for name in sorted(names):
-            if not name.startswith(".") and Path(name).suffix.lower() in PHOTO_SUFFIXES:
+            if not name.startswith(".") and Path(name).suffix.lower() in suffixes:
                 yield Path(parent, name)
 
 

@@ -79,8 +79,7 @@ class ParquetWriter:
         with media_extra("the parquet format"):
             import pyarrow as pa  # noqa: PLC0415
             import pyarrow.parquet as pq  # noqa: PLC0415
-        types = {int: pa.int64(), float: pa.float64(), str: pa.string(), bool: pa.bool_()}
-        self._schema = pa.schema([(name, types[kind]) for name, kind in columns.items()])
+        self._schema = arrow_schema(columns)
         self._table_of = pa.Table.from_pylist
         self._writer = pq.ParquetWriter(path, self._schema)
         self._rows: list[Row] = []
@@ -129,6 +128,14 @@ class RowsWriter:
     def close(self) -> None:
         """See Writer."""
         self._rows.close()
+
+
+def arrow_schema(columns: Columns) -> Any:
+    """The pyarrow.Schema of these columns."""
+    import pyarrow as pa  # noqa: PLC0415 - only where the extra is installed
+
+    types = {int: pa.int64(), float: pa.float64(), str: pa.string(), bool: pa.bool_()}
+    return pa.schema([(name, types[kind]) for name, kind in columns.items()])
 
 
 def photo_writer(kind: PhotoFormat, stream: TextIO, path: Path | None) -> Writer:

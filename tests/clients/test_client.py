@@ -286,10 +286,10 @@ def test_a_busy_service_is_asked_again_when_it_says(run: Callable[..., object]) 
         ([busy("1")] * 5, 3, 503, "overloaded"),
         ([busy("31")], 1, 503, "overloaded"),
         ([failing(504, "deadline_exceeded")], 1, 504, "deadline_exceeded"),
-        ([bad_gateway], 1, 502, "http_error"),
+        ([bad_gateway] * 5, 3, 502, "http_error"),
     ],
 )
-def test_retries_are_bounded_and_for_503_only(
+def test_retries_are_bounded_and_for_what_passes(
     run: Callable[..., object], answers: list[Answer], requests: int, status: int, code: str
 ) -> None:
     transport, asked = answering(*answers)
@@ -297,6 +297,27 @@ def test_retries_are_bounded_and_for_503_only(
         run(transport, lambda _: None, Retry(attempts=3, longest=30))
     assert len(asked) == requests
     assert (refused.value.status, refused.value.code) == (status, code)
+
+
+def broken(kind: type[httpx.TransportError]) -> Answer:
+    def fail() -> httpx.Response:
+        raise kind("gone")
+
+    return fail
+
+
+@pytest.mark.parametrize("run", [run_sync, run_async])
+def test_a_lost_connection_is_made_again_and_a_late_answer_is_not_asked_for(
+    run: Callable[..., object],
+) -> None:
+    transport, asked = answering(broken(httpx.ConnectError), broken(httpx.RemoteProtocolError), no_models)
+    assert run(transport, lambda _: None, Retry()) == []
+    assert len(asked) == 3
+    for kind, requests in {httpx.ReadError: 3, httpx.ReadTimeout: 1}.items():
+        transport, asked = answering(*[broken(kind)] * 5)
+        with pytest.raises(kind):
+            run(transport, lambda _: None, Retry())
+        assert len(asked) == requests
 
 
 def test_fields_of_a_newer_service_are_ignored() -> None:

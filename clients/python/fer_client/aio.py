@@ -102,7 +102,7 @@ class AsyncFerClient:
         while True:
             try:
                 return wire.checked(await call())
-            except FerError as error:
+            except (FerError, httpx.TransportError) as error:
                 wait = self._retry.wait(attempt, error)
                 if wait is None:
                     raise

@@ -18,8 +18,8 @@ class FerClient:
     """Talks to one service. Safe to use from several threads; close it, or use it in a `with` block.
 
     base_url: of the service, such as `http://localhost:8000`; api_key: where the service asks for one;
-    timeout: seconds without progress before httpx.TimeoutException; retry: for answers of status 503, the
-    only ones that are tried again; transport, sleep: for tests and unusual networks.
+    timeout: seconds without progress before httpx.TimeoutException; retry: for a service that is busy or away
+    for a moment; transport, sleep: for tests and unusual networks.
     """
 
     def __init__(
@@ -105,7 +105,7 @@ class FerClient:
         while True:
             try:
                 return wire.checked(call())
-            except FerError as error:
+            except (FerError, httpx.TransportError) as error:
                 wait = self._retry.wait(attempt, error)
                 if wait is None:
                     raise

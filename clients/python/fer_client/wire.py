@@ -50,7 +50,11 @@ class Options(TypedDict, total=False):
 
 @dataclass(frozen=True, slots=True)
 class Retry:
-    """How often, and how long, to wait for a service that has too much to do or is starting.
+    """How often, and how long, to wait for a service that has too much to do, is starting, or went away.
+
+    What is tried again are answers of status 503 and, from a gateway, 502, and connections that are refused
+    or break off: a request changes nothing in the service, so that asking twice does no harm. Answers that do
+    not come in time are not asked for again.
 
     attempts: requests in all, 1 for no retry; first: seconds before the second one where the service does not
     say, doubled each time; longest: an answer that asks for more seconds than that is an error at once.
@@ -60,14 +64,21 @@ class Retry:
     first: float = 0.5
     longest: float = 30.0
 
-    def wait(self, attempt: int, error: FerError) -> float | None:
+    def wait(self, attempt: int, error: FerError | httpx.TransportError) -> float | None:
         """Seconds to wait after that attempt, counted from 1; None: give up."""
-        if error.status != HTTPStatus.SERVICE_UNAVAILABLE or attempt >= self.attempts:
+        if attempt >= self.attempts or not _passes(error):
             return None
-        if error.retry_after is not None:
+        if isinstance(error, FerError) and error.retry_after is not None:
             return error.retry_after if error.retry_after <= self.longest else None
         # Spread, so that clients that were refused together do not come back together.
         return min(self.longest, self.first * 2.0 ** (attempt - 1) * random.uniform(0.5, 1.0))  # noqa: S311
+
+
+def _passes(error: FerError | httpx.TransportError) -> bool:
+    """Whether the next attempt may well succeed."""
+    if isinstance(error, FerError):
+        return error.status in (HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.BAD_GATEWAY)
+    return isinstance(error, httpx.NetworkError | httpx.RemoteProtocolError | httpx.ConnectTimeout)
 
 
 def read(image: Image) -> bytes:
