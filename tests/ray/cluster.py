@@ -26,7 +26,7 @@ PATIENCE = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "OMP_NUM_THREADS": "1",
 }
-_STARTED = "Ray runtime started"
+_STARTED = "kept\n"
 
 
 class Cluster:
@@ -88,9 +88,9 @@ class Node:
     @classmethod
     def _start(cls, address: str, cpus: int, arguments: list[str]) -> "Node":
         command = [
-            str(BIN / "ray"), "start", "--block", f"--node-ip-address={address}", f"--num-cpus={cpus}",
-            f"--object-store-memory={OBJECT_STORE_BYTES}",
-            "--disable-usage-stats", "--ray-client-server-port=0", *arguments,
+            sys.executable, str(Path(__file__).with_name("keeper.py")),
+            str(BIN / "ray"), "start", f"--node-ip-address={address}", f"--num-cpus={cpus}",
+            f"--object-store-memory={OBJECT_STORE_BYTES}", "--disable-usage-stats", *arguments,
         ]  # fmt: skip
         process = subprocess.Popen(
             command,
@@ -103,9 +103,9 @@ class Node:
         told = []
         for line in process.stdout:
             told.append(line)
-            if _STARTED in line:
+            if line == _STARTED:
                 return cls(address, process)
-        process.wait()
+        process.communicate()
         raise RuntimeError(f"the node {address} did not start:\n{''.join(told)}")
 
     def workers(self, name: str) -> list[psutil.Process]:
