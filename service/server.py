@@ -72,6 +72,7 @@ def serve_until_stopped(
     """Serve on a socket that listens, until a signal comes; see the module."""
     server = Server(server_config(settings, loaded, tracing))
     _open_as_many_as_allowed()
+    _leave_no_core()
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
     try:
         server.run(sockets=[listener])
@@ -156,6 +157,12 @@ def _open_as_many_as_allowed() -> None:
     if sys.platform != "win32":
         _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def _leave_no_core() -> None:
+    """The core of a process that crashed would keep the images that it worked on."""
+    if sys.platform != "win32":
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
 def _give_up_a_broken_log() -> None:

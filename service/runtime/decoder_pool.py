@@ -14,7 +14,6 @@ import numpy as np
 import structlog
 
 from service.runtime import deadline
-from service.runtime.deadline import ExpiredError
 from service.runtime.decoder_process import HEAD
 from service.vision.errors import InvalidImageError
 from service.vision.headers import Header, read_header
@@ -85,7 +84,10 @@ class DecoderPool:
         except OSError:
             log.warning("decoder died", format=header.format, status=process.end())
             raise InvalidImageError(f"the {header.format.upper()} image does not decode") from None
-        except ExpiredError:
+        except InvalidImageError:
+            raise
+        except BaseException:
+            # The deadline, or no memory for the pixels: the rest of this answer must not be the next one.
             process.end()
             raise
         finally:

@@ -5,6 +5,7 @@ import io
 import json
 import os
 import re
+import resource
 import shutil
 import subprocess
 import sys
@@ -182,6 +183,12 @@ def test_nowhere_to_write_is_all_that_it_needs(tmp_path: Path, image: bytes) -> 
         log = (tmp_path / "stderr").read_bytes()
     assert log.count(b'"event": "request"') > len(answers) // 2
     assert_holds_nothing_of(image, log, *answers)
+
+
+def test_a_crash_leaves_no_core(tmp_path: Path) -> None:
+    with running(tmp_path) as service:
+        for process in (service.process.pid, *service.children()):
+            assert resource.prlimit(process, resource.RLIMIT_CORE) == (0, 0)
 
 
 def test_a_failure_in_the_middle_tells_the_log_no_pixels(tmp_path: Path, image: bytes) -> None:
