@@ -5,6 +5,7 @@ TRAIN_VENV ?= .venv-train
 RAY_VENV ?= .venv-ray
 HAAR_VENV ?= .venv-haar
 AUDIT_VENV ?= .venv-audit
+FUZZ_VENV ?= .venv-fuzz
 DATA ?= ../shared/data
 RUNS ?= runs
 MODEL ?= balanced
@@ -15,7 +16,7 @@ TRAIN := $(TRAIN_VENV)/bin
 # Folders of tests with targets of their own.
 SEPARATE := training browser faults image manifests observability ray
 
-.PHONY: run load image image-test observability-test dashboard up down manifests-test test test-faults audit sbom test-browser ray-test ray-figures screenshots lint format openapi lock models-mtcnn train export test-training evaluate-emotion evaluate-robustness haar report evaluate-detection evaluate-container clean
+.PHONY: run load fuzz image image-test observability-test dashboard up down manifests-test test test-faults audit sbom test-browser ray-test ray-figures screenshots lint format openapi lock models-mtcnn train export test-training evaluate-emotion evaluate-robustness haar report evaluate-detection evaluate-container clean
 
 run: $(VENV)/.service
 	$(BIN)/fer-service serve
@@ -73,6 +74,12 @@ load: $(VENV)/.load
 	$(BIN)/mypy benchmarks/load
 	$(BIN)/python -m benchmarks.load --page docs/reliability.md
 
+# Hostile input for a real server, for so many seconds; what is found lies in runs/fuzz.
+FUZZ_SECONDS ?= 180
+fuzz: $(FUZZ_VENV)/.fuzz
+	$(FUZZ_VENV)/bin/mypy benchmarks/fuzz
+	$(FUZZ_VENV)/bin/python -m benchmarks.fuzz --seconds $(FUZZ_SECONDS) --data $(DATA)/hostile
+
 manifests-test: $(VENV)/.deploy
 	$(BIN)/pytest -q tests/manifests
 
@@ -120,6 +127,8 @@ lock:
 	uv pip compile --group audit --universal --generate-hashes --no-header -q -o requirements/audit.txt
 	uv pip compile pyproject.toml --group load --universal --generate-hashes --no-header -q \
 		-c requirements/dev.txt -o requirements/load.txt
+	uv pip compile pyproject.toml --group fuzz --universal --generate-hashes --no-header -q \
+		-c requirements/dev.txt -o requirements/fuzz.txt
 	uv pip compile pyproject.toml --group observability --universal --generate-hashes --no-header -q \
 		-c requirements/dev.txt -o requirements/observability.txt
 	uv pip compile pyproject.toml --extra media --extra ray --group dev --group ray --universal --generate-hashes \
@@ -159,7 +168,7 @@ evaluate-container: $(VENV)/.dev
 	$(BIN)/python -m benchmarks.container
 
 clean:
-	rm -rf $(VENV) $(TRAIN_VENV) $(RAY_VENV) $(HAAR_VENV) $(AUDIT_VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) $(TRAIN_VENV) $(RAY_VENV) $(HAAR_VENV) $(AUDIT_VENV) $(FUZZ_VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache
 
 $(VENV)/.service: requirements/service.txt pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -185,6 +194,13 @@ $(VENV)/.observability: $(VENV)/.dev requirements/observability.txt
 
 $(VENV)/.load: $(VENV)/.dev requirements/load.txt
 	$(BIN)/pip install -q --disable-pip-version-check --require-hashes -r requirements/load.txt
+	touch $@
+
+$(FUZZ_VENV)/.fuzz: requirements/dev.txt requirements/fuzz.txt
+	$(PYTHON) -m venv $(FUZZ_VENV)
+	$(FUZZ_VENV)/bin/pip install -q --disable-pip-version-check --require-hashes -r requirements/dev.txt
+	$(FUZZ_VENV)/bin/pip install -q --disable-pip-version-check --require-hashes -r requirements/fuzz.txt
+	$(FUZZ_VENV)/bin/pip install -q --disable-pip-version-check --no-deps -e .
 	touch $@
 
 $(AUDIT_VENV)/.audit: requirements/audit.txt

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 START_LIMIT_S = 60
 TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
@@ -50,15 +51,13 @@ class Server:
 
 
 @contextmanager
-def serving(**settings: object) -> Iterator[Server]:
+def serving(log: "IO[bytes] | int" = subprocess.DEVNULL, **settings: object) -> Iterator[Server]:
     """A server with these settings (`queue_size=400`), otherwise as a user starts it; stopped at the end."""
     port = _free_port()
     variables = {f"FER_{name.upper()}": str(value) for name, value in settings.items()}
     environment = {name: value for name, value in os.environ.items() if not name.startswith("FER_")}
     command = [str(Path(sys.executable).with_name("fer-service")), "serve", "--port", str(port)]
-    with subprocess.Popen(
-        command, env=environment | variables, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    ) as process:
+    with subprocess.Popen(command, env=environment | variables, stdout=log, stderr=log) as process:
         try:
             _wait_until_ready(process, port)
             yield Server(process.pid, port)

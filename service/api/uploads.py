@@ -9,9 +9,10 @@ import binascii
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from email.message import Message
+from typing import TypeVar
 
 from fastapi import Request
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
@@ -22,6 +23,10 @@ MAX_HEADER_BYTES = 8_192
 MAX_HEADERS_PER_PART = 16
 # Form fields beside the images; more than a form could honestly have.
 MAX_OTHER_PARTS = 16
+MAX_JSON_VALUES = 1_000
+_WHITESPACE = b" \t\n\r\v\f"
+
+M = TypeVar("M", bound=BaseModel)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +53,7 @@ async def read_body(request: Request, limit: int, grow: Callable[[int], None]) -
             raise BodyTooLargeError(_too_large(limit))
         chunks.append(chunk)
         grow(len(chunk))
-    return _described(b"".join(chunks), request.headers.get("content-type", ""))
+    return described(b"".join(chunks), request.headers.get("content-type", ""))
 
 
 def single_image(body: Body) -> bytes:
@@ -87,10 +92,18 @@ def _single(body: Body) -> bytes:
 
 def _json_image(data: bytes) -> bytes:
     try:
-        text = JsonImage.model_validate_json(data).image
+        text = json_model(JsonImage, data).image
     except ValidationError as error:
         raise MalformedBodyError(f'the JSON body is not {{"image": "<base64>"}}: {_reason(error)}') from error
     return base64_bytes(text, "image")
+
+
+def json_model(model: type[M], data: bytes) -> M:
+    """The body as this model. Raises MalformedBodyError and pydantic's ValidationError."""
+    # Parsed, each value takes twenty times its bytes or more, whatever the model has a use for.
+    if sum(map(data.count, (b",", b"[", b"{"))) > MAX_JSON_VALUES:
+        raise MalformedBodyError(f"the JSON body has more than {MAX_JSON_VALUES} values")
+    return model.model_validate_json(data)
 
 
 def base64_bytes(text: str, name: str) -> bytes:
@@ -101,7 +114,7 @@ def base64_bytes(text: str, name: str) -> bytes:
             raise MalformedBodyError("the data: URI is not base64")
     try:
         # Encoders wrap lines; any other stranger is an error.
-        return base64.b64decode("".join(text.split()), validate=True)
+        return base64.b64decode(text.encode("ascii").translate(None, _WHITESPACE), validate=True)
     except (binascii.Error, ValueError) as error:
         raise MalformedBodyError(f"the field '{name}' is not base64") from error
 
@@ -199,7 +212,8 @@ def form_values(body: Body, most: Mapping[str, int]) -> dict[str, list[bytes]]:
     return form.values
 
 
-def _described(data: bytes, header: str) -> Body:
+def described(data: bytes, header: str) -> Body:
+    """A body, and what its Content-Type header says."""
     content_type, options = parse_options_header(header)
     return Body(data, content_type.decode("latin-1").lower(), options.get(b"boundary"))
 

@@ -49,6 +49,7 @@ def assert_problem(response: httpx.Response, status: int, code: str) -> None:
         (400, "malformed_body", {"content": b"[" * 100_000, "headers": {"content-type": "application/json"}}),
         (400, "malformed_body", {"json": {"picture": "x"}}),
         (400, "malformed_body", {"json": {"image": 5}}),
+        (400, "malformed_body", {"json": {"image": [1] * 2_000}}),
         (400, "malformed_body", {"json": {"image": "not base64!"}}),
         (400, "malformed_body", {"json": {"image": "data:image/png,plain"}}),
         (400, "malformed_body", {"content": b"x", "headers": {"content-type": "multipart/form-data"}}),

@@ -1,0 +1,1 @@
+"""What hostile input does to a real service: `make fuzz`."""
