@@ -118,6 +118,8 @@ lock:
 	uv pip compile pyproject.toml --universal --generate-hashes --no-header -q -o requirements/service.txt
 	uv pip compile pyproject.toml --group dev --universal --generate-hashes --no-header -q \
 		-c requirements/service.txt -o requirements/dev.txt
+	uv pip compile pyproject.toml --extra tracing --universal --generate-hashes --no-header -q \
+		-c requirements/dev.txt -o requirements/tracing.txt
 	uv pip compile --group build --universal --generate-hashes --no-header -q \
 		-c requirements/service.txt -o requirements/build.txt
 	uv pip compile pyproject.toml --group deploy --universal --generate-hashes --no-header -q \

@@ -1,7 +1,7 @@
 #!/bin/sh
 # Builds the image with docker, podman or buildah, whichever works on this machine.
-# BUILDER, IMAGE and BASE choose otherwise; CA is a certificate file for a registry behind a proxy;
-# BUILD_FLAGS goes to the builder as it is.
+# BUILDER, IMAGE, BASE and REQUIREMENTS (requirements/tracing.txt) choose otherwise; CA is a certificate file for a
+# package index behind a proxy; BUILD_FLAGS goes to the builder as it is.
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -23,6 +23,7 @@ case $BUILDER in
     *) set -- ;;
 esac
 [ -z "${BASE:-}" ] || set -- "$@" --build-arg "BASE=$BASE"
+[ -z "${REQUIREMENTS:-}" ] || set -- "$@" --build-arg "REQUIREMENTS=$REQUIREMENTS"
 [ -z "${CA:-}" ] || set -- "$@" --secret "id=ca,src=$CA"
 
 # shellcheck disable=SC2086

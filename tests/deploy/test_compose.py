@@ -28,3 +28,10 @@ def test_only_this_machine_reaches_the_published_ports(services: dict[str, Any])
     ports = [port for service in services.values() for port in service.get("ports", [])]
     assert ports
     assert all(port.startswith("127.0.0.1:") for port in ports)
+
+
+def test_every_mounted_file_is_there(services: dict[str, Any]) -> None:
+    mounts = [mount.split(":")[0] for service in services.values() for mount in service.get("volumes", [])]
+    files = [mount for mount in mounts if mount.startswith("./")]
+    assert files
+    assert [name for name in files if not (COMPOSE.parent / name).exists()] == []

@@ -1,13 +1,19 @@
 import time
 from concurrent.futures import ThreadPoolExecutor
+from io import BytesIO
 
 import httpx
 import pytest
+import yaml
+from PIL import Image
 
 from service.vision.pipeline import EmotionPipeline
 from service.vision.types import EMOTIONS
 from tests.image.conftest import Start
-from tests.image.containers import Container, call, inspect
+from tests.image.containers import ROOT, Container, call, inspect
+
+DEPLOYMENT = ROOT / "deploy" / "kubernetes" / "base" / "deployment.yaml"
+MOST_MEGAPIXELS = 25
 
 
 def test_a_photo_gets_the_answer_of_the_pipeline(
@@ -88,6 +94,32 @@ def test_a_bad_setting_ends_it_with_a_sentence(start: Start) -> None:
     container = start("--env", "FER_QUEUE_SIZE=-1")
     assert container.exit_code() == 1
     assert "FER_QUEUE_SIZE" in container.logs()
+
+
+def test_the_largest_images_that_a_pod_accepts_fit_into_its_memory(start: Start, photo: bytes) -> None:
+    (pod,) = yaml.safe_load(DEPLOYMENT.read_text())["spec"]["template"]["spec"]["containers"]
+    limits = pod["resources"]["limits"]
+    (generator,) = yaml.safe_load((DEPLOYMENT.parent / "kustomization.yaml").read_text())[
+        "configMapGenerator"
+    ]
+    settings = [f"--env={literal}" for literal in generator["literals"] if "FER_MAX" in literal]
+    assert settings
+    settings.append("--env=FER_REQUEST_TIMEOUT_S=90")
+    container = start(f"--cpus={limits['cpu']}", f"--memory={limits['memory'].replace('i', '')}", *settings)
+    container.wait_for("/readyz")
+    largest = _png(photo, MOST_MEGAPIXELS)
+    with ThreadPoolExecutor() as pool:
+        requests = [pool.submit(container.client.post, "/detect-emotions", content=largest) for _ in range(4)]
+        assert [request.result().status_code for request in requests] == [200] * 4
+    assert not inspect(container.name)["State"]["OOMKilled"]
+
+
+def _png(photo: bytes, megapixels: int) -> bytes:
+    """The photo enlarged: a PNG has to be decoded whole."""
+    side = int((megapixels * 1e6) ** 0.5)
+    buffer = BytesIO()
+    Image.open(BytesIO(photo)).resize((side, side)).save(buffer, "PNG", compress_level=1)
+    return buffer.getvalue()
 
 
 def _wait_until_inflight(client: httpx.Client) -> None:
