@@ -58,7 +58,7 @@ def load(settings: Settings) -> tuple[ModelStore, EmotionPipeline]:
     Raises ModelStoreError, DecoderError.
     """
     started = monotonic()
-    decoders = DecoderPool()
+    decoders = DecoderPool(lambda name, status: log.warning("decoder died", format=name, status=status))
     decoders.start()
     store = ModelStore.open(settings.model_store)
     # One thread a run: parallel requests fill the cores without fighting over them.

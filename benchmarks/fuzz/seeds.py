@@ -18,7 +18,7 @@ MOST_BYTES = 200_000
 def seeds(*folders: Path) -> dict[str, list[bytes]]:
     """Pictures by the name of their format. folders: where to look for more, if they are there."""
     found: dict[str, list[bytes]] = {}
-    for data in [*_made(), *_read(TESTS / "data", TESTS / "corpus", *folders)]:
+    for data in [*_made(), *_read(TESTS / "data", *folders)]:
         try:
             found.setdefault(sniff(data), []).append(data)
         except UnsupportedFormatError:

@@ -9,6 +9,7 @@ from typing import Protocol
 
 import numpy as np
 
+from service.runtime.decoder_pool import DecoderPool
 from service.runtime.model_store import ModelStore
 from service.vision.pipeline import AnalysisOptions, EmotionPipeline
 from service.vision.types import (
@@ -64,7 +65,8 @@ class LocalAnalyzer:
     @classmethod
     def load(cls, store: ModelStore, options: AnalysisOptions) -> "LocalAnalyzer":
         """Load every graph. Raises ModelStoreError, also for a model that the store lacks."""
-        pipeline = store.pipeline(options.model)
+        # A file that kills its decoder must not end a run over thousands.
+        pipeline = store.pipeline(options.model, decoder=DecoderPool().decode)
         entry = store.manifest.emotion[pipeline.default]
         return cls(
             pipeline, options, Model(pipeline.default, f"sha256:{entry.sha256}", entry.uncertain_below)

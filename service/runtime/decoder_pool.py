@@ -11,7 +11,6 @@ from collections.abc import Callable
 from contextlib import suppress
 
 import numpy as np
-import structlog
 
 from service.runtime import deadline
 from service.runtime.decoder_process import HEAD
@@ -32,8 +31,6 @@ BRIEF = {"jpeg": 25_000_000, "png": 8_000_000}
 _IN_PROCESS = sys.platform == "win32"
 _TINY = b"GIF89a\x01\0\x01\0\x80\0\0" + bytes(6) + b",\0\0\0\0\x01\0\x01\0\0\x02\x02D\x01\0;"
 
-log = structlog.get_logger("fer")
-
 
 class DecoderError(RuntimeError):
     """No decoder process can be started."""
@@ -45,10 +42,12 @@ class DecoderError(RuntimeError):
 class DecoderPool:
     """As many decoder processes as threads decode at a time, none on Windows. Used from any thread.
 
+    on_death: told the format whose decoding ended a process, and that one's exit status (negative: a signal).
     Call `close` at the end; the end of the program does it otherwise.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, on_death: Callable[[str, int], object] = lambda *_: None) -> None:
+        self._on_death = on_death
         self._processes: set[_Process] = set()
         self._idle: list[_Process] = []
         self.close: Callable[[], object] = weakref.finalize(self, _end_all, self._processes)
@@ -82,7 +81,7 @@ class DecoderPool:
         try:
             return process.decode(header, min_face)
         except OSError:
-            log.warning("decoder died", format=header.format, status=process.end())
+            self._on_death(header.format, process.end())
             raise InvalidImageError(f"the {header.format.upper()} image does not decode") from None
         except InvalidImageError:
             raise

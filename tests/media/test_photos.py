@@ -84,6 +84,13 @@ def test_bad_files_are_passed_over_and_listed(run: Run, folder: Path) -> None:
     )
 
 
+def test_a_file_that_kills_its_decoder_fails_alone(run: Run) -> None:
+    result = run(
+        "analyze", PHOTO.parents[1] / "corpus" / "segmentation-fault.heic", PHOTO, "--format", "jsonl"
+    )
+    assert [record["status"] for record in records(result.stdout)] == ["error", "ok"]
+
+
 def test_nothing_failed_is_zero(run: Run) -> None:
     result = run("analyze", PHOTO)
     assert result.exit_code == 0
