@@ -156,7 +156,7 @@ class _Conversation:
 
     def _closed(self, code: int) -> None:
         # The first close frame is the reason; the other side's is the answer to it.
-        self.code = self.code or code
+        self.code = self.code or int(code)
 
     async def _fail(self, error: Exception) -> None:
         self.metrics.rejected(INTERNAL.code)

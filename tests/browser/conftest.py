@@ -9,7 +9,16 @@ from pathlib import Path
 import httpx
 import pytest
 from PIL import Image
-from playwright.sync_api import Browser, ConsoleMessage, Page, Playwright, Request, WebSocket, sync_playwright
+from playwright.sync_api import (
+    Browser,
+    ConsoleMessage,
+    Page,
+    Playwright,
+    Request,
+    WebSocket,
+    expect,
+    sync_playwright,
+)
 
 PHOTO = Path(__file__).parents[1] / "data" / "astronaut.jpg"
 CHROMIUM = ("chromium", "chromium-browser", "google-chrome-stable", "google-chrome")
@@ -25,6 +34,8 @@ ARGUMENTS = [
     "--use-fake-device-for-media-stream",
     "--use-fake-ui-for-media-stream",
 ]
+# Long enough for a machine that has much else to do; what works, works far sooner.
+PATIENCE_MS = 30_000
 VIDEO_SIZE = (640, 480)
 VIDEO_FRAMES = 24
 
@@ -72,6 +83,7 @@ Visitor = Callable[..., Visit]
 
 @pytest.fixture(scope="session")
 def playwright() -> Iterator[Playwright]:
+    expect.set_options(timeout=PATIENCE_MS)
     with sync_playwright() as playwright:
         yield playwright
 
@@ -120,7 +132,7 @@ def visit(browser: Browser) -> Iterator[Visitor]:
     def start(client: httpx.Client, **context: object) -> Visit:
         options = {"viewport": {"width": 1200, "height": 860}, "reduced_motion": "reduce", **context}
         page = browser.new_context(**options).new_page()  # type: ignore[arg-type]
-        page.set_default_timeout(10_000)
+        page.set_default_timeout(PATIENCE_MS)
         origin = str(client.base_url).rstrip("/")
         visited = Visit(page, origin)
         visits.append(visited)

@@ -46,6 +46,18 @@ def test_picture_of_the_page(
     save(page, pictures / f"{name}.png")
 
 
+def test_picture_of_a_failure(
+    visit: Visitor, client: httpx.Client, pictures: Path, photo: bytes, tmp_path: Path
+) -> None:
+    (tmp_path / "cut.jpg").write_bytes(photo[:5000])
+    visited = visit(client, viewport={"width": 1180, "height": 640})
+    visited.statuses = {422}
+    visited.page.set_input_files("#files", tmp_path / "cut.jpg")
+    expect(visited.page.get_by_role("alert")).to_contain_text("invalid_image")
+    visited.page.evaluate("() => scrollTo(0, 0)")
+    save(visited.page, pictures / "page-error.png")
+
+
 def test_picture_of_the_live_view(visit: Visitor, client: httpx.Client, pictures: Path) -> None:
     page = visit(client, viewport={"width": 1100, "height": 1000}).page
     socket = start(page)

@@ -199,6 +199,19 @@ def test_a_stream_that_ended_well_ends_the_loop(serve: Serve) -> None:
             stream.receive()
 
 
+@pytest.mark.parametrize("size", [1001, 1_100_000])
+def test_a_frame_that_is_too_large_says_so(serve: Serve, size: int) -> None:
+    """Also where the WebSocket library refuses it, a megabyte above the limit, before the service does."""
+    with (
+        serve(max_body_bytes=1000) as server,
+        FerClient(str(server.base_url)) as client,
+        client.stream() as stream,
+        pytest.raises(FerError) as refused,
+    ):
+        stream.ask(bytes(size))
+    assert (refused.value.code, refused.value.close_code) == ("body_too_large", 1009)
+
+
 def test_asyncio_has_the_same_methods(url: str, photo: bytes) -> None:
     async def scenario() -> None:
         async with AsyncFerClient(url) as client:
@@ -339,14 +352,15 @@ def test_streams_are_found_beside_the_rest(base: str, expected: str) -> None:
         assert wire.stream_url(http.base_url, options) == expected
 
 
-@pytest.mark.parametrize("example", ["photo", "folder"])
+@pytest.mark.parametrize("example", ["photo", "folder", "webcam"])
 def test_examples_run(url: str, photo: bytes, tmp_path: Path, example: str) -> None:
     path = tmp_path / "astronaut.jpg"
     path.write_bytes(photo)
     script = ROOT / "clients" / "python" / "examples" / f"{example}.py"
-    given = path if example == "photo" else tmp_path
+    # To OpenCV a photo is a video of one frame.
+    arguments = {"photo": (path, url), "folder": (tmp_path, url), "webcam": (url, path)}[example]
     process = subprocess.run(
-        [sys.executable, script, given, url],
+        [sys.executable, script, *arguments],
         capture_output=True, text=True, timeout=60, check=True,
         env={**os.environ, "PYTHONPATH": str(ROOT / "clients" / "python")},
     )  # fmt: skip

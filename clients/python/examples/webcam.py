@@ -9,12 +9,14 @@ from contextlib import suppress
 
 import cv2
 
-from fer_client import FerClient
+from fer_client import FerClient, FerError
 
 
 def frames(source: int | str) -> Iterator[bytes]:
     """JPEG files, as fast as the camera gives them and they are taken."""
     camera = cv2.VideoCapture(source)
+    if not camera.isOpened():
+        sys.exit(f"{source}: neither a camera nor a video file that can be opened")
     try:
         while True:
             found, pixels = camera.read()
@@ -30,7 +32,13 @@ def main(url: str = "http://localhost:8000", source: str = "0") -> None:
     device = int(source) if source.isdecimal() else source
     with FerClient(url) as client, client.stream() as stream:
         for jpeg in frames(device):
-            answer = stream.ask(jpeg)
+            try:
+                answer = stream.ask(jpeg)
+            except FerError as error:
+                if error.close_code:
+                    sys.exit(f"the stream has ended: {error}")
+                print(f"one frame failed: {error}", file=sys.stderr)
+                continue
             faces = ", ".join(f"{face.id}: {face.dominant_emotion}" for face in answer.faces)
             print(f"{answer.frame:6} {answer.timings_ms.total:6.1f} ms  {faces}")
 

@@ -171,7 +171,11 @@ def _ending(closed: ConnectionClosed, request_id: str | None) -> FerError:
     if frame.code == CloseCode.NORMAL_CLOSURE:
         return FerError("closed", frame.reason, request_id=request_id, close_code=int(frame.code))
     code, _, detail = frame.reason.partition(": ")
-    return FerError(code or "connection_lost", detail, request_id=request_id, close_code=int(frame.code))
+    if not code.isidentifier():
+        # The words of a WebSocket library, which cut off what was far too large before the service saw it.
+        code = "body_too_large" if frame.code == CloseCode.MESSAGE_TOO_BIG else "connection_lost"
+        detail = frame.reason
+    return FerError(code, detail, request_id=request_id, close_code=int(frame.code))
 
 
 def _problem(response: httpx.Response) -> Problem | None:
