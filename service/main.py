@@ -7,7 +7,7 @@ from typing import Any
 from fastapi import Depends, FastAPI
 from starlette.middleware.cors import CORSMiddleware
 
-from service.api.deps import Runtime, require_api_key
+from service.api.deps import Runtime, require_api_key, require_key_or_bearer
 from service.api.errors import ALL_KINDS, install_error_handlers
 from service.api.middleware import RequestMiddleware
 from service.api.openapi import complete
@@ -77,7 +77,7 @@ def _add_routes(app: FastAPI, settings: Settings) -> None:
     guarded = [Depends(require_api_key)]
     app.include_router(detect.router, dependencies=guarded)
     app.include_router(models.router, dependencies=guarded)
-    app.include_router(compat.router, dependencies=guarded)
+    app.include_router(compat.router, dependencies=[Depends(require_key_or_bearer)])
     app.include_router(stream.router)
     app.include_router(probes.router)
     if settings.metrics:

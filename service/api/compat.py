@@ -45,11 +45,13 @@ def read_request(body: Body) -> CompatRequest:
     if body.content_type == "multipart/form-data":
         values = {name: found[0] for name, found in form_values(body, _FIELDS).items()}
         return _from_form(values)
-    if body.content_type == "application/x-www-form-urlencoded":
+    # `curl -d '{...}'`, as deepface documents it, calls the JSON a form.
+    kind = "application/json" if _is_mislabelled_json(body) else body.content_type
+    if kind == "application/x-www-form-urlencoded":
         return _from_form(_url_encoded(body.data))
     if not body.data:
         raise EmptyBodyError("the request has no body: send JSON with 'img', or a form with a file 'img'")
-    if body.content_type != "application/json":
+    if kind != "application/json":
         raise MalformedBodyError("the body must be application/json or multipart/form-data")
     try:
         asked = json_model(AnalyzeRequest, body.data)
@@ -61,6 +63,10 @@ def read_request(body: Body) -> CompatRequest:
 def analyzed(detection: Detection) -> Analyzed:
     """A detection in deepface's form."""
     return Analyzed(results=[_face(face, detection.image) for face in detection.faces])
+
+
+def _is_mislabelled_json(body: Body) -> bool:
+    return body.content_type == "application/x-www-form-urlencoded" and body.data.startswith(b"{")
 
 
 def _from_form(values: Mapping[str, bytes]) -> CompatRequest:

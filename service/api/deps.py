@@ -9,7 +9,7 @@ from time import monotonic
 from typing import Annotated, Literal
 
 from fastapi import Depends, Header, Query, Security
-from fastapi.security import APIKeyHeader
+from fastapi.security import APIKeyHeader, HTTPAuthorizationCredentials, HTTPBearer
 from starlette.requests import HTTPConnection
 
 from service import keys
@@ -72,6 +72,19 @@ async def require_api_key(
     # As the bytes that were sent: the framework reads headers as Latin-1.
     given = (key or "").encode("latin-1")
     _check_key(settings, given, "the header X-API-Key is missing or holds no valid key")
+
+
+_bearer = HTTPBearer(auto_error=False, description="The same key, where deepface's clients send theirs.")
+
+
+async def require_key_or_bearer(
+    settings: SettingsDep,
+    key: Annotated[str | None, Security(_api_key_header)],
+    bearer: Annotated[HTTPAuthorizationCredentials | None, Security(_bearer)],
+) -> None:
+    """The same, with the key in either header."""
+    given = (key or (bearer.credentials if bearer else "")).encode("latin-1")
+    _check_key(settings, given, "neither the header X-API-Key nor a bearer token holds a valid key")
 
 
 async def require_stream_key(settings: SettingsDep, connection: HTTPConnection) -> None:

@@ -2,6 +2,7 @@
 
 import base64
 import io
+import json
 from typing import Any
 
 import httpx
@@ -13,6 +14,7 @@ from service.vision.types import EMOTIONS
 from tests.conftest import Serve
 
 URL = "/analyze"
+FORM = {"content-type": "application/x-www-form-urlencoded"}
 
 
 def answer(response: httpx.Response) -> Any:
@@ -53,6 +55,7 @@ def test_every_documented_request_gives_the_same_answer(client: httpx.Client, ph
         {"files": upload},
         {"files": {"img": (None, uri)}},
         {"data": {"img": uri, "actions": "emotion"}},
+        {"content": json.dumps({"img": uri, "actions": ["emotion"]}), "headers": FORM},
     ]  # fmt: skip
     answers = [answer(client.post(URL, **request)) for request in requests]
     assert all(one == answers[0] for one in answers)
@@ -154,3 +157,8 @@ def test_the_key_and_the_limits_hold_here_too(serve: Serve, photo: bytes) -> Non
         refusal(client.post(URL, files={"img": photo[:10]}), 401, "unauthorized")
         headers = {"x-api-key": "secret"}
         refusal(client.post(URL, files={"img": photo}, headers=headers), 413, "body_too_large")
+        bearer = {"authorization": "Bearer secret"}
+        refusal(client.post(URL, files={"img": photo}, headers=bearer), 413, "body_too_large")
+        bearer = {"authorization": "Bearer guess"}
+        refusal(client.post(URL, files={"img": photo[:10]}, headers=bearer), 401, "unauthorized")
+        assert client.get("/models", headers={"authorization": "Bearer secret"}).status_code == 401

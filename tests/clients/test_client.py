@@ -358,7 +358,11 @@ def test_examples_run(url: str, photo: bytes, tmp_path: Path, example: str) -> N
     path.write_bytes(photo)
     script = ROOT / "clients" / "python" / "examples" / f"{example}.py"
     # To OpenCV a photo is a video of one frame.
-    arguments = {"photo": (path, url), "folder": (tmp_path, url), "webcam": (url, path)}[example]
+    arguments = {
+        "photo": [str(path), url],
+        "folder": [str(tmp_path), url],
+        "webcam": [url, str(path)],
+    }[example]
     process = subprocess.run(
         [sys.executable, script, *arguments],
         capture_output=True, text=True, timeout=60, check=True,
