@@ -59,6 +59,7 @@ PRIVATE = $(shell unshare -rn ip link set lo up 2>/dev/null && \
 # The same tests, their pictures kept for the documentation.
 screenshots: export PICTURES = docs/images
 screenshots: test-browser
+	$(BIN)/python -m tests.media.picture $(PICTURES)/timeline.png
 
 # BUILDER, IMAGE, BASE and CA choose; see docker/build.sh.
 image:

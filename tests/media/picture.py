@@ -1,4 +1,4 @@
-"""The picture docs/images/timeline.png: `python -m tests.media.picture FOLDER` makes it and its film again.
+"""The picture docs/images/timeline.png: `python -m tests.media.picture FILE` makes it again.
 
 The audience is one photo, eight times, with mouths painted over: nobody else's face is needed to show how a
 timeline looks.
@@ -7,6 +7,7 @@ timeline looks.
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Literal
 
 import cv2
@@ -49,13 +50,14 @@ _GUESTS = (
 )
 
 
-def main(folder: Path) -> None:
-    """Write audience.mp4 and its timeline.png."""
+def main(picture: Path) -> None:
+    """Make a film, and draw its timeline."""
     moods: tuple[Mood, ...] = ("plain", "down", "open")
     heads = {mood: _head(mood) for mood in moods}
     times = [number / _FPS for number in range(_SECONDS * _FPS)]
-    film = clip.write(folder / "audience.mp4", [_hall(heads, time) for time in times], times)
-    app(["video", str(film), "--timeline", str(folder / "timeline.png")])
+    with TemporaryDirectory() as folder:
+        film = clip.write(Path(folder, "audience.mp4"), [_hall(heads, time) for time in times], times)
+        app(["video", str(film), "--timeline", str(picture)])
 
 
 def _hall(heads: dict[Mood, UInt8Array], time: float) -> UInt8Array:
