@@ -19,6 +19,9 @@ YELLOW_PIXELS = """(canvas) => {
 REFUSE_CAMERA = """() => {
   navigator.mediaDevices.getUserMedia = () => Promise.reject(new DOMException("", "NotFoundError"));
 }"""
+SPOIL_FRAMES = """() => {
+  HTMLCanvasElement.prototype.toBlob = (take) => take(new Blob(["no image"]));
+}"""
 # A face that was not seen for a second has a new number: a busy machine may take so long for a frame.
 ATTEMPTS = 5
 CAMERA_OPEN = "(video) => video.srcObject !== null"
@@ -121,13 +124,13 @@ def test_a_camera_that_is_not_there_is_told_in_words(visit: Visitor, client: htt
     expect(visited.page.get_by_role("button", name="Start the camera")).to_be_enabled()
 
 
-def test_a_frame_that_fails_does_not_end_the_stream(visit: Visitor, serve: Serve) -> None:
-    with serve(max_pixels=1000) as client:
-        page = visit(client).page
-        socket = start(page)
-        expect(page.get_by_role("alert")).to_contain_text("Code image_too_large")
-        answers(socket, 3)
-        expect(page.get_by_role("button", name="Stop the camera")).to_be_visible()
+def test_a_frame_that_fails_does_not_end_the_stream(visit: Visitor, client: httpx.Client) -> None:
+    page = visit(client).page
+    page.evaluate(SPOIL_FRAMES)
+    socket = start(page)
+    expect(page.get_by_role("alert")).to_contain_text("Code unsupported_media_type")
+    answers(socket, 3)
+    expect(page.get_by_role("button", name="Stop the camera")).to_be_visible()
 
 
 def test_a_refused_stream_says_why_and_lets_go_of_the_camera(visit: Visitor, serve: Serve) -> None:
