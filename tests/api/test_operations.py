@@ -1,5 +1,6 @@
 """Probes, metrics, models, documents, request ids."""
 
+import asyncio
 import json
 import re
 from pathlib import Path
@@ -7,6 +8,11 @@ from pathlib import Path
 import httpx
 import pytest
 
+from service.lifespan import lifespan
+from service.main import create_app
+from service.runtime.model_store import ModelStore
+from service.settings import Settings
+from service.vision.pipeline import EmotionPipeline
 from tests.conftest import Serve
 
 OPENAPI = Path(__file__).parents[2] / "openapi" / "openapi.json"
@@ -23,6 +29,23 @@ def test_models_are_listed_with_the_default_marked(client: httpx.Client) -> None
         assert model["digest"].startswith("sha256:")
         assert 0.6 < model["measured"]["fer2013_public_accuracy"] < 1
         assert 0 < model["uncertain_below"] < 1
+
+
+def test_a_service_that_is_to_stop_is_not_ready_and_serves_what_arrives(
+    loaded: tuple[ModelStore, EmotionPipeline], photo: bytes
+) -> None:
+    app = create_app(Settings(_env_file=None), loaded)
+    transport = httpx.ASGITransport(app)
+
+    async def scenario() -> tuple[httpx.Response, ...]:
+        async with lifespan(app), httpx.AsyncClient(transport=transport, base_url="http://x") as client:
+            before = await client.get("/readyz")
+            app.state.runtime.engine.stop_accepting()
+            return before, await client.get("/readyz"), await client.post("/detect-emotions", content=photo)
+
+    before, after, answer = asyncio.run(scenario())
+    assert (before.status_code, after.status_code, after.json()["code"]) == (200, 503, "not_ready")
+    assert answer.json()["faces"]
 
 
 @pytest.mark.parametrize("given", ["abc-123", "A.b_c~d"])
