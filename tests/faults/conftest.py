@@ -115,7 +115,9 @@ def running(
     folder: where it starts and, unless `stderr` is given, logs.
     """
     port = free_port()
-    variables = {f"FER_{name.upper()}": str(value) for name, value in settings.items()}
+    # A busy machine must not look like a fault.
+    patient = {"request_timeout_s": 2 * PATIENCE_S, **settings}
+    variables = {f"FER_{name.upper()}": str(value) for name, value in patient.items()}
     environment = {"PATH": "/usr/bin:/bin", "FER_PORT": str(port), "FER_LOG_FORMAT": "json", **variables}
 
     with (folder / "stderr").open("ab") as log:

@@ -39,7 +39,7 @@ def gone(process: int) -> bool:
 def test_sigkill_of_a_decoder_costs_the_request_that_it_worked_for(
     start: Start, large: bytes, photo: bytes
 ) -> None:
-    with start(workers=1, request_timeout_s=60) as service, ThreadPoolExecutor() as pool:
+    with start(workers=1) as service, ThreadPoolExecutor() as pool:
         (decoder,) = service.children()
         before = cpu_ticks(decoder)
         working = pool.submit(post, service, large)

@@ -154,7 +154,7 @@ def test_the_watch_sees_what_is_spooled(tmp_path: Path) -> None:
 
 def test_no_file_is_made_or_written(tmp_path: Path, image: bytes) -> None:
     trace, log = tmp_path / "trace", tmp_path / "stderr"
-    with running(tmp_path, traced(trace, *COMMAND), log_level="debug", request_timeout_s=120) as service:
+    with running(tmp_path, traced(trace, *COMMAND), log_level="debug") as service:
         before = trace.stat().st_size
         answers = everything(service, image)
         calls = trace.read_text()[before:]
@@ -178,7 +178,7 @@ def test_nowhere_to_write_is_all_that_it_needs(tmp_path: Path, image: bytes) -> 
         "/dev",
         "--die-with-parent",
     )
-    with running(tmp_path, (*bare, *COMMAND), log_level="debug", request_timeout_s=120) as service:
+    with running(tmp_path, (*bare, *COMMAND), log_level="debug") as service:
         answers = everything(service, image)
         log = (tmp_path / "stderr").read_bytes()
     assert log.count(b'"event": "request"') > len(answers) // 2
@@ -194,7 +194,7 @@ def test_a_crash_leaves_no_core(tmp_path: Path) -> None:
 def test_a_failure_in_the_middle_tells_the_log_no_pixels(tmp_path: Path, image: bytes) -> None:
     command = (sys.executable, broken.__file__, "classify")
     with (
-        running(tmp_path, command, log_level="debug", request_timeout_s=120) as service,
+        running(tmp_path, command, log_level="debug") as service,
         service.client() as client,
     ):
         for form in forms(image):

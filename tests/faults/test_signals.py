@@ -59,7 +59,7 @@ def opened(service: Service) -> ClientConnection:
 def test_sigterm_lets_requests_finish_whose_work_or_upload_has_begun(
     start: Start, slow_image: bytes, photo: bytes
 ) -> None:
-    with start(shutdown_grace_s=60, request_timeout_s=60) as service, ThreadPoolExecutor() as pool:
+    with start(shutdown_grace_s=60) as service, ThreadPoolExecutor() as pool:
         working = at_work(service, pool, slow_image)
         with begun(service, photo) as uploading:
             service.terminate()
@@ -74,7 +74,7 @@ def test_sigterm_lets_requests_finish_whose_work_or_upload_has_begun(
 
 
 def test_sigterm_ends_streams_with_1001_after_the_frame_in_work(start: Start, slow_image: bytes) -> None:
-    with start(shutdown_grace_s=60, request_timeout_s=60) as service:
+    with start(shutdown_grace_s=60) as service:
         with opened(service) as busy, opened(service) as idle:
             busy.send(slow_image)
             wait_until(lambda: service.metric("fer_inflight_requests") == 1)
@@ -96,7 +96,7 @@ def test_an_idle_service_stops_at_once_although_clients_keep_their_connections(s
 
 
 def test_what_outlives_the_grace_is_told_503_and_the_exit_code_tells(start: Start, slow_image: bytes) -> None:
-    with start(shutdown_grace_s=0.1, request_timeout_s=60) as service, ThreadPoolExecutor() as pool:
+    with start(shutdown_grace_s=0.1) as service, ThreadPoolExecutor() as pool:
         working = at_work(service, pool, slow_image)
         service.terminate()
         answer = working.result()
@@ -106,7 +106,7 @@ def test_what_outlives_the_grace_is_told_503_and_the_exit_code_tells(start: Star
 
 
 def test_a_second_sigterm_ends_at_once(start: Start, slow_image: bytes) -> None:
-    with start(shutdown_grace_s=60, request_timeout_s=60) as service, ThreadPoolExecutor() as pool:
+    with start(shutdown_grace_s=60) as service, ThreadPoolExecutor() as pool:
         working = at_work(service, pool, slow_image)
         service.terminate()
         wait_until(lambda: stopped_accepting(service))
