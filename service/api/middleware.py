@@ -57,7 +57,7 @@ class _Exchange:
         self.app, self.metrics = around.app, around.metrics
         self.tracing = NO_TRACING if scope["path"].endswith(_UNTRACED) else around.tracing
         self.scope, self._send = scope, send
-        self.request_id = _request_id(Headers(scope=scope))
+        self.request_id = request_id_of(Headers(scope=scope))
         # Free text in labels would let clients grow the metrics without end.
         self.method = scope["method"] if scope["method"] in _METHODS else "_OTHER"
         self.status: int | None = None
@@ -112,7 +112,7 @@ class _Conversation:
     def __init__(self, around: RequestMiddleware, scope: Scope, receive: Receive, send: Send) -> None:
         self.app, self.metrics, self.tracing = around.app, around.metrics, around.tracing
         self.scope, self._receive, self._send = scope, receive, send
-        self.request_id = _request_id(Headers(scope=scope))
+        self.request_id = request_id_of(Headers(scope=scope))
         # A handshake that is not answered otherwise is refused with this.
         self.status: int = HTTPStatus.FORBIDDEN
         self.code: int | None = None
@@ -184,6 +184,7 @@ def _route(scope: Scope) -> str | None:
     return route
 
 
-def _request_id(headers: Headers) -> str:
+def request_id_of(headers: Headers) -> str:
+    """The id that the client gave, where it can be used, or a new one."""
     given = headers.get(REQUEST_ID_HEADER, "")
     return given if _ACCEPTED_ID.fullmatch(given) else uuid4().hex

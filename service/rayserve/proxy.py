@@ -4,14 +4,12 @@ A request that no replica takes is refused by the proxy, in plain text; one whos
 at all. The proxy runs `middlewares` where RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH names it.
 """
 
-from uuid import uuid4
-
-from starlette.datastructures import Headers
+from starlette.datastructures import Headers, MutableHeaders
 from starlette.middleware import Middleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.api.errors import DeadlineExceededError, NotReadyError, error_response
-from service.api.middleware import REQUEST_ID_HEADER
+from service.api.middleware import REQUEST_ID_HEADER, request_id_of
 from service.runtime.engine import OverloadedError
 
 # Ray's own health and route lists.
@@ -38,7 +36,7 @@ class ProxyProblems:
         await self.app(scope, receive, answer.send)
         refusal = answer.refusal()
         if refusal:
-            request_id = Headers(scope=scope).get(REQUEST_ID_HEADER) or uuid4().hex
+            request_id = request_id_of(Headers(scope=scope))
             response = error_response(refusal, request_id)
             response.headers[REQUEST_ID_HEADER] = request_id
             await response(scope, receive, send)
@@ -54,7 +52,11 @@ class _Answer:
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self._begun = True
-            self._refusal = _refusal(message["status"], Headers(raw=message["headers"]))
+            headers = MutableHeaders(scope=message)
+            if REQUEST_ID_HEADER in headers:
+                # The proxy adds a second one, unchecked, to that of the app.
+                headers[REQUEST_ID_HEADER] = headers[REQUEST_ID_HEADER]
+            self._refusal = _refusal(message["status"], headers)
         if self._refusal is None:
             await self._send(message)
 

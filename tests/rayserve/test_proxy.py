@@ -14,6 +14,13 @@ Answer = tuple[int, dict[str, str], bytes]
 
 def ask(answer: Response | None, path: str = "/detect-emotions") -> Answer:
     """What a client gets when the proxy answers so; None: when it begins no answer at all."""
+    sent = messages(answer, path)
+    headers = {name.decode(): value.decode() for name, value in sent[0]["headers"]}
+    return sent[0]["status"], headers, b"".join(message.get("body", b"") for message in sent)
+
+
+def messages(answer: Response | None, path: str = "/detect-emotions") -> list[Message]:
+    """What is sent to that client."""
     sent: list[Message] = []
 
     async def proxy(scope: Scope, receive: Receive, send: Send) -> None:
@@ -28,8 +35,7 @@ def ask(answer: Response | None, path: str = "/detect-emotions") -> Answer:
 
     scope = {"type": "http", "path": path, "headers": [(b"x-request-id", b"one")]}
     asyncio.run(ProxyProblems(proxy)(scope, receive, send))
-    headers = {name.decode(): value.decode() for name, value in sent[0]["headers"]}
-    return sent[0]["status"], headers, b"".join(message.get("body", b"") for message in sent)
+    return sent
 
 
 @pytest.mark.parametrize(
@@ -55,6 +61,13 @@ def test_answers_of_the_app_pass_unchanged() -> None:
     problem = JSONResponse({"code": "overloaded"}, 503, media_type="application/problem+json")
     assert ask(problem)[2] == problem.body
     assert ask(PlainTextResponse("up 1", 200), "/metrics")[2] == b"up 1"
+
+
+def test_there_is_one_request_id_and_it_is_the_app_s() -> None:
+    answer = JSONResponse({})
+    answer.raw_headers += [(b"x-request-id", b"app"), (b"x-request-id", b"unchecked")]
+    assert ask(answer)[1]["x-request-id"] == "app"
+    assert [name for name, _ in messages(answer)[0]["headers"]].count(b"x-request-id") == 1
 
 
 def test_ray_answers_for_itself() -> None:
