@@ -30,7 +30,7 @@ CLIENTS = 6
 def main() -> None:
     with TemporaryDirectory(prefix="fer-ray-", dir="/tmp", ignore_cleanup_errors=True) as name:
         folder = Path(name)
-        cluster = Cluster(folder / "ray")
+        cluster = Cluster(folder / "ray", dashboard=True)
         try:
             cluster.start()
             with plain():

@@ -30,15 +30,15 @@ _STARTED = "kept\n"
 
 
 class Cluster:
-    """A head node and a worker node."""
+    """A head node and a worker node. dashboard: `serve deploy` talks to it; nothing else needs it."""
 
-    def __init__(self, folder: Path) -> None:
-        self._folder, self._workers = folder, 0
+    def __init__(self, folder: Path, dashboard: bool) -> None:
+        self._folder, self._dashboard, self._workers = folder, dashboard, 0
         self.nodes: list[Node] = []
 
     def start(self) -> None:
         """Start both. Raises RuntimeError where one does not start."""
-        self.nodes.append(_patiently(lambda: Node.head(self._folder, cpus=1)))
+        self.nodes.append(_patiently(lambda: Node.head(self._folder, 1, self._dashboard)))
         self.add_worker()
 
     def add_worker(self) -> None:
@@ -77,9 +77,11 @@ class Node:
     process: subprocess.Popen[str]
 
     @classmethod
-    def head(cls, folder: Path, cpus: int) -> "Node":
+    def head(cls, folder: Path, cpus: int, dashboard: bool) -> "Node":
         where = ["--head", f"--port={PORT}", f"--temp-dir={folder}"]
-        return cls._start(HEAD, cpus, [*where, f"--dashboard-host={HEAD}"])
+        return cls._start(
+            HEAD, cpus, [*where, f"--include-dashboard={dashboard}", f"--dashboard-host={HEAD}"]
+        )
 
     @classmethod
     def worker(cls, address: str, cpus: int) -> "Node":

@@ -11,11 +11,11 @@ from tests.ray.cluster import Cluster
 
 
 @pytest.fixture(scope="module")
-def cluster() -> Iterator[Cluster]:
+def cluster(request: pytest.FixtureRequest) -> Iterator[Cluster]:
     """Two nodes; skipped where Ray does not start, or a failure where REQUIRE=1 is set."""
     # Ray's sockets lie in this folder, and the names of sockets are short.
     with TemporaryDirectory(prefix="fer-ray-", dir="/tmp", ignore_cleanup_errors=True) as folder:
-        cluster = Cluster(Path(folder))
+        cluster = Cluster(Path(folder), getattr(request.module, "DASHBOARD", False))
         try:
             cluster.start()
         except (OSError, RuntimeError) as error:

@@ -15,6 +15,8 @@ from tests.ray.serving import URL, deploy, running
 from tests.ray.waiting import until
 
 PROBLEM = "application/problem+json"
+# For the cluster of this module.
+DASHBOARD = True
 
 
 @pytest.fixture(scope="module")
