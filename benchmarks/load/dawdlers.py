@@ -30,7 +30,7 @@ HABITS = {
     # Twice, since one answer the kernel may take in for the client.
     "slow reader": Habit(2 * _LARGE_FILE, b"", reads=1),
     # Once until it is told 504, and once more for the rest of its body.
-    "slow body": Habit(
+    "slow body that asks for 60 s": Habit(
         _HEAD + b"X-Request-Timeout-Ms: 60000\r\nContent-Length: 1000000\r\n\r\n", b"x", deadlines=2
     ),
     "slow head": Habit(_HEAD + b"X-Slow: ", b"x"),

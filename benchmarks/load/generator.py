@@ -78,7 +78,8 @@ class Client:
         headers = {"Content-Type": content_type}
         async with self._session.post(path, data=form, headers=headers) as answer:
             await answer.read()
-            return answer.status
+            status: int = answer.status
+        return status
 
     async def closed(self, clients: int, seconds: float) -> Result:
         """So many clients, each of which asks again as soon as it is answered."""
