@@ -74,11 +74,13 @@ class Client:
         return Outcome(due, sent, perf_counter(), status, int(retry) if retry else None)
 
     async def post_form(self, path: str, form: bytes, content_type: str) -> int:
-        """Post another body elsewhere; the status."""
-        headers = {"Content-Type": content_type}
-        async with self._session.post(path, data=form, headers=headers) as answer:
-            await answer.read()
-            status: int = answer.status
+        """Post another body elsewhere; the status, 0: no answer."""
+        try:
+            async with self._session.post(path, data=form, headers={"Content-Type": content_type}) as answer:
+                await answer.read()
+                status: int = answer.status
+        except (aiohttp.ClientError, TimeoutError):
+            return 0
         return status
 
     async def closed(self, clients: int, seconds: float) -> Result:
