@@ -20,6 +20,8 @@ BIN = Path(sys.executable).parent
 OBJECT_STORE_BYTES = 200_000_000
 # A loaded machine takes minutes for what takes seconds.
 PATIENCE = {
+    # By default workers give way to everything else on the machine.
+    "RAY_worker_niceness": "0",
     "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "120",
     "RAY_SERVE_PROXY_HEALTH_CHECK_TIMEOUT_S": "60",
     "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "service.rayserve.proxy:middlewares",
