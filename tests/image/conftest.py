@@ -29,7 +29,7 @@ def start(image: str) -> Iterator[Start]:
 
     def begin(*options: str) -> Container:
         port = free_port()
-        client = httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=90, trust_env=False)
+        client = httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=300, trust_env=False)
         started.append(Container(containers.start(image, port, *options), client))
         return started[-1]
 
