@@ -7,12 +7,13 @@ Coordinates are continuous: pixel i covers [i, i + 1).
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from service.vision.boxes import areas, clip, regress, square, suppress
+from service.vision.boxes import areas, clip, overlap, regress, square, suppress
 from service.vision.types import Box, DecodedImage, Face, Float32Array, Landmarks, Point, Session, UInt8Array
 
 CELL, STRIDE = 12, 2  # P-Net's window, and the step from one to the next, in pixels of a pyramid level
@@ -24,12 +25,14 @@ SMALLEST_SPAN = 1.1 * CELL
 
 # P-Net sees a level in tiles of this side, R-Net and O-Net this many crops at once: what a run computes stays
 # in the processor's cache, and memory does not grow with the image.
-TILE = 192
-BATCH = 64
+TILE = 256
+BATCH = 16
 
 # Candidates kept of one level before, and of all levels after suppression, best first.
 MAX_PER_LEVEL = 8000
 MAX_CANDIDATES = 3000
+
+SAME_FACE = 0.4  # candidates that overlap by more are taken for looks at one face
 
 OUTSIDE = 128  # zero, for the networks: what a crop shows beyond the image
 
@@ -39,12 +42,13 @@ class DetectionParameters:
     """min_face_size: the smallest face to look for, in pixels of the full upright image.
 
     thresholds: least face probability after P-Net, R-Net and O-Net.
-    pyramid_factor: size of a pyramid level relative to the one before.
+    pyramid_factor: size of a pyramid level relative to the one before. Where it is at most 0.8, candidates of
+        different levels do not overlap enough to suppress each other.
     """
 
     min_face_size: float
     thresholds: tuple[float, float, float] = (0.6, 0.7, 0.7)
-    pyramid_factor: float = 0.709
+    pyramid_factor: float = 0.65
 
 
 def default_min_face_size(width: int, height: int) -> float:
@@ -65,9 +69,9 @@ class Mtcnn:
         propose, refine, accept = parameters.thresholds
         boxes = self._propose(halvings, parameters.min_face_size * scale, parameters.pyramid_factor, propose)
         boxes = self._refine(halvings, boxes, refine)
-        found, scores, landmarks, kept = self._locate(halvings, boxes, accept)
-        windows = boxes[kept] / scale
-        return to_faces(found / scale, scores, landmarks / scale, image.width, image.height, windows=windows)
+        located = self._locate(halvings, boxes, accept)
+        windows = boxes[located.candidates] / scale
+        return to_faces(located, scale, image.width, image.height, windows=windows)
 
     def follow(
         self, image: DecodedImage, faces: Sequence[Face], parameters: DetectionParameters
@@ -81,9 +85,10 @@ class Mtcnn:
         before = np.array([face.region for face in faces], np.float32).reshape(-1, 4)
         windows = np.array([face.window or face.region for face in faces], np.float32).reshape(-1, 4)
         accept = parameters.thresholds[2]
-        found, scores, landmarks, kept = self._locate(halve(image.pixels), square(windows * scale), accept)
-        windows = moved(windows[kept], before[kept], found / scale)
-        return to_faces(found / scale, scores, landmarks / scale, image.width, image.height, windows=windows)
+        located = apart(self._look(halve(image.pixels), square(windows * scale), accept))
+        kept = located.candidates
+        windows = moved(windows[kept], before[kept], located.boxes / scale)
+        return to_faces(located, scale, image.width, image.height, windows=windows)
 
     def _propose(
         self, halvings: list[UInt8Array], min_face_size: float, factor: float, threshold: float
@@ -93,8 +98,8 @@ class Mtcnn:
             self._scan(level, halvings[0], threshold) for level in pyramid(halvings, min_face_size, factor)
         ]
         boxes, scores, offsets = (np.concatenate(parts) for parts in zip(EMPTY_SCAN, *found, strict=True))
-        kept = suppress(boxes, scores, 0.7, most=MAX_CANDIDATES)
-        return square(regress(boxes[kept], offsets[kept]))
+        best = np.argsort(-scores, kind="stable")[:MAX_CANDIDATES]
+        return square(regress(boxes[best], offsets[best]))
 
     def _scan(
         self, level: UInt8Array, pixels: UInt8Array, threshold: float
@@ -120,7 +125,7 @@ class Mtcnn:
         return corners, probability[0, rows, columns], offsets[0, rows, columns]
 
     def _refine(self, halvings: list[UInt8Array], boxes: Float32Array, threshold: float) -> Float32Array:
-        """R-Net on all candidates at once: fewer and better square candidates."""
+        """R-Net on all candidates at once: fewer and better square candidates, best first."""
         if not len(boxes):
             return boxes
         scores, offsets = run_in_batches(self._rnet, cut(halvings, boxes, RNET_SIDE))
@@ -129,21 +134,57 @@ class Mtcnn:
         kept = suppress(boxes, scores, 0.7)
         return square(regress(boxes[kept], offsets[kept]))
 
-    def _locate(
-        self, halvings: list[UInt8Array], boxes: Float32Array, threshold: float
-    ) -> tuple[Float32Array, Float32Array, Float32Array, NDArray[np.intp]]:
-        """O-Net on what is left: boxes (N, 4), scores (N,), landmarks (N, 5, 2), and each one's candidate."""
+    def _locate(self, halvings: list[UInt8Array], boxes: Float32Array, threshold: float) -> "Located":
+        """The faces among candidates, best first: O-Net looks at the best of each cluster.
+
+        At the others it looks only where that found no face.
+        """
+        best = suppress(boxes, -np.arange(len(boxes), dtype=np.float32), SAME_FACE)
+        first = self._look(halvings, boxes[best], threshold).taken_from(best)
+        others = np.setdiff1d(np.arange(len(boxes)), best)
+        others = others[overlap(boxes[others], first.boxes).max(axis=1, initial=0) < SAME_FACE]
+        return apart(first, self._look(halvings, boxes[others], threshold).taken_from(others))
+
+    def _look(self, halvings: list[UInt8Array], boxes: Float32Array, threshold: float) -> "Located":
+        """O-Net on square candidates."""
         if not len(boxes):
-            return boxes, np.empty(0, np.float32), np.empty((0, 5, 2), np.float32), np.empty(0, np.intp)
+            return NOWHERE
         scores, offsets, points = run_in_batches(self._onet, cut(halvings, boxes, ONET_SIDE))
-        passed = scores > threshold
-        boxes, scores, offsets, points = boxes[passed], scores[passed], offsets[passed], points[passed]
-        landmarks = boxes[:, None, :2] + points * (boxes[:, None, 2:] - boxes[:, None, :2])
-        boxes = regress(boxes, offsets)
-        kept = suppress(boxes, scores, 0.7, "min")
-        return boxes[kept], scores[kept], landmarks[kept], np.flatnonzero(passed)[kept]
+        passed = np.flatnonzero(scores > threshold)
+        windows = boxes[passed]
+        landmarks = windows[:, None, :2] + points[passed] * (windows[:, None, 2:] - windows[:, None, :2])
+        return Located(regress(windows, offsets[passed]), scores[passed], landmarks, passed)
 
 
+class Located(NamedTuple):
+    """Faces in pixels of the decoded image: boxes (N, 4), scores (N,), landmarks (N, 5, 2).
+
+    candidates: (N,) indices of the candidates in which they were found.
+    """
+
+    boxes: Float32Array
+    scores: Float32Array
+    landmarks: Float32Array
+    candidates: NDArray[np.intp]
+
+    def taken_from(self, indices: NDArray[np.intp]) -> "Located":
+        """The same where the candidates were those with these indices among more."""
+        return self._replace(candidates=indices[self.candidates])
+
+
+def apart(*found: Located) -> Located:
+    """All of them, without those that lie on a better one."""
+    boxes, scores, landmarks, candidates = (np.concatenate(arrays) for arrays in zip(*found, strict=True))
+    kept = suppress(boxes, scores, 0.7, "min")
+    return Located(boxes[kept], scores[kept], landmarks[kept], candidates[kept])
+
+
+NOWHERE = Located(
+    np.empty((0, 4), np.float32),
+    np.empty(0, np.float32),
+    np.empty((0, 5, 2), np.float32),
+    np.empty(0, np.intp),
+)
 EMPTY_SCAN = (np.empty((0, 4), np.float32), np.empty(0, np.float32), np.empty((0, 4), np.float32))
 
 
@@ -188,12 +229,12 @@ def resize(pixels: UInt8Array, size: tuple[int, int]) -> UInt8Array:
 def cut(halvings: list[UInt8Array], boxes: Float32Array, side: int) -> UInt8Array:
     """Crops (N, side, side, 3) of the boxes, each from the smallest halving that has its detail."""
     crops = np.empty((len(boxes), side, side, 3), np.uint8)
-    height, width = halvings[0].shape[:2]
-    for crop, (x1, y1, x2, y2) in zip(crops, boxes.tolist(), strict=True):
-        source = sufficient(halvings, side / max(x2 - x1, side))
-        across, down = source.shape[1] / width, source.shape[0] / height
-        corners = round(x1 * across), round(y1 * down), round(x2 * across), round(y2 * down)
-        crop[:] = resize(cut_window(source, *corners), (side, side))
+    shrinking = np.log2(np.maximum((boxes[:, 2] - boxes[:, 0]) / side, 1))
+    sources = np.minimum(shrinking.astype(np.intp), len(halvings) - 1)
+    scales = np.array([source.shape[1::-1] for source in halvings]) / halvings[0].shape[1::-1]
+    corners = np.rint(boxes * np.tile(scales[sources], 2)).astype(np.intp)
+    for crop, source, box in zip(crops, sources.tolist(), corners.tolist(), strict=True):
+        crop[:] = resize(cut_window(halvings[source], *box), (side, side))
     return crops
 
 
@@ -224,22 +265,18 @@ def moved(windows: Float32Array, before: Float32Array, after: Float32Array) -> F
 
 
 def to_faces(
-    boxes: Float32Array,
-    scores: Float32Array,
-    landmarks: Float32Array,
-    width: int,
-    height: int,
-    *,
-    windows: Float32Array | None = None,
+    located: Located, scale: float, width: int, height: int, *, windows: Float32Array
 ) -> tuple[Face, ...]:
-    """Faces whose box, clipped to the image, is not empty; largest first."""
+    """Faces whose box, clipped to the full image, is not empty; largest first.
+
+    scale: size of the decoded image in terms of the full one; windows: (N, 4) in full pixels.
+    """
     faces = []
-    seen = [None] * len(boxes) if windows is None else [tuple(window) for window in windows.tolist()]
-    clipped = clip(boxes, width, height).tolist()
-    for region, (x1, y1, x2, y2), score, points, window in zip(
-        boxes.tolist(), clipped, scores.tolist(), landmarks.tolist(), seen, strict=True
-    ):
+    boxes = located.boxes / scale
+    rows = (boxes, clip(boxes, width, height), located.scores, located.landmarks / scale, windows)
+    for region, (x1, y1, x2, y2), score, points, window in zip(*(row.tolist() for row in rows), strict=True):
         if x1 < x2 and y1 < y2:
             marks = Landmarks(*(Point(*point) for point in points))
-            faces.append(Face(Box(x1, y1, x2 - x1, y2 - y1), tuple(region), score, marks, window))
+            box = Box(x1, y1, x2 - x1, y2 - y1)
+            faces.append(Face(box, tuple(region), score, marks, tuple(window)))
     return tuple(sorted(faces, key=lambda face: face.box.width * face.box.height, reverse=True))

@@ -6,7 +6,7 @@ import pytest
 from numpy.typing import NDArray
 
 from service.vision.emotion import EmotionClassifier
-from service.vision.mtcnn import to_faces
+from service.vision.mtcnn import Located, to_faces
 from service.vision.types import Face
 from training.robustness import Outcome, outcome, widened
 from training.scenes import Condition, background, best_match, overlap, paste, scenes
@@ -16,7 +16,8 @@ from .helpers import faces
 
 def face(x1: float, y1: float, x2: float, y2: float) -> Face:
     box = np.array([[x1, y1, x2, y2]], np.float32)
-    return to_faces(box, np.ones(1, np.float32), np.zeros((1, 5, 2), np.float32), 200, 200)[0]
+    located = Located(box, np.ones(1, np.float32), np.zeros((1, 5, 2), np.float32), np.zeros(1, np.intp))
+    return to_faces(located, 1.0, 200, 200, windows=box)[0]
 
 
 class Brightness:

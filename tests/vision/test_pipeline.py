@@ -3,9 +3,11 @@
 import subprocess
 import sys
 
+import cv2
 import numpy as np
 import pytest
 
+from service.vision.boxes import overlap
 from service.vision.pipeline import AnalysisOptions, EmotionPipeline, UnknownModelError
 
 
@@ -40,3 +42,22 @@ def test_the_pipeline_needs_no_web_framework() -> None:
     code = "import sys, service.runtime.model_store as m; m.load_pipeline(); print('fastapi' in sys.modules)"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout == "False\n"
+
+
+@pytest.mark.parametrize("factor", [2, 4])
+def test_a_reduced_scale_gives_the_face_and_emotion_of_the_full_one(
+    pipeline: EmotionPipeline, photo: bytes, factor: int
+) -> None:
+    small = cv2.imdecode(np.frombuffer(photo, np.uint8), cv2.IMREAD_COLOR)
+    assert small is not None
+    large = cv2.resize(small, None, fx=factor, fy=factor, interpolation=cv2.INTER_CUBIC)
+    data = cv2.imencode(".jpg", large)[1].tobytes()
+    options = AnalysisOptions(min_face_size=48 * factor)
+    full = pipeline.decode(data, AnalysisOptions(min_face_size=12))
+    assert full.pixels.shape[0] == factor * pipeline.decode(data, options).pixels.shape[0]
+    (reduced,), (expected,) = (
+        each.faces for each in (pipeline.analyze(data, options), pipeline.analyze_decoded(full, options))
+    )
+    found, wanted = (np.array([face.face.region], np.float32) for face in (reduced, expected))
+    assert overlap(found, wanted).item() >= 0.9
+    assert expected.uncertain or reduced.dominant_emotion == expected.dominant_emotion

@@ -59,6 +59,7 @@ WEIGHTS_SHA256 = {
     "onet": "94f6ea2f4cf985275ee958cdd762d17b6009348a4fb9d8c6be39ba73ffd22ca3",
 }
 OPSET, IR_VERSION = 17, 8  # ONNX Runtime 1.13 and later load these
+BLOCK = 8  # channels that ONNX Runtime keeps together; it pools in that layout only where they fill it
 LANDMARK_PAIRS = [0, 5, 1, 6, 2, 7, 3, 8, 4, 9]
 
 
@@ -130,7 +131,13 @@ class GraphBuilder:
         self.add("Conv", kernel.transpose(3, 2, 0, 1), bias, kernel_shape=list(kernel.shape[:2]))
 
     def slope(self, slope: FloatArray) -> None:
-        self.add("PRelu", slope.reshape(-1, 1, 1) if slope.ndim == 3 else slope)
+        """PReLU as max(y, slope * y), which it is where no slope exceeds one, and which runs faster."""
+        if slope.max() > 1:
+            raise ValueError("a slope exceeds one")
+        value = self.last
+        self.add("Mul", slope.reshape(-1, 1, 1) if slope.ndim == 3 else slope)
+        scaled, self.last = self.last, f"t{len(self.nodes)}"
+        self.node("Max", [value, scaled], [self.last])
 
     def pool(self, size: int) -> None:
         self.add("MaxPool", kernel_shape=[size, size], strides=[2, 2], ceil_mode=1)
@@ -191,17 +198,26 @@ def pooled_activation(
     """
     flat = slope.ravel()
     rising, falling = np.flatnonzero(flat >= 0), np.flatnonzero(flat < 0)
-    channels = [rising, falling, falling]
+    parts = {"rising": rising, "falling": falling, "scaled": falling}
+    order = np.concatenate(list(parts.values()))
     factors = np.concatenate([np.ones(len(flat), np.float32), flat[falling]])
-    order = np.concatenate(channels)
-    builder.convolution(kernel[..., order] * factors, bias[order] * factors)
+    filled = fill_block(kernel[..., order] * factors), fill_block(bias[order] * factors)
+    builder.convolution(*filled)
     builder.pool(size)
-    builder.split([len(part) for part in channels], ["rising", "falling", "scaled"])
+    unused = {"unused": len(filled[1]) - len(order)} if len(filled[1]) > len(order) else {}
+    sizes = {name: len(part) for name, part in parts.items()} | unused
+    builder.split(list(sizes.values()), list(sizes))
     builder.node("PRelu", ["rising", builder.constant(flat[rising].reshape(-1, 1, 1))], ["rising_active"])
     builder.node("Max", ["falling", "scaled"], ["falling_active"])
     builder.node("Concat", ["rising_active", "falling_active"], ["active"], axis=1)
     builder.last = "active"
     return order[: len(flat)]
+
+
+def fill_block(weights: FloatArray) -> FloatArray:
+    """Zeros after the last channels, up to a whole number of blocks."""
+    missing = [(0, 0)] * (weights.ndim - 1) + [(0, -weights.shape[-1] % BLOCK)]
+    return np.pad(weights, missing)
 
 
 def build_pnet(weights: list[FloatArray]) -> bytes:
