@@ -6,6 +6,7 @@ RAY_VENV ?= .venv-ray
 HAAR_VENV ?= .venv-haar
 AUDIT_VENV ?= .venv-audit
 FUZZ_VENV ?= .venv-fuzz
+PEERS_VENV ?= .venv-peers
 DATA ?= ../shared/data
 RUNS ?= runs
 MODEL ?= balanced
@@ -171,7 +172,7 @@ evaluate-container: $(VENV)/.dev
 	$(BIN)/python -m benchmarks.container
 
 clean:
-	rm -rf $(VENV) $(TRAIN_VENV) $(RAY_VENV) $(HAAR_VENV) $(AUDIT_VENV) $(FUZZ_VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) $(TRAIN_VENV) $(RAY_VENV) $(HAAR_VENV) $(PEERS_VENV) $(AUDIT_VENV) $(FUZZ_VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache
 
 $(VENV)/.service: requirements/service.txt pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -230,3 +231,29 @@ $(HAAR_VENV)/.haar: pyproject.toml
 	$(HAAR_VENV)/bin/pip install -q --upgrade 'pip>=25.1'
 	$(HAAR_VENV)/bin/pip install -q --group haar
 	touch $@
+
+.PHONY: peers bench soak growth
+
+# Each peer of the benchmark in an environment of its own; deepface only where its weights are.
+PEERS := facenet mtcnn opencv fer $(if $(wildcard $(HOME)/.deepface/weights/facial_expression_model_weights.h5),deepface)
+peers: $(PEERS:%=$(PEERS_VENV)/%/.ready)
+
+# NAME.txt is installed with what it needs, NAME.alone.txt without: its pins are older than this Python's wheels.
+$(PEERS_VENV)/%/.ready: benchmarks/peers/%.txt
+	$(PYTHON) -m venv $(PEERS_VENV)/$*
+	$(PEERS_VENV)/$*/bin/pip install -q --disable-pip-version-check -r $<
+	$(if $(wildcard benchmarks/peers/$*.alone.txt),$(PEERS_VENV)/$*/bin/pip install -q --disable-pip-version-check --no-deps -r benchmarks/peers/$*.alone.txt)
+	touch $@
+
+# Peers that `make peers` has not installed are left out, with a line that says so.
+bench: $(VENV)/.service
+	$(BIN)/python -m benchmarks.speed --photos $(DATA)/photos --peers $(PEERS_VENV)
+
+# `make soak REQUESTS=20000` is the whole one; it takes as long as so many answers do.
+REQUESTS ?= 2000
+soak: $(VENV)/.service
+	$(BIN)/python -m benchmarks.soak --requests $(REQUESTS)
+
+# The plots of docs/performance.md.
+growth: $(VENV)/.dev
+	$(BIN)/python -m benchmarks.growth

@@ -1,0 +1,223 @@
+"""The project beside the bare graphs, itself over HTTP, and its peers, in one run.
+
+    python -m benchmarks.speed [--photos FOLDER] [--peers FOLDER] [--rounds N] [--seconds S] [--out FILE]
+
+What is compared takes turns, and medians are told. In the first table, `in process` is the whole analysis of
+a file, on one thread; `bare` is decoding the same file and running the same graphs on the same arrays, and
+nothing else; `over HTTP` is a request of one client to a server on loopback. In the tables of peers, pictures
+are decoded already, this project uses one thread, and all have the same thresholds and smallest face; the
+number of faces that each finds is in brackets, and ratios are to this project's time. With `--clock cpu`
+processor time is told of everything but W6 and the two workers: what programs can be compared by on a machine
+that is not idle.
+"""
+
+import argparse
+import json
+import tempfile
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
+from functools import partial
+from http.client import HTTPConnection
+from pathlib import Path
+from statistics import median
+from time import perf_counter
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks.bare import bound, recording
+from benchmarks.clients import HEADERS, PATH
+from benchmarks.peers.client import Kind, Peer, UnavailableError, available
+from benchmarks.results import OURS, PeerCell, Results, Row, report
+from benchmarks.server import HOST, Load, Server, load, serving
+from benchmarks.timing import CLOCKS, interleaved, machine, timed
+from benchmarks.workloads import Workload, photos, portrait
+from service.runtime.model_store import ModelStore
+from service.vision.pipeline import EmotionPipeline
+from service.vision.types import DecodedImage
+
+READY_CROPS = 64
+CLIENTS = (1, 2, 8, 32)
+PAIR_IMAGES = 40
+
+
+def post(server: Server, workload: Workload, clock: str) -> float:
+    """Milliseconds of one request on a connection that is open already; with "cpu" the server's alone."""
+    connection = HTTPConnection(HOST, server.port, timeout=60)
+    connection.connect()
+    query = f"?min_face_size={workload.min_face_size}" if workload.min_face_size else ""
+
+    def call() -> None:
+        connection.request("POST", PATH + query, workload.data, HEADERS)
+        connection.getresponse().read()
+
+    try:
+        before = server.cpu_s
+        wall = timed(call)
+        return wall if clock == "wall" else (server.cpu_s - before) * 1000
+    finally:
+        connection.close()
+
+
+def compare(
+    store: ModelStore, workloads: Sequence[Workload], server: Server, rounds: int, clock: str
+) -> list[Row]:
+    """The first table's rows for whole images."""
+    pipeline = store.pipeline()
+    clocks: dict[tuple[str, str], Callable[[], float]] = {}
+    for workload in workloads:
+        analysis = partial(pipeline.analyze, workload.data, workload.options)
+        clocks[workload.name, "in process"] = partial(timed, analysis, clock)
+        clocks[workload.name, "bare"] = partial(timed, bound(store, workload), clock)
+        clocks[workload.name, "http"] = partial(post, server, workload, clock)
+    took = interleaved(clocks, rounds)
+    columns = ("in process", "bare", "http")
+    found = (len(pipeline.analyze(each.data, each.options).faces) for each in workloads)
+    return [
+        Row(each.name, faces, *(took[each.name, column] for column in columns))
+        for each, faces in zip(workloads, found, strict=True)
+    ]
+
+
+def classify_ready_crops(store: ModelStore, rounds: int, clock: str) -> Row:
+    """W5: the classifier alone."""
+    pipeline, calls = recording(store)
+    crops = np.random.default_rng(0).integers(0, 256, (READY_CROPS, 1, 48, 48), np.uint8)
+    pipeline.classifier(None).classify(crops)
+    (bare,) = calls
+    plain = store.pipeline().classifier(None)
+    columns: dict[str, Callable[[], object]] = {"in process": partial(plain.classify, crops), "bare": bare}
+    clocks = {column: partial(timed, call, clock) for column, call in columns.items()}
+    took = interleaved(clocks, rounds)
+    return Row(f"W5 {READY_CROPS} ready crops", READY_CROPS, took["in process"], took["bare"], None)
+
+
+def throughput(pipeline: EmotionPipeline, data: bytes, workers: int) -> float:
+    """Images a second that so many worker threads get through."""
+    with ThreadPoolExecutor(workers) as pool:
+        start = perf_counter()
+        list(pool.map(pipeline.analyze, [data] * PAIR_IMAGES))
+        return PAIR_IMAGES / (perf_counter() - start)
+
+
+def two_workers(store: ModelStore, data: bytes, rounds: int) -> float:
+    """The throughput of two worker threads in terms of one's."""
+    pipeline = store.pipeline()
+    return median(throughput(pipeline, data, 2) / throughput(pipeline, data, 1) for _ in range(rounds))
+
+
+def analyzed(pipeline: EmotionPipeline, image: DecodedImage, workload: Workload) -> int:
+    return len(pipeline.analyze_decoded(image, workload.options).faces)
+
+
+def detected(pipeline: EmotionPipeline, image: DecodedImage, workload: Workload) -> int:
+    return len(pipeline.detect(image, workload.options))
+
+
+def smallest_face(workload: Workload, image: DecodedImage) -> int:
+    """What the workload asks of a peer that sees the decoded pixels."""
+    size = workload.min_face_size or max(40.0, 0.04 * max(image.width, image.height))
+    return round(size)
+
+
+def beside_peers(
+    store: ModelStore,
+    workloads: Sequence[Workload],
+    peers: dict[Kind, Peer],
+    folder: Path,
+    *,
+    rounds: int,
+    clock: str,
+) -> list[PeerCell]:
+    """The second table's cells."""
+    pipeline = store.pipeline()
+    clocks: dict[tuple[str, str, bool], Callable[[], float]] = {}
+    faces: dict[tuple[str, str, bool], int] = {}
+    for number, workload in enumerate(workloads):
+        image = pipeline.decode(workload.data, workload.options)
+        for emotions, run in ((False, detected), (True, analyzed)):
+            call = partial(run, pipeline, image, workload)
+            faces[workload.name, OURS, emotions] = call()
+            clocks[workload.name, OURS, emotions] = partial(timed, call, clock)
+        path = folder / f"{number}.npy"
+        np.save(path, full_pixels(workload.data))
+        for kind, peer in peers.items():
+            key, size = (workload.name, kind.title, kind.emotions), smallest_face(workload, image)
+            ask = partial(peer.ask, path, size, clock)
+            try:
+                faces[key] = ask()[1]
+            except UnavailableError as error:
+                print(f"{kind.title} is left out of {workload.name}: {error}")
+                continue
+            clocks[key] = partial(first, ask)
+    took = interleaved(clocks, rounds)
+    return [PeerCell(*key, ms=took[key], faces=faces[key]) for key in clocks]
+
+
+def first(call: Callable[[], tuple[float, int]]) -> float:
+    return call()[0]
+
+
+def full_pixels(data: bytes) -> NDArray[Any]:
+    """All pixels of the upright image: a peer does not read JPEGs at a reduced scale."""
+    image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+    assert image is not None
+    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+
+
+def under_load(seconds: float) -> tuple[dict[int, Load], Load]:
+    """W6: closed loops of more and more clients, then an open one at 80 % of the best rate."""
+    image = portrait().data
+    with serving() as server:
+        load(server.port, image, clients=2, seconds=1)
+        closed = {clients: load(server.port, image, clients=clients, seconds=seconds) for clients in CLIENTS}
+        rate = 0.8 * max(run.rate for run in closed.values())
+        return closed, load(server.port, image, clients=64, seconds=2 * seconds, rate=rate)
+
+
+def measure(options: argparse.Namespace) -> Results:
+    """Everything, one after the other."""
+    store, workloads = ModelStore.open(), list(photos(options.photos))
+    emotion = store.manifest.emotion[store.manifest.default]
+    about = machine() | {"emotion_graph": emotion.sha256[:12], "peer_threads": options.peer_threads or "any"}
+    about["clock"] = options.clock
+    with serving() as server:
+        rows, ready_s = compare(store, workloads, server, options.rounds, options.clock), server.ready_s
+    rows.append(classify_ready_crops(store, options.rounds, options.clock))
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        available(options.peers, options.peer_threads) as (peers, missing),
+    ):
+        few = max(1, options.rounds // 3)
+        cells = beside_peers(store, workloads, peers, Path(folder), rounds=few, clock=options.clock)
+    pair = two_workers(store, workloads[0].data, max(1, options.rounds // 3))
+    closed, paced = under_load(options.seconds)
+    absent = {kind.title: why for kind, why in missing.items()}
+    return Results(about, rows, cells, absent, pair, ready_s, closed, paced)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--photos", type=Path, default=Path("../shared/data/photos"))
+    parser.add_argument("--peers", type=Path, default=Path(".venv-peers"), help="made by `make peers`")
+    parser.add_argument(
+        "--peer-threads", type=int, help="threads that a peer may use; as it likes if not given"
+    )
+    parser.add_argument(
+        "--clock", choices=CLOCKS, default="wall", help="cpu: where others use the machine too"
+    )
+    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--seconds", type=float, default=5, help="of each closed loop of clients")
+    parser.add_argument("--out", type=Path, default=Path("benchmarks/results/speed.json"))
+    options = parser.parse_args()
+    cv2.setNumThreads(1)
+    results = measure(options)
+    print(report(results))
+    options.out.write_text(json.dumps(asdict(results), indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
