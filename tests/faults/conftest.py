@@ -23,7 +23,7 @@ from PIL import Image
 from service.runtime.model_store import CHECKOUT_STORE
 
 COMMAND = (str(Path(sys.executable).parent / "fer-service"), "serve")
-PATIENCE_S = 60
+PATIENCE_S = 180
 
 
 def wait_until(condition: Callable[[], object]) -> None:
