@@ -28,6 +28,9 @@ FRAME_SLACK_BYTES = 1_000_000
 BACKLOG = 2048
 # What the kernel holds of an answer that its client does not read; left alone, it goes up to 4 MB for each.
 SEND_BUFFER_BYTES = 131_072
+# How long a worker may keep the interpreter lock from the event loop: under load, probes and refusals would
+# wait several times for Python's own 5 ms.
+SWITCH_INTERVAL_S = 0.001
 CUT_SHORT = 1
 
 if sys.platform != "win32":
@@ -72,6 +75,7 @@ def serve_until_stopped(
     """Serve on a socket that listens, until a signal comes; see the module."""
     server = Server(server_config(settings, loaded, tracing))
     _open_as_many_as_allowed()
+    sys.setswitchinterval(SWITCH_INTERVAL_S)
     _leave_no_core()
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
     try:

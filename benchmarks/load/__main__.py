@@ -15,7 +15,7 @@ from pathlib import Path
 from benchmarks.load import report, scenarios
 from benchmarks.load.dawdlers import allow_open_files
 from benchmarks.load.generator import client_of
-from benchmarks.load.report import Finding
+from benchmarks.load.report import Cores, Finding
 from benchmarks.load.scenarios import Times
 from benchmarks.load.server import serving
 
@@ -51,12 +51,15 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true", help="try the tool: too short to judge the service")
     arguments = parser.parse_args()
     allow_open_files()
+    start = Cores.now()
     findings = asyncio.run(all_findings(QUICK if arguments.quick else Times()))
-    text = f"{report.table(findings)}\n\nMeasured on {date.today()}: {report.machine()}."
+    others = f"Other programs had {Cores.now().others_since(start):.0%} of the cores' time."
+    text = f"{report.table(findings)}\n\nMeasured on {date.today()}: {report.machine()}. {others}"
     if arguments.page:
         report.write(arguments.page, text)
     broken = [finding.what for finding in findings if not finding.kept]
-    print("\n".join(f"broken: {what}" for what in broken), file=sys.stderr)
+    for what in broken:
+        print(f"broken: {what}", file=sys.stderr)
     return bool(broken)
 
 

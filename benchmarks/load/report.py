@@ -48,6 +48,30 @@ def machine() -> str:
     return f"{_processor()}, {cores} cores, Python {platform.python_version()}, {packages}"
 
 
+@dataclass(frozen=True, slots=True)
+class Cores:
+    """What the cores did since the machine's start, and this process with its children; all in seconds."""
+
+    total: float
+    busy: float
+    own: float
+
+    @classmethod
+    def now(cls) -> "Cores":
+        """As the system has it at the moment; children count once they have ended."""
+        fields = [int(field) for field in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]]
+        ticks = os.sysconf("SC_CLK_TCK")
+        idle = fields[3] + fields[4]
+        times = os.times()
+        own = times.user + times.system + times.children_user + times.children_system
+        return cls(sum(fields) / ticks, (sum(fields) - idle) / ticks, own)
+
+    def others_since(self, start: "Cores") -> float:
+        """The share of the cores' time that other programs had since then."""
+        others = (self.busy - start.busy) - (self.own - start.own)
+        return max(0, others) / (self.total - start.total)
+
+
 def write(page: Path, text: str) -> None:
     """Put the text between the page's markers."""
     before, rest = page.read_text().split(START)
