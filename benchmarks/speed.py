@@ -211,7 +211,7 @@ def main() -> None:
     )
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--seconds", type=float, default=5, help="of each closed loop of clients")
-    parser.add_argument("--out", type=Path, default=Path("benchmarks/results/speed.json"))
+    parser.add_argument("--out", type=Path, default=Path("docs/measured/speed.json"))
     options = parser.parse_args()
     cv2.setNumThreads(1)
     results = measure(options)
