@@ -149,7 +149,7 @@ async def hung_up(server: Server, client: Client, body: bytes) -> list[Finding]:
     per_hang_up = await _cpu_of(server, _hung_up(server, body, rounds, count))
     share = (server.counter("fer_dropped_calls_total") - dropped) / (rounds * count)
     return [
-        at_least("clients that hang up: share of their requests that no worker began", share, 0.5),
+        at_least("clients that hang up: share of their requests that no worker began", share, 0.75),
         at_most("CPU time for them over that for as many answers", per_hang_up / per_answer, 0.5),
     ]
 
