@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from service.vision.boxes import areas, clip, overlap, regress, square, suppress
+from service.vision.boxes import areas, clip, regress, square, suppress
 from service.vision.types import Box, DecodedImage, Face, Float32Array, Landmarks, Point, Session, UInt8Array
 
 CELL, STRIDE = 12, 2  # P-Net's window, and the step from one to the next, in pixels of a pyramid level
@@ -32,8 +32,6 @@ BATCH = 16
 MAX_PER_LEVEL = 8000
 MAX_CANDIDATES = 3000
 
-SAME_FACE = 0.4  # candidates that overlap by more are taken for looks at one face
-
 OUTSIDE = 128  # zero, for the networks: what a crop shows beyond the image
 
 
@@ -48,7 +46,7 @@ class DetectionParameters:
 
     min_face_size: float
     thresholds: tuple[float, float, float] = (0.6, 0.7, 0.7)
-    pyramid_factor: float = 0.65
+    pyramid_factor: float = 0.709
 
 
 def default_min_face_size(width: int, height: int) -> float:
@@ -69,7 +67,7 @@ class Mtcnn:
         propose, refine, accept = parameters.thresholds
         boxes = self._propose(halvings, parameters.min_face_size * scale, parameters.pyramid_factor, propose)
         boxes = self._refine(halvings, boxes, refine)
-        located = self._locate(halvings, boxes, accept)
+        located = apart(self._look(halvings, boxes, accept))
         windows = boxes[located.candidates] / scale
         return to_faces(located, scale, image.width, image.height, windows=windows)
 
@@ -134,17 +132,6 @@ class Mtcnn:
         kept = suppress(boxes, scores, 0.7)
         return square(regress(boxes[kept], offsets[kept]))
 
-    def _locate(self, halvings: list[UInt8Array], boxes: Float32Array, threshold: float) -> "Located":
-        """The faces among candidates, best first: O-Net looks at the best of each cluster.
-
-        At the others it looks only where that found no face.
-        """
-        best = suppress(boxes, -np.arange(len(boxes), dtype=np.float32), SAME_FACE)
-        first = self._look(halvings, boxes[best], threshold).taken_from(best)
-        others = np.setdiff1d(np.arange(len(boxes)), best)
-        others = others[overlap(boxes[others], first.boxes).max(axis=1, initial=0) < SAME_FACE]
-        return apart(first, self._look(halvings, boxes[others], threshold).taken_from(others))
-
     def _look(self, halvings: list[UInt8Array], boxes: Float32Array, threshold: float) -> "Located":
         """O-Net on square candidates."""
         if not len(boxes):
@@ -167,16 +154,11 @@ class Located(NamedTuple):
     landmarks: Float32Array
     candidates: NDArray[np.intp]
 
-    def taken_from(self, indices: NDArray[np.intp]) -> "Located":
-        """The same where the candidates were those with these indices among more."""
-        return self._replace(candidates=indices[self.candidates])
 
-
-def apart(*found: Located) -> Located:
+def apart(found: Located) -> Located:
     """All of them, without those that lie on a better one."""
-    boxes, scores, landmarks, candidates = (np.concatenate(arrays) for arrays in zip(*found, strict=True))
-    kept = suppress(boxes, scores, 0.7, "min")
-    return Located(boxes[kept], scores[kept], landmarks[kept], candidates[kept])
+    kept = suppress(found.boxes, found.scores, 0.7, "min")
+    return Located(*(values[kept] for values in found))
 
 
 NOWHERE = Located(

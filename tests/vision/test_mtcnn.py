@@ -16,9 +16,7 @@ from service.vision.mtcnn import (
     TILE,
     DetectionParameters,
     Mtcnn,
-    apart,
     default_min_face_size,
-    halve,
     tiles,
 )
 from service.vision.pipeline import EmotionPipeline
@@ -133,7 +131,7 @@ def test_whole_cascade_finds_the_peers_face(detector: Mtcnn, golden: Golden, ast
     # That package's own boxes and points are off by a pixel: it counts pixels from one, and numpy does not.
     assert overlap(regions(face), golden["mtcnn_box"]).item() > 0.82
     width = face.region[2] - face.region[0]
-    for peer, least in (("facenet", 0.015), ("mtcnn", 0.03)):
+    for peer, least in (("facenet", 0.01), ("mtcnn", 0.03)):
         distance = np.linalg.norm(points(face) - golden[f"{peer}_landmarks"][0], axis=1).mean()
         assert distance < least * width
 
@@ -184,21 +182,6 @@ def test_every_tile_of_a_mosaic_has_its_face(detector: Mtcnn, astronaut: UInt8Ar
     centres = {(int(x1 + x2) // 512, int(y1 + y2) // 512) for x1, y1, x2, y2 in regions(*faces).tolist()}
     assert len(faces) == 6
     assert centres == {(column, row) for column in range(3) for row in range(2)}
-
-
-def test_looking_at_the_best_of_each_cluster_misses_no_face(
-    sessions: dict[str, Session], astronaut: UInt8Array
-) -> None:
-    onet = Counting(sessions["onet"])
-    detector = Mtcnn(sessions["pnet"], sessions["rnet"], onet)
-    halvings = halve(np.tile(resized(astronaut, 0.5), (2, 3, 1)))
-    candidates = detector._refine(halvings, detector._propose(halvings, 30, 0.65, 0.6), 0.7)
-    every = apart(detector._look(halvings, candidates, 0.7))
-    onet.counts.clear()
-    found = detector._locate(halvings, candidates, 0.7)
-    assert sum(onet.counts) < len(candidates)
-    assert len(found.boxes) == len(every.boxes) == 6
-    assert (overlap(found.boxes, every.boxes).max(axis=1) > 0.8).all()
 
 
 def test_larger_face_comes_first(detector: Mtcnn, astronaut: UInt8Array) -> None:
