@@ -157,8 +157,9 @@ class Located(NamedTuple):
 
 def apart(found: Located) -> Located:
     """All of them, without those that lie on a better one."""
-    kept = suppress(found.boxes, found.scores, 0.7, "min")
-    return Located(*(values[kept] for values in found))
+    boxes, scores, landmarks, candidates = found
+    kept = suppress(boxes, scores, 0.7, "min")
+    return Located(boxes[kept], scores[kept], landmarks[kept], candidates[kept])
 
 
 NOWHERE = Located(
