@@ -117,12 +117,14 @@ class Node:
         return [one for one in self._all() if any(name in part for part in _command(one)[:1])]
 
     def kill(self) -> None:
-        """SIGKILL to every process of the node, as a power cut would do."""
+        """SIGKILL to every process of the node, as a power cut would do; again is no harm."""
         family = self._all()
         for one in family:
             _kill(one)
         psutil.wait_procs(family, timeout=30)
-        self.process.communicate()
+        assert self.process.stdout
+        self.process.stdout.close()
+        self.process.wait()
 
     def _all(self) -> list[psutil.Process]:
         try:

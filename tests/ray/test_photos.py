@@ -54,6 +54,7 @@ def test_a_run_whose_driver_was_killed_goes_on(cluster: Cluster, photos: list[Pa
     command = ("fer-service", "analyze", *some, "--ray", ADDRESS, "--out", out)
     first = cluster.run(*command)
     until("a first file", lambda: _done(out) > 0)
+    first.send_signal(signal.SIGSTOP)  # or it may be done before the second one is there
     refused = cluster.run(*command, stderr=-1)
     assert refused.communicate()[1].strip().endswith(f"another run is writing to {out}")
     assert refused.returncode == 2

@@ -2,6 +2,7 @@
 
 import hashlib
 import logging
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -10,13 +11,17 @@ from ray.exceptions import RayError
 
 from service.media.errors import ClusterError
 
+# Ray itself goes on trying for minutes.
+_KNOCK_S = 10.0
+
 
 @contextmanager
 def joined(address: str) -> Iterator[None]:
     """Be a driver of the cluster at `address` (`auto`, or HOST:PORT). Raises ClusterError."""
     try:
+        _knock(address)
         ray.init(address=address, logging_level=logging.WARNING, _node_ip_address=_own_address(address))
-    except (ConnectionError, RuntimeError, ValueError, RayError) as error:
+    except (OSError, RuntimeError, ValueError, RayError) as error:
         raise ClusterError(f"no Ray cluster answers at {address}: {_first_line(error)}") from error
     try:
         yield
@@ -47,6 +52,13 @@ def cpus() -> int:
 @ray.remote(num_cpus=0)
 class _Claim:
     """Exists while its driver does."""
+
+
+def _knock(address: str) -> None:
+    """Raise OSError unless something listens at HOST:PORT; `auto` is not asked."""
+    host, _, port = address.rpartition("/")[2].rpartition(":")
+    if host and port.isdecimal():
+        socket.create_connection((host.strip("[]"), int(port)), _KNOCK_S).close()
 
 
 def _own_address(address: str) -> str | None:
