@@ -1,7 +1,8 @@
-"""What handlers ask for, as `Annotated` aliases.
+"""What handlers ask for: dependencies for what a request says, functions for what its app holds.
 
-All are coroutines, though none awaits: FastAPI calls plain functions in a thread, and under load each of
-those hops waits for the interpreter lock that the workers hold.
+All dependencies are coroutines, though none awaits: FastAPI calls plain functions in a thread, and under load
+each of those hops waits for the interpreter lock that the workers hold. What the app holds is no dependency,
+because FastAPI takes a tenth of a millisecond of the event loop for each.
 """
 
 from dataclasses import dataclass
@@ -37,26 +38,25 @@ class Runtime:
     tracing: Tracing
 
 
-async def _settings(connection: HTTPConnection) -> Settings:
+def settings_of(connection: HTTPConnection) -> Settings:
+    """The settings of the app that answers."""
     settings: Settings = connection.app.state.settings
     return settings
 
 
-async def _metrics(connection: HTTPConnection) -> Metrics:
+def metrics_of(connection: HTTPConnection) -> Metrics:
+    """The metrics of the app that answers."""
     metrics: Metrics = connection.app.state.metrics
     return metrics
 
 
-async def _runtime(connection: HTTPConnection) -> Runtime:
+def runtime_of(connection: HTTPConnection) -> Runtime:
+    """What the lifespan has loaded. Raises NotReadyError before that."""
     runtime: Runtime | None = connection.app.state.runtime
     if runtime is None:
         raise NotReadyError("the service is loading")
     return runtime
 
-
-SettingsDep = Annotated[Settings, Depends(_settings)]
-MetricsDep = Annotated[Metrics, Depends(_metrics)]
-RuntimeDep = Annotated[Runtime, Depends(_runtime)]
 
 _api_key_header = APIKeyHeader(
     name="X-API-Key",
@@ -66,54 +66,55 @@ _api_key_header = APIKeyHeader(
 
 
 async def require_api_key(
-    settings: SettingsDep, key: Annotated[str | None, Security(_api_key_header)]
+    connection: HTTPConnection, key: Annotated[str | None, Security(_api_key_header)]
 ) -> None:
     """Refuse the request unless its key is one of the configured ones (or none is configured)."""
     # As the bytes that were sent: the framework reads headers as Latin-1.
     given = (key or "").encode("latin-1")
-    _check_key(settings, given, "the header X-API-Key is missing or holds no valid key")
+    _check_key(connection, given, "the header X-API-Key is missing or holds no valid key")
 
 
 _bearer = HTTPBearer(auto_error=False, description="The same key, where deepface's clients send theirs.")
 
 
 async def require_key_or_bearer(
-    settings: SettingsDep,
+    connection: HTTPConnection,
     key: Annotated[str | None, Security(_api_key_header)],
     bearer: Annotated[HTTPAuthorizationCredentials | None, Security(_bearer)],
 ) -> None:
     """The same, with the key in either header."""
     given = (key or (bearer.credentials if bearer else "")).encode("latin-1")
-    _check_key(settings, given, "neither the header X-API-Key nor a bearer token holds a valid key")
+    _check_key(connection, given, "neither the header X-API-Key nor a bearer token holds a valid key")
 
 
-async def require_stream_key(settings: SettingsDep, connection: HTTPConnection) -> None:
+async def require_stream_key(connection: HTTPConnection) -> None:
     """The same for a WebSocket, whose key may be in a subprotocol."""
     key = offered_key(connection)
     _check_key(
-        settings, key, "neither the header X-API-Key nor a subprotocol fer.key.<key> holds a valid key"
+        connection, key, "neither the header X-API-Key nor a subprotocol fer.key.<key> holds a valid key"
     )
 
 
-async def require_own_origin(settings: SettingsDep, connection: HTTPConnection) -> None:
+async def require_own_origin(connection: HTTPConnection) -> None:
     """Refuse a WebSocket that a page of another site opens: of these, browsers ask no permission.
 
     A client that is no browser sends no Origin. The scheme is not compared, since a proxy may end TLS.
     """
     origin = connection.headers.get("origin", "").lower()
-    if not origin or {"*", origin} & set(settings.allowed_origins):
+    if not origin or {"*", origin} & set(settings_of(connection).allowed_origins):
         return
     if origin.partition("://")[2] != connection.headers.get("host", "").lower():
         raise ForbiddenOriginError("pages of this origin may not use the service; see FER_ALLOWED_ORIGINS")
 
 
-def _check_key(settings: Settings, key: bytes, refusal: str) -> None:
-    if settings.api_keys and not keys.known(key, settings.api_keys):
+def _check_key(connection: HTTPConnection, key: bytes, refusal: str) -> None:
+    accepted = settings_of(connection).api_keys
+    if accepted and not keys.known(key, accepted):
         raise UnauthorizedError(refusal)
 
 
 async def _deadline(
-    settings: SettingsDep,
+    connection: HTTPConnection,
     timeout_ms: Annotated[
         str | None,
         Header(
@@ -123,7 +124,7 @@ async def _deadline(
     ] = None,
 ) -> float:
     """When this request must be done, on the clock of `time.monotonic`."""
-    seconds = settings.request_timeout_s
+    seconds = settings_of(connection).request_timeout_s
     if timeout_ms is not None:
         if not (timeout_ms.isascii() and timeout_ms.isdecimal() and int(timeout_ms[:10]) > 0):
             raise InvalidParameterError(

@@ -14,10 +14,10 @@ from service.api.deps import (
     DeadlineDep,
     DetectQuery,
     DetectQueryDep,
-    MetricsDep,
     Runtime,
-    RuntimeDep,
-    SettingsDep,
+    metrics_of,
+    runtime_of,
+    settings_of,
 )
 from service.api.errors import DeadlineExceededError
 from service.api.intake import Upload
@@ -113,15 +113,10 @@ class Task:
         )
 
 
-async def _task(
-    settings: SettingsDep,
-    runtime: RuntimeDep,
-    metrics: MetricsDep,
-    query: DetectQueryDep,
-    deadline: DeadlineDep,
-) -> Task:
+async def _task(request: Request, query: DetectQueryDep, deadline: DeadlineDep) -> Task:
+    runtime = runtime_of(request)
     runtime.pipeline.classifier(query.options.model)  # an unknown model is told before the body is read
-    return Task(settings, runtime, metrics, query, deadline)
+    return Task(settings_of(request), runtime, metrics_of(request), query, deadline)
 
 
 TaskDep = Annotated[Task, Depends(_task)]

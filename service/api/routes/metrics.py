@@ -1,14 +1,14 @@
 """GET /metrics."""
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST
 
-from service.api.deps import MetricsDep
+from service.api.deps import metrics_of
 
 router = APIRouter(tags=["operations"])
 
 
 @router.get("/metrics", responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}})
-async def metrics(metrics: MetricsDep) -> Response:
+async def metrics(request: Request) -> Response:
     """Metrics in Prometheus' text format."""
-    return Response(metrics.render(), media_type=CONTENT_TYPE_LATEST)
+    return Response(metrics_of(request).render(), media_type=CONTENT_TYPE_LATEST)

@@ -1,9 +1,9 @@
 """GET /models."""
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Request, Response
 
 from service.api.answers import digest
-from service.api.deps import RuntimeDep
+from service.api.deps import runtime_of
 from service.api.openapi import problem_responses
 from service.api.schemas import ModelInfo, Models
 from service.runtime.model_store import EmotionEntry
@@ -12,8 +12,9 @@ router = APIRouter(tags=["models"])
 
 
 @router.get("/models", response_model=Models, responses=problem_responses("unauthorized", "not_ready"))
-async def models(runtime: RuntimeDep) -> Response:
+async def models(request: Request) -> Response:
     """The emotion models that requests may choose, the default one marked."""
+    runtime = runtime_of(request)
     default = runtime.pipeline.default
     entries = runtime.store.manifest.emotion.items()
     found = [_info(name, entry, name == default) for name, entry in entries]

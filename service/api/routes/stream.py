@@ -4,11 +4,11 @@ from fastapi import APIRouter, Depends, WebSocket
 
 from service.api.deps import (
     DetectQueryDep,
-    MetricsDep,
-    RuntimeDep,
-    SettingsDep,
+    metrics_of,
     require_own_origin,
     require_stream_key,
+    runtime_of,
+    settings_of,
 )
 from service.api.streaming import Session
 
@@ -16,9 +16,8 @@ router = APIRouter()
 
 
 @router.websocket("/stream", dependencies=[Depends(require_own_origin), Depends(require_stream_key)])
-async def stream(
-    socket: WebSocket, settings: SettingsDep, runtime: RuntimeDep, metrics: MetricsDep, query: DetectQueryDep
-) -> None:
+async def stream(socket: WebSocket, query: DetectQueryDep) -> None:
     """Binary frames in, one JSON answer for each processed one out; the newest frame wins."""
+    runtime = runtime_of(socket)
     runtime.pipeline.classifier(query.options.model)  # an unknown model is told before the first frame
-    await Session(socket, settings, runtime, metrics, query).run()
+    await Session(socket, settings_of(socket), runtime, metrics_of(socket), query).run()
