@@ -15,11 +15,15 @@ DETECTION_TARGETS = {"W1": 0.42, "W2": 0.21, "W4 1920x1440, crowd, from 40": 0.3
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """Milliseconds for one workload; http_ms is None where there was no server."""
+    """Milliseconds for one workload; http_ms is None where there was no server.
+
+    in_process_ms: as it is served, with every core; one_thread_ms: the same with one, as bare_ms is.
+    """
 
     workload: str
     faces: int
     in_process_ms: float
+    one_thread_ms: float
     bare_ms: float
     http_ms: float | None
 
@@ -78,6 +82,7 @@ def project_table(rows: list[Row]) -> str:
         "faces",
         "in process, ms",
         "in process / bare",
+        "one thread / bare",
         "over HTTP / in process",
         "HTTP adds, ms",
     ]
@@ -86,8 +91,8 @@ def project_table(rows: list[Row]) -> str:
         http = ["", ""]
         if row.http_ms is not None:
             http = [f"{row.http_ms / row.in_process_ms:.2f}", f"{row.http_ms - row.in_process_ms:+.1f}"]
-        cells = [row.workload, str(row.faces), f"{row.in_process_ms:.1f}", f"{row.overhead:.2f}", *http]
-        lines.append(cells)
+        ratios = [f"{row.overhead:.2f}", f"{row.one_thread_ms / row.bare_ms:.2f}"]
+        lines.append([row.workload, str(row.faces), f"{row.in_process_ms:.1f}", *ratios, *http])
     return table(head, lines)
 
 

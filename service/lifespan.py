@@ -39,8 +39,11 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     metrics.describe(__version__, models, engine.capacity)
     intake = Intake(BODIES_IN_MEMORY * settings.max_body_bytes)
     tracing: Tracing = app.state.tracing
-    traced, streams = pipeline.watched_by(tracing.span), Streams(settings.max_streams)
-    app.state.runtime = Runtime(store, traced, engine, streams, intake, tracing)
+    served, streams = (
+        pipeline.watched_by(tracing.span).helped_by(engine.together),
+        Streams(settings.max_streams),
+    )
+    app.state.runtime = Runtime(store, served, engine, streams, intake, tracing)
     log.info("ready", workers=engine.workers, model=pipeline.default, api_keys=len(settings.api_keys))
     try:
         yield
@@ -61,7 +64,7 @@ def load(settings: Settings) -> tuple[ModelStore, EmotionPipeline]:
     decoders = DecoderPool(lambda name, status: log.warning("decoder died", format=name, status=status))
     decoders.start()
     store = ModelStore.open(settings.model_store)
-    # One thread a run: parallel requests fill the cores without fighting over them.
+    # One thread a run: parallel requests, or a lone one's runs, fill the cores without fighting over them.
     pipeline = store.pipeline(settings.default_model, max_pixels=settings.max_pixels, decoder=decoders.decode)
     try:
         pipeline.warm_up()

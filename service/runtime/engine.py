@@ -2,16 +2,18 @@
 
 import asyncio
 import math
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from contextvars import copy_context
 from dataclasses import dataclass
+from threading import Lock
 from time import monotonic
 from typing import Any, Generic, TypeVar
 
 from service.runtime.deadline import Deadline, ExpiredError, bounded_by
 from service.runtime.drain import DrainRate
+from service.runtime.shared import SharedCalls
 from service.runtime.turns import Turns
 
 T = TypeVar("T")
@@ -92,6 +94,7 @@ class Engine:
         self._turns: Turns[_Job[Any]] = Turns()
         self.drain_rate = DrainRate(workers)
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="fer-worker")
+        self._busy, self._busy_lock = 0, Lock()
         self._idle = asyncio.Event()
         self._idle.set()
         self._open, self._closed = True, False
@@ -175,10 +178,42 @@ class Engine:
             return
         owner, job = turn
         started = monotonic()
-        job.make()
+        with self._at_work():
+            job.make()
         self._turns.done(owner)
         if job.begun:
             self.drain_rate.ended(started, monotonic(), more_wait=self.queued > 0)
+
+    def together(self, calls: Sequence[Callable[[], T]]) -> list[T]:
+        """Make the parts of a call, from the worker that makes it, with workers that have nothing else to do.
+
+        The results come in order; the first exception ends what has not begun. Where all workers are busy,
+        nothing is different from a loop.
+        """
+        shared = SharedCalls(calls)
+        for _ in range(min(len(calls) - 1, self._spare)):
+            # The parts end by the deadline of the whole.
+            self._pool.submit(copy_context().run, self._help, shared)
+        shared.make()
+        return shared.results()
+
+    @property
+    def _spare(self) -> int:
+        return 0 if self._closed else self.workers - self._busy - self.queued
+
+    def _help(self, shared: SharedCalls[Any]) -> None:
+        with self._at_work():
+            shared.make(until=lambda: self.queued > 0)
+
+    @contextmanager
+    def _at_work(self) -> Iterator[None]:
+        with self._busy_lock:
+            self._busy += 1
+        try:
+            yield
+        finally:
+            with self._busy_lock:
+                self._busy -= 1
 
     def stop_accepting(self) -> None:
         """From now on `accepting` is false. What has begun to arrive is still admitted, until `drain`."""

@@ -6,15 +6,29 @@ Coordinates are continuous: pixel i covers [i, i + 1).
 """
 
 from collections.abc import Iterator, Sequence
+from copy import copy
 from dataclasses import dataclass
-from typing import NamedTuple
+from functools import partial
+from itertools import islice
+from typing import Any, NamedTuple, Self
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from service.vision.boxes import areas, clip, regress, square, suppress
-from service.vision.types import Box, DecodedImage, Face, Float32Array, Landmarks, Point, Session, UInt8Array
+from service.vision.types import (
+    Box,
+    DecodedImage,
+    Face,
+    Float32Array,
+    Landmarks,
+    Point,
+    Session,
+    Together,
+    UInt8Array,
+    one_by_one,
+)
 
 CELL, STRIDE = 12, 2  # P-Net's window, and the step from one to the next, in pixels of a pyramid level
 RNET_SIDE, ONET_SIDE = 24, 48
@@ -28,7 +42,8 @@ SMALLEST_SPAN = 1.1 * CELL
 TILE = 256
 BATCH = 16
 
-# Candidates kept of one level before, and of all levels after suppression, best first.
+# Candidates kept of one tile, of one level before, and of all levels after suppression, best first.
+MAX_PER_TILE = 4000
 MAX_PER_LEVEL = 8000
 MAX_CANDIDATES = 3000
 
@@ -59,6 +74,13 @@ class Mtcnn:
 
     def __init__(self, pnet: Session, rnet: Session, onet: Session) -> None:
         self._pnet, self._rnet, self._onet = pnet, rnet, onet
+        self._together: Together = one_by_one
+
+    def helped_by(self, together: Together) -> Self:
+        """The same; `together` makes the runs of a graph that do not depend on each other."""
+        same = copy(self)
+        same._together = together
+        return same
 
     def detect(self, image: DecodedImage, parameters: DetectionParameters) -> tuple[Face, ...]:
         """All faces, largest first; boxes and landmarks in pixels of the full upright image."""
@@ -92,41 +114,37 @@ class Mtcnn:
         self, halvings: list[UInt8Array], min_face_size: float, factor: float, threshold: float
     ) -> Float32Array:
         """P-Net on every level of the pyramid: square candidates (N, 4)."""
+        levels = [
+            (level, list(tiles(*level.shape[:2]))) for level in pyramid(halvings, min_face_size, factor)
+        ]
+        runs = [
+            partial(self._scan, level, *corner, threshold) for level, corners in levels for corner in corners
+        ]
+        scanned = iter(self._together(runs))
         found = [
-            self._scan(level, halvings[0], threshold) for level in pyramid(halvings, min_face_size, factor)
+            gathered(list(islice(scanned, len(corners))), level, halvings[0]) for level, corners in levels
         ]
         boxes, scores, offsets = (np.concatenate(parts) for parts in zip(EMPTY_SCAN, *found, strict=True))
-        best = np.argsort(-scores, kind="stable")[:MAX_CANDIDATES]
+        best = best_of(scores, MAX_CANDIDATES)
         return square(regress(boxes[best], offsets[best]))
 
-    def _scan(
-        self, level: UInt8Array, pixels: UInt8Array, threshold: float
-    ) -> tuple[Float32Array, Float32Array, Float32Array]:
-        """P-Net on one level: windows (N, 4) in coordinates of pixels, scores (N,), offsets (N, 4)."""
-        found = [self._scan_tile(level, top, left, threshold) for top, left in tiles(*level.shape[:2])]
-        corners, scores, offsets = (np.concatenate(parts) for parts in zip(*found, strict=True))
-        best = np.argsort(-scores, kind="stable")[:MAX_PER_LEVEL]
-        corners, scores, offsets = corners[best], scores[best], offsets[best]
-        to_pixels = np.array(pixels.shape[1::-1]) / level.shape[1::-1]
-        boxes = (np.hstack([corners, corners + CELL]) * np.tile(to_pixels, 2)).astype(np.float32)
-        kept = suppress(boxes, scores, 0.5)
-        return boxes[kept], scores[kept], offsets[kept]
-
-    def _scan_tile(
-        self, level: UInt8Array, top: int, left: int, threshold: float
-    ) -> tuple[NDArray[np.intp], Float32Array, Float32Array]:
-        """P-Net on one tile: corners in the level (N, 2), scores (N,) and offsets (N, 4)."""
+    def _scan(self, level: UInt8Array, top: int, left: int, threshold: float) -> "Scan":
+        """P-Net on one tile of a level: corners in the level (N, 2), scores (N,) and offsets (N, 4)."""
         tile = level[None, top : top + TILE, left : left + TILE]
         probability, offsets = self._pnet.run({"image": np.ascontiguousarray(tile)})
-        _, rows, columns = np.nonzero(probability > threshold)
+        rows, columns = np.nonzero(probability[0] > threshold)
+        scores = probability[0, rows, columns]
+        if len(scores) > MAX_PER_TILE:
+            best = best_of(scores, MAX_PER_TILE)
+            rows, columns, scores = rows[best], columns[best], scores[best]
         corners = np.stack([columns, rows], axis=1) * STRIDE + (left, top)
-        return corners, probability[0, rows, columns], offsets[0, rows, columns]
+        return corners, scores, offsets[0, rows, columns]
 
     def _refine(self, halvings: list[UInt8Array], boxes: Float32Array, threshold: float) -> Float32Array:
         """R-Net on all candidates at once: fewer and better square candidates, best first."""
         if not len(boxes):
             return boxes
-        scores, offsets = run_in_batches(self._rnet, cut(halvings, boxes, RNET_SIDE))
+        scores, offsets = self._run(self._rnet, halvings, boxes, RNET_SIDE)
         passed = scores > threshold
         boxes, scores, offsets = boxes[passed], scores[passed], offsets[passed]
         kept = suppress(boxes, scores, 0.7)
@@ -136,11 +154,22 @@ class Mtcnn:
         """O-Net on square candidates."""
         if not len(boxes):
             return NOWHERE
-        scores, offsets, points = run_in_batches(self._onet, cut(halvings, boxes, ONET_SIDE))
+        scores, offsets, points = self._run(self._onet, halvings, boxes, ONET_SIDE)
         passed = np.flatnonzero(scores > threshold)
         windows = boxes[passed]
         landmarks = windows[:, None, :2] + points[passed] * (windows[:, None, 2:] - windows[:, None, :2])
         return Located(regress(windows, offsets[passed]), scores[passed], landmarks, passed)
+
+    def _run(
+        self, session: Session, halvings: list[UInt8Array], boxes: Float32Array, side: int
+    ) -> list[Float32Array]:
+        """The session's outputs for the crops of all boxes, in batches."""
+
+        def run(batch: Float32Array) -> Sequence[Float32Array]:
+            return session.run({"crops": cut(halvings, batch, side)})
+
+        parts = self._together([partial(run, boxes[i : i + BATCH]) for i in range(0, len(boxes), BATCH)])
+        return [np.concatenate(arrays) for arrays in zip(*parts, strict=True)]
 
 
 class Located(NamedTuple):
@@ -168,7 +197,25 @@ NOWHERE = Located(
     np.empty((0, 5, 2), np.float32),
     np.empty(0, np.intp),
 )
-EMPTY_SCAN = (np.empty((0, 4), np.float32), np.empty(0, np.float32), np.empty((0, 4), np.float32))
+# Corners (N, 2) or boxes (N, 4), scores (N,), offsets (N, 4).
+Scan = tuple[NDArray[Any], Float32Array, Float32Array]
+EMPTY_SCAN: Scan = (np.empty((0, 4), np.float32), np.empty(0, np.float32), np.empty((0, 4), np.float32))
+
+
+def gathered(scanned: list[Scan], level: UInt8Array, pixels: UInt8Array) -> Scan:
+    """What the tiles of a level hold: the best of those that overlap, as boxes in coordinates of `pixels`."""
+    corners, scores, offsets = (np.concatenate(parts) for parts in zip(*scanned, strict=True))
+    best = best_of(scores, MAX_PER_LEVEL)
+    corners, scores, offsets = corners[best], scores[best], offsets[best]
+    to_pixels = np.array(pixels.shape[1::-1]) / level.shape[1::-1]
+    boxes = (np.hstack([corners, corners + CELL]) * np.tile(to_pixels, 2)).astype(np.float32)
+    kept = suppress(boxes, scores, 0.5)
+    return boxes[kept], scores[kept], offsets[kept]
+
+
+def best_of(scores: Float32Array, most: int) -> NDArray[np.intp]:
+    """Indices of the highest scores, best first; among equals the first."""
+    return np.argsort(-scores, kind="stable")[:most]
 
 
 def halve(pixels: UInt8Array) -> list[UInt8Array]:
@@ -231,12 +278,6 @@ def cut_window(source: UInt8Array, x1: int, y1: int, x2: int, y2: int) -> UInt8A
     window = np.full((max(y2 - y1, 1), max(x2 - x1, 1), 3), OUTSIDE, np.uint8)
     window[top - y1 : top - y1 + height, left - x1 : left - x1 + width] = inner
     return window
-
-
-def run_in_batches(session: Session, crops: UInt8Array) -> list[Float32Array]:
-    """The session's outputs for all crops (N, side, side, 3)."""
-    parts = [session.run({"crops": crops[i : i + BATCH]}) for i in range(0, len(crops), BATCH)]
-    return [np.concatenate(arrays) for arrays in zip(*parts, strict=True)]
 
 
 def moved(windows: Float32Array, before: Float32Array, after: Float32Array) -> Float32Array:

@@ -1,8 +1,8 @@
 """What the vision code speaks in: frozen values, and the small Protocol its graphs satisfy."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,22 @@ class Session(Protocol):
     def run(self, inputs: Mapping[str, NDArray[Any]]) -> Sequence[NDArray[Any]]:
         """Feed arrays by input name; get the outputs in the graph's own order."""
         ...
+
+
+T = TypeVar("T")
+
+
+class Together(Protocol):
+    """Makes calls that do not depend on each other, and gives their results in order."""
+
+    def __call__(self, calls: Sequence[Callable[[], T]]) -> list[T]:
+        """Perhaps in several threads at once; the first exception is raised."""
+        ...
+
+
+def one_by_one(calls: Sequence[Callable[[], T]]) -> list[T]:
+    """The simplest `Together`."""
+    return [call() for call in calls]
 
 
 @dataclass(frozen=True, slots=True)

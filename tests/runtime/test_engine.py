@@ -3,7 +3,7 @@
 import asyncio
 import math
 from collections.abc import Iterator
-from threading import Event
+from threading import Barrier, Event, get_ident
 from time import monotonic
 
 import pytest
@@ -247,3 +247,50 @@ def test_draining_admits_nothing_and_waits_for_what_is_in_flight() -> None:
         engine.close()
 
     asyncio.run(scenario())
+
+
+def test_a_lone_call_is_helped_by_workers_that_have_nothing_to_do() -> None:
+    met = Barrier(2, timeout=30)  # passed only where two threads come at the same time
+
+    async def scenario() -> list[int]:
+        engine = Engine(2, 0)
+        try:
+            parts = [lambda: 0 * met.wait()] * 2
+            return (await engine.run(lambda: engine.together(parts), later())).value
+        finally:
+            engine.close()
+
+    assert asyncio.run(scenario()) == [0, 0]
+
+
+def test_no_worker_helps_where_calls_wait_or_all_are_busy(release: Event) -> None:
+    async def scenario() -> list[int]:
+        engine = Engine(2, 10)
+        try:
+            held = await occupied(engine, release)
+            parts = [get_ident] * 3
+            finished = await engine.run(lambda: [get_ident(), *engine.together(parts)], later())
+            release.set()
+            await held
+            return finished.value
+        finally:
+            engine.close()
+
+    assert len(set(asyncio.run(scenario()))) == 1
+
+
+def test_the_parts_of_a_call_end_by_its_deadline() -> None:
+    met = Barrier(2, timeout=30)
+
+    def part() -> float:
+        met.wait()
+        return seconds_left()
+
+    async def scenario() -> list[float]:
+        engine = Engine(2, 0)
+        try:
+            return (await engine.run(lambda: engine.together([part, part]), later())).value
+        finally:
+            engine.close()
+
+    assert all(0 < left <= 60 for left in asyncio.run(scenario()))

@@ -2,6 +2,9 @@
 
 import subprocess
 import sys
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
 
 import cv2
 import numpy as np
@@ -9,6 +12,8 @@ import pytest
 
 from service.vision.boxes import overlap
 from service.vision.pipeline import AnalysisOptions, EmotionPipeline, UnknownModelError
+
+T = TypeVar("T")
 
 
 def test_a_portrait_has_one_happy_face(pipeline: EmotionPipeline, photo: bytes) -> None:
@@ -36,6 +41,21 @@ def test_classifying_together_equals_one_at_a_time(pipeline: EmotionPipeline) ->
     alone = np.concatenate([classifier.classify(crop[None]) for crop in crops])
     np.testing.assert_allclose(classifier.classify(crops), alone, atol=1e-5)
     assert classifier.classify(crops[:0]).shape == (0, 7)
+
+
+def test_runs_in_several_threads_answer_as_those_in_one(pipeline: EmotionPipeline, photo: bytes) -> None:
+    options = AnalysisOptions(min_face_size=12)  # many tiles and batches
+
+    with ThreadPoolExecutor(4) as pool:
+
+        def together(calls: Sequence[Callable[[], T]]) -> list[T]:
+            return list(pool.map(lambda call: call(), calls))
+
+        shared = pipeline.helped_by(together).analyze(photo, options)
+    alone = pipeline.analyze(photo, options)
+    told = [[(each.face, each.probabilities) for each in analysis.faces] for analysis in (shared, alone)]
+    assert len(alone.faces) >= 1
+    assert told[0] == told[1]
 
 
 def test_the_pipeline_needs_no_web_framework() -> None:

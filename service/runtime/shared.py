@@ -1,0 +1,45 @@
+"""Calls that several threads make between them."""
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, wait
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+
+
+def _never() -> bool:
+    return False
+
+
+class SharedCalls(Generic[T]):
+    """Each call is made once, by whichever thread comes first; once one fails, no further one begins."""
+
+    def __init__(self, calls: Sequence[Callable[[], T]]) -> None:
+        self._futures: list[Future[T]] = [Future() for _ in calls]
+        self._waiting = deque(zip(calls, self._futures, strict=True))
+
+    def make(self, until: Callable[[], bool] = _never) -> None:
+        """Make calls in this thread until none waits, or `until` is true."""
+        while not until():
+            try:
+                call, future = self._waiting.popleft()
+            except IndexError:
+                return
+            try:
+                future.set_result(call())
+            except BaseException as error:  # for the thread that wants the results
+                future.set_exception(error)
+                self._give_up(error)
+
+    def results(self) -> list[T]:
+        """What the calls returned, in order, or the exception of one; once this thread's `make` has ended."""
+        wait(self._futures)
+        return [future.result() for future in self._futures]
+
+    def _give_up(self, error: BaseException) -> None:
+        while True:
+            try:
+                self._waiting.popleft()[1].set_exception(error)
+            except IndexError:
+                return
