@@ -190,8 +190,11 @@ class Engine:
         The results come in order; the first exception ends what has not begun. Where all workers are busy,
         nothing is different from a loop.
         """
+        helpers = min(len(calls) - 1, self._spare)
+        if helpers <= 0:
+            return [call() for call in calls]
         shared = SharedCalls(calls)
-        for _ in range(min(len(calls) - 1, self._spare)):
+        for _ in range(helpers):
             # The parts end by the deadline of the whole.
             self._pool.submit(copy_context().run, self._help, shared)
         shared.make()

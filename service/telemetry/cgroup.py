@@ -6,6 +6,8 @@ from pathlib import Path
 from prometheus_client.core import CounterMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from service.telemetry.process import read_text
+
 # cgroup v2, and v1 where its controllers are mounted together or one by one.
 _FILES = ("cpu.stat", "cpu,cpuacct/cpu.stat", "cpu/cpu.stat")
 
@@ -48,7 +50,7 @@ def _throttled_seconds(counts: Mapping[str, int]) -> float:
 def _counts(cgroup: Path) -> dict[str, int]:
     for name in _FILES:
         try:
-            text = (cgroup / name).read_text()
+            text = read_text(cgroup / name)
         except OSError:
             continue
         return {key: int(value) for key, value in (line.split() for line in text.splitlines())}

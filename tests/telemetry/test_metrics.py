@@ -4,11 +4,13 @@ import math
 from pathlib import Path
 
 import numpy as np
+import prometheus_client
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
 from service.telemetry.cgroup import CpuQuotaCollector
 from service.telemetry.metrics import Metrics, entropy_ratio
+from service.telemetry.process import ProcessCollector
 from service.vision.types import Analysis, AnalyzedFace, Box, Face, Landmarks, Point, Timings
 from tests.conftest import Serve
 
@@ -75,6 +77,22 @@ def test_where_no_quota_is_counted_nothing_is_said(tmp_path: Path, text: str | N
     registry = CollectorRegistry()
     registry.register(CpuQuotaCollector(tmp_path))
     assert generate_latest(registry) == b""
+
+
+def test_the_process_tells_of_itself_what_the_library_would(tmp_path: Path) -> None:
+    ours, theirs = CollectorRegistry(), CollectorRegistry()
+    ours.register(ProcessCollector())
+    with (tmp_path / "open").open("wb"):  # after the collector was made
+        prometheus_client.ProcessCollector(registry=theirs)
+        told = {metric.name: metric for metric in ours.collect()}
+        expected = {metric.name: metric for metric in theirs.collect()}
+    assert list(told) == list(expected)
+    for name, metric in told.items():
+        (sample,), (wanted,) = metric.samples, expected[name].samples
+        # The library's count holds the folder that it counts in.
+        assert sample.value == pytest.approx(wanted.value, rel=0.05, abs=1)
+        assert sample.name == wanted.name
+        assert (metric.type, metric.documentation) == (expected[name].type, expected[name].documentation)
 
 
 def test_a_server_tells_that_it_is_ready_its_room_and_every_error_code(serve: Serve) -> None:
