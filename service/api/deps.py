@@ -58,22 +58,21 @@ def runtime_of(connection: HTTPConnection) -> Runtime:
     return runtime
 
 
-_api_key_header = APIKeyHeader(
-    name="X-API-Key",
-    auto_error=False,
-    description="Needed where the service was started with `FER_API_KEYS`.",
-)
+class ApiKey(APIKeyHeader):
+    """Refuses the request unless its key is one of the configured ones (or none is configured)."""
+
+    async def __call__(self, request: HTTPConnection) -> str | None:
+        """The key, as it was sent. Raises UnauthorizedError."""
+        key = await super().__call__(request)
+        # As the bytes that were sent: the framework reads headers as Latin-1.
+        given = (key or "").encode("latin-1")
+        _check_key(request, given, "the header X-API-Key is missing or holds no valid key")
+        return key
 
 
-async def require_api_key(
-    connection: HTTPConnection, key: Annotated[str | None, Security(_api_key_header)]
-) -> None:
-    """Refuse the request unless its key is one of the configured ones (or none is configured)."""
-    # As the bytes that were sent: the framework reads headers as Latin-1.
-    given = (key or "").encode("latin-1")
-    _check_key(connection, given, "the header X-API-Key is missing or holds no valid key")
-
-
+_HEADER, _NEEDED = "X-API-Key", "Needed where the service was started with `FER_API_KEYS`."
+require_api_key = ApiKey(name=_HEADER, scheme_name="APIKeyHeader", auto_error=False, description=_NEEDED)
+_api_key_header = APIKeyHeader(name=_HEADER, auto_error=False, description=_NEEDED)
 _bearer = HTTPBearer(auto_error=False, description="The same key, where deepface's clients send theirs.")
 
 
@@ -113,17 +112,20 @@ def _check_key(connection: HTTPConnection, key: bytes, refusal: str) -> None:
         raise UnauthorizedError(refusal)
 
 
-async def _deadline(
-    connection: HTTPConnection,
-    timeout_ms: Annotated[
-        str | None,
-        Header(
-            alias="X-Request-Timeout-Ms",
-            description="Shortens the deadline of this request; never lengthens it.",
-        ),
-    ] = None,
-) -> float:
-    """When this request must be done, on the clock of `time.monotonic`."""
+TimeoutHeader = Annotated[
+    str | None,
+    Header(
+        alias="X-Request-Timeout-Ms",
+        description="Shortens the deadline of this request; never lengthens it.",
+    ),
+]
+
+
+def deadline_of(connection: HTTPConnection, timeout_ms: str | None) -> float:
+    """When this request must be done, on the clock of `time.monotonic`; timeout_ms: of its header.
+
+    Raises InvalidParameterError.
+    """
     seconds = settings_of(connection).request_timeout_s
     if timeout_ms is not None:
         if not (timeout_ms.isascii() and timeout_ms.isdecimal() and int(timeout_ms[:10]) > 0):
@@ -132,9 +134,6 @@ async def _deadline(
             )
         seconds = min(seconds, int(timeout_ms[:10]) / 1000)
     return monotonic() + seconds
-
-
-DeadlineDep = Annotated[float, Depends(_deadline)]
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,10 +11,11 @@ from fastapi import Depends, Request
 
 from service.api.answers import detection, server_timing
 from service.api.deps import (
-    DeadlineDep,
     DetectQuery,
     DetectQueryDep,
     Runtime,
+    TimeoutHeader,
+    deadline_of,
     metrics_of,
     runtime_of,
     settings_of,
@@ -113,7 +114,8 @@ class Task:
         )
 
 
-async def _task(request: Request, query: DetectQueryDep, deadline: DeadlineDep) -> Task:
+async def _task(request: Request, query: DetectQueryDep, timeout_ms: TimeoutHeader = None) -> Task:
+    deadline = deadline_of(request, timeout_ms)
     runtime = runtime_of(request)
     runtime.pipeline.classifier(query.options.model)  # an unknown model is told before the body is read
     return Task(settings_of(request), runtime, metrics_of(request), query, deadline)
