@@ -6,11 +6,12 @@ from typing import Self
 
 import numpy as np
 
+from service.vision.batches import batches
 from service.vision.types import EMOTIONS, Float32Array, Session, Together, UInt8Array, one_by_one
 
 # Crops in one run: memory does not grow with the crowd, a caller can give up in between, and runs can share
 # the cores.
-BATCH = 16
+BATCH = 4
 
 
 class EmotionClassifier:
@@ -32,9 +33,6 @@ class EmotionClassifier:
 
     def classify(self, crops: UInt8Array) -> Float32Array:
         """(N, 1, 48, 48) uint8 -> calibrated probabilities (N, 7) float32, in EMOTIONS order."""
-        runs = [
-            partial(self._session.run, {"crops": crops[start : start + BATCH]})
-            for start in range(0, len(crops), BATCH)
-        ]
+        runs = [partial(self._session.run, {"crops": some}) for some in batches(crops, BATCH)]
         parts = [probabilities for (probabilities,) in self._together(runs)]
         return np.concatenate([np.empty((0, len(EMOTIONS)), np.float32), *parts])

@@ -16,6 +16,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from service.vision.batches import batches
 from service.vision.boxes import areas, clip, regress, square, suppress
 from service.vision.types import (
     Box,
@@ -37,10 +38,11 @@ RNET_SIDE, ONET_SIDE = 24, 48
 # size are often missed; a tenth more finds them at the same precision (`python -m benchmarks.detection`).
 SMALLEST_SPAN = 1.1 * CELL
 
-# P-Net sees a level in tiles of this side, R-Net and O-Net this many crops at once: what a run computes stays
-# in the processor's cache, and memory does not grow with the image.
+# P-Net sees a level in tiles of this side, R-Net and O-Net at most so many crops at once: what a run computes
+# stays in the cache, memory does not grow with the image, and runs can share the cores. In smaller
+# runs a crop takes longer.
 TILE = 256
-BATCH = 16
+RNET_BATCH, ONET_BATCH = 16, 4
 
 # Candidates kept of one tile, of one level before, and of all levels after suppression, best first.
 MAX_PER_TILE = 4000
@@ -114,19 +116,29 @@ class Mtcnn:
         self, halvings: list[UInt8Array], min_face_size: float, factor: float, threshold: float
     ) -> Float32Array:
         """P-Net on every level of the pyramid: square candidates (N, 4)."""
-        levels = [
-            (level, list(tiles(*level.shape[:2]))) for level in pyramid(halvings, min_face_size, factor)
-        ]
+        levels = list(pyramid(halvings, min_face_size, factor))
+        large = [resize(*level) for level in levels if max(level.size) > TILE]
+        corners = [list(tiles(*level.shape[:2])) for level in large]
         runs = [
-            partial(self._scan, level, *corner, threshold) for level, corners in levels for corner in corners
+            partial(self._scan, level, *corner, threshold)
+            for level, its_corners in zip(large, corners, strict=True)
+            for corner in its_corners
         ]
+        runs += [partial(self._scan_whole, level, halvings[0], threshold) for level in levels[len(large) :]]
         scanned = iter(self._together(runs))
         found = [
-            gathered(list(islice(scanned, len(corners))), level, halvings[0]) for level, corners in levels
+            gathered(list(islice(scanned, len(its_corners))), level, halvings[0])
+            for level, its_corners in zip(large, corners, strict=True)
         ]
+        found += scanned
         boxes, scores, offsets = (np.concatenate(parts) for parts in zip(EMPTY_SCAN, *found, strict=True))
         best = best_of(scores, MAX_CANDIDATES)
         return square(regress(boxes[best], offsets[best]))
+
+    def _scan_whole(self, level: "Level", pixels: UInt8Array, threshold: float) -> "Scan":
+        """P-Net on a level that is a single tile; see `gathered`."""
+        resized = resize(*level)
+        return gathered([self._scan(resized, 0, 0, threshold)], resized, pixels)
 
     def _scan(self, level: UInt8Array, top: int, left: int, threshold: float) -> "Scan":
         """P-Net on one tile of a level: corners in the level (N, 2), scores (N,) and offsets (N, 4)."""
@@ -144,7 +156,7 @@ class Mtcnn:
         """R-Net on all candidates at once: fewer and better square candidates, best first."""
         if not len(boxes):
             return boxes
-        scores, offsets = self._run(self._rnet, halvings, boxes, RNET_SIDE)
+        scores, offsets = self._run(self._rnet, halvings, boxes, RNET_SIDE, RNET_BATCH)
         passed = scores > threshold
         boxes, scores, offsets = boxes[passed], scores[passed], offsets[passed]
         kept = suppress(boxes, scores, 0.7)
@@ -154,21 +166,21 @@ class Mtcnn:
         """O-Net on square candidates."""
         if not len(boxes):
             return NOWHERE
-        scores, offsets, points = self._run(self._onet, halvings, boxes, ONET_SIDE)
+        scores, offsets, points = self._run(self._onet, halvings, boxes, ONET_SIDE, ONET_BATCH)
         passed = np.flatnonzero(scores > threshold)
         windows = boxes[passed]
         landmarks = windows[:, None, :2] + points[passed] * (windows[:, None, 2:] - windows[:, None, :2])
         return Located(regress(windows, offsets[passed]), scores[passed], landmarks, passed)
 
     def _run(
-        self, session: Session, halvings: list[UInt8Array], boxes: Float32Array, side: int
+        self, session: Session, halvings: list[UInt8Array], boxes: Float32Array, side: int, most: int
     ) -> list[Float32Array]:
-        """The session's outputs for the crops of all boxes, in batches."""
+        """The session's outputs for the crops of all boxes, `most` at once."""
 
-        def run(batch: Float32Array) -> Sequence[Float32Array]:
-            return session.run({"crops": cut(halvings, batch, side)})
+        def run(some: Float32Array) -> Sequence[Float32Array]:
+            return session.run({"crops": cut(halvings, some, side)})
 
-        parts = self._together([partial(run, boxes[i : i + BATCH]) for i in range(0, len(boxes), BATCH)])
+        parts = self._together([partial(run, some) for some in batches(boxes, most)])
         return [np.concatenate(arrays) for arrays in zip(*parts, strict=True)]
 
 
@@ -227,13 +239,19 @@ def halve(pixels: UInt8Array) -> list[UInt8Array]:
     return halvings
 
 
-def pyramid(halvings: list[UInt8Array], min_face_size: float, factor: float) -> Iterator[UInt8Array]:
+class Level(NamedTuple):
+    """A level of the pyramid: what it is resized from, and its (width, height)."""
+
+    source: UInt8Array
+    size: tuple[int, int]
+
+
+def pyramid(halvings: list[UInt8Array], min_face_size: float, factor: float) -> Iterator[Level]:
     """Levels in which ever larger faces fill P-Net's window; the first is never larger than the image."""
     height, width = halvings[0].shape[:2]
     scale = SMALLEST_SPAN / max(min_face_size, SMALLEST_SPAN)
     while min(height, width) * scale >= CELL:
-        size = (round(width * scale), round(height * scale))
-        yield resize(sufficient(halvings, scale), size)
+        yield Level(sufficient(halvings, scale), (round(width * scale), round(height * scale)))
         scale *= factor
 
 

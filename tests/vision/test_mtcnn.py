@@ -8,11 +8,12 @@ import pytest
 from numpy.typing import NDArray
 
 from service.runtime.model_store import ModelStore
+from service.vision.batches import batches
 from service.vision.boxes import overlap
 from service.vision.mtcnn import (
-    BATCH,
     CELL,
     MAX_CANDIDATES,
+    RNET_BATCH,
     TILE,
     DetectionParameters,
     Mtcnn,
@@ -241,7 +242,14 @@ def test_candidates_and_batches_are_bounded(sessions: dict[str, Session]) -> Non
     grain = np.random.default_rng(0).integers(0, 256, (300, 300, 3), np.uint8)
     Mtcnn(SeesFacesEverywhere(), rnet, sessions["onet"]).detect(decoded(grain), DetectionParameters(12))
     assert 1000 < sum(rnet.counts) <= MAX_CANDIDATES
-    assert max(rnet.counts) == BATCH
+    assert max(rnet.counts) == RNET_BATCH
+
+
+@pytest.mark.parametrize(("rows", "parts"), [(0, []), (3, [3]), (4, [4]), (5, [3, 2]), (10, [4, 3, 3])])
+def test_batches_are_full_or_about_equal(rows: int, parts: list[int]) -> None:
+    divided = batches(np.arange(rows), 4)
+    assert [len(part) for part in divided] == parts
+    assert [row for part in divided for row in part.tolist()] == list(range(rows))
 
 
 @pytest.mark.parametrize("side", [12, 13, TILE - 1, TILE, TILE + 1, TILE + 2, 2 * TILE, 1000])
