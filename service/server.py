@@ -4,6 +4,7 @@ The first SIGTERM or SIGINT ends it in order, with exit code 0, or 1 where the g
 second one ends it at once, with 128 and the signal's number.
 """
 
+import gc
 import os
 import signal
 import socket
@@ -76,6 +77,8 @@ def serve_until_stopped(
     server = Server(server_config(settings, loaded, tracing))
     _open_as_many_as_allowed()
     sys.setswitchinterval(SWITCH_INTERVAL_S)
+    # What is loaded by now stays. A full collection would stop every thread for 50 ms to look at it again.
+    gc.freeze()
     _leave_no_core()
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
     try:

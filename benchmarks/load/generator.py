@@ -56,6 +56,12 @@ class Result:
         return percentile([outcome.sent - outcome.due for outcome in self.outcomes], 99)
 
 
+def all_of(results: Sequence[Result]) -> Result:
+    """Several runs as one."""
+    outcomes = [outcome for result in results for outcome in result.outcomes]
+    return Result(outcomes, sum(result.seconds for result in results))
+
+
 class Client:
     """Posts one body again and again."""
 
