@@ -13,6 +13,7 @@ two workers: what programs can be compared by on a machine that is not idle.
 
 import argparse
 import json
+import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -38,6 +39,7 @@ from benchmarks.workloads import Workload, photos, portrait
 from service.runtime.cpus import usable_cpus
 from service.runtime.engine import Engine
 from service.runtime.model_store import ModelStore
+from service.server import SWITCH_INTERVAL_S
 from service.vision.pipeline import EmotionPipeline
 from service.vision.types import DecodedImage
 
@@ -228,6 +230,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("docs/measured/speed.json"))
     options = parser.parse_args()
     cv2.setNumThreads(1)
+    sys.setswitchinterval(SWITCH_INTERVAL_S)
     results = measure(options)
     print(report(results))
     options.out.write_text(json.dumps(asdict(results), indent=1) + "\n")
