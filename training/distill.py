@@ -1,51 +1,68 @@
-"""Learning from teachers: the student sees a picture, the teachers see the very same picture.
+"""Learning from teachers: they say once what they see in many augmented epochs, and students learn from that.
 
-Beyer et al., "Knowledge distillation: A good teacher is patient and consistent" (CVPR 2022). The teachers
-know the training images by heart, so what they say of an image as published is little more than its label;
-what they say of an augmented or mixed one is not. They therefore run on every batch instead of once per
-image: a forward pass in bfloat16 each.
+Beyer et al., "Knowledge distillation: A good teacher is patient and consistent" (CVPR 2022): student and
+teachers must see the very same picture, augmented and mixed, and for long. Teachers know the training images
+by heart, so what they say of an image as published is little more than its label. A view is one augmented
+epoch, stored with what the teachers say of each picture in it; students go round the views. Teachers then
+cost a few dozen epochs of forward passes, however many students there are and however long they learn.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 
 @dataclass(frozen=True)
 class Distillation:
-    """teachers: folders of their runs, beside the student's own; weight: their share of the loss.
+    """views: their folder, beside the student's own; weight: share of the loss that teachers have.
 
     temperature: what logits of both sides are divided by, to bring out the unlikely emotions.
     """
 
-    teachers: tuple[str, ...]
-    weight: float = 0.7
+    views: str
+    weight: float = 0.8
     temperature: float = 2.0
 
 
-class Teachers(nn.Module):
-    """The mean opinion of several networks. (B, 1, H, W) in -1..1 -> probabilities (B, 7)."""
+@dataclass(frozen=True)
+class View:
+    """One augmented epoch, in the order of the images.
 
-    def __init__(self, networks: Sequence[nn.Module], temperature: float) -> None:
-        super().__init__()
-        self.networks, self.temperature = nn.ModuleList(networks), temperature
+    images: (N, 1, 48, 48) uint8; targets: (N, 7) float16; taught: (N, 7) float16, the mean of the teachers'
+    log-probabilities.
+    """
 
-    @torch.no_grad()
-    def forward(self, images: Tensor) -> Tensor:
-        with torch.autocast(images.device.type, torch.bfloat16):
-            logits = torch.stack([network(images) for network in self.networks])
-        return (logits.float() / self.temperature).softmax(2).mean(0)
+    images: Tensor
+    targets: Tensor
+    taught: Tensor
+
+
+def view_paths(folder: Path) -> list[Path]:
+    """The files of the views in a folder, in order."""
+    return sorted(folder.glob("view-*.pt"))
+
+
+def load_view(path: Path, device: torch.device) -> View:
+    """Read one view onto a device."""
+    return View(**torch.load(path, map_location=device, weights_only=True))
+
+
+def save_view(view: View, path: Path) -> None:
+    """Write one view; a writer killed here leaves no half of it."""
+    torch.save(vars(view), path.with_suffix(".tmp"))
+    path.with_suffix(".tmp").replace(path)
 
 
 def distillation_loss(logits: Tensor, targets: Tensor, taught: Tensor, config: Distillation) -> Tensor:
-    """Cross entropy with the targets (B, 7), mixed with the divergence from what is taught (B, 7).
+    """Cross entropy with targets (B, 7), mixed with the divergence from log-probabilities taught (B, 7).
 
     The divergence is multiplied by the temperature squared, which keeps the two gradients in proportion
     (Hinton et al., 2015, section 2).
     """
     softened = F.log_softmax(logits / config.temperature, 1)
-    divergence = F.kl_div(softened, taught, reduction="batchmean") * config.temperature**2
+    wanted = F.softmax(taught / config.temperature, 1)
+    divergence = F.kl_div(softened, wanted, reduction="batchmean") * config.temperature**2
     return (1 - config.weight) * F.cross_entropy(logits, targets) + config.weight * divergence

@@ -3,7 +3,7 @@
 import csv
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from copy import deepcopy
 from dataclasses import asdict
 from pathlib import Path
@@ -19,14 +19,16 @@ from tqdm import tqdm
 from training.begin import IMAGES, begin_with
 from training.config import Config, ConfigError, differences, from_saved
 from training.data import Faces, vote_shares
-from training.distill import Teachers, distillation_loss
-from training.presets import augment, class_balanced, mix, to_network
+from training.distill import distillation_loss, load_view, view_paths
+from training.presets import augment, class_balanced, mix, random_flip, to_network
 from training.shufflenet import EMOTIONS, ShuffleNetV2
 from training.teachers import DenseNetwork
 
 Network = TypeVar("Network", bound=nn.Module)
 CHECKPOINT, LOG = "checkpoint.pt", "log.csv"
 COLUMNS = ("epoch", "loss", "held_out_accuracy", "training_accuracy", "seconds")
+# What a run that is killed may lose; on a GPU an epoch takes a second.
+SECONDS_BETWEEN_CHECKPOINTS = 60
 
 
 def split_held_out(faces: Faces, share: float, seed: int) -> tuple[Faces, Faces]:
@@ -45,6 +47,20 @@ def targets(faces: Faces, smoothing: float, votes: float) -> Tensor:
     return smooth * (1 - weight) + shares * weight
 
 
+def fit_tensors(config: Config, fit: Faces, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Images (N, 1, 48, 48) uint8 and targets (N, 7) of the faces to train on."""
+    images = torch.from_numpy(fit.images)[:, None].to(device)
+    return images, targets(fit, config.smoothing, config.votes).to(device)
+
+
+def compute_device() -> torch.device:
+    """A CUDA device where there is one, else the CPU."""
+    if not torch.cuda.is_available():
+        return torch.device("cpu")
+    torch.backends.cudnn.benchmark = True
+    return torch.device("cuda")
+
+
 def train(config: Config, faces: Faces, folder: Path, graph: Path | None = None) -> nn.Module:
     """Train (or go on training) the run in `folder` and return the averaged network in eval mode.
 
@@ -58,10 +74,9 @@ class Run:
 
     def __init__(self, config: Config, faces: Faces, folder: Path, graph: Path | None = None) -> None:
         self.config, self.folder = config, folder
-        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.device = compute_device()
         fit, self.held_out = split_held_out(faces, config.held_out, config.seed)
-        self.images = torch.from_numpy(fit.images)[:, None].to(self.device)
-        self.targets = targets(fit, config.smoothing, config.votes).to(self.device)
+        self.images, self.targets = fit_tensors(config, fit, self.device)
         self.labels = torch.from_numpy(fit.labels).to(self.device)
         torch.manual_seed(config.seed)
         self.generator = Generator(self.device).manual_seed(config.seed)
@@ -69,7 +84,9 @@ class Run:
         if graph is not None:
             begin_with(self.model, graph, to_network(self.images[:IMAGES].float() / 255))
         self.average = deepcopy(self.model).eval().requires_grad_(False)
-        self.teachers = self._load_teachers()
+        # Compiled where that pays: a GPU spends most of a small network's step between its kernels.
+        self.forward = torch.compile(self.model) if self.device.type == "cuda" else self.model
+        self.views = self._find_views()
         self.optimiser = torch.optim.SGD(
             _parameter_groups(self.model, config.weight_decay),
             lr=config.learning_rate,
@@ -77,7 +94,8 @@ class Run:
             nesterov=True,
         )
         self.epoch = self.step = 0
-        self.steps_per_epoch = math.ceil(len(self._order()) / config.batch)
+        self.saved_at = -math.inf
+        self.steps_per_epoch = max(1, len(self._order()) // config.batch)
         self.generator.manual_seed(config.seed)
         self.history: list[dict[str, str]] = []
         self._resume()
@@ -102,15 +120,17 @@ class Run:
         with self._autocast():
             accuracy = accuracy_of(self.average, self.held_out)
         self._log(loss, accuracy, training_accuracy, perf_counter() - start)
-        self._save()
+        if self.epoch == self.config.epochs or perf_counter() - self.saved_at > SECONDS_BETWEEN_CHECKPOINTS:
+            self._save()
+            self.saved_at = perf_counter()
 
     def _train_epoch(self, bar: "tqdm[Any] | None") -> tuple[float, float]:
         """Mean loss, and share of (augmented) images whose most likely emotion is their target's."""
         self.model.train()
         sums = torch.zeros(2, device=self.device)
-        for images, target in self._batches():
+        for images, target, taught in self._batches():
             self._set_learning_rate()
-            loss, hits = self._loss(images, target)
+            loss, hits = self._loss(images, target, taught)
             self.optimiser.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]
             self.optimiser.step()
@@ -122,15 +142,32 @@ class Run:
         mean_loss, accuracy = (sums / self.steps_per_epoch).tolist()
         return mean_loss, accuracy
 
-    def _batches(self) -> Iterator[tuple[Tensor, Tensor]]:
-        """Batches of network input (B, 1, 48, 48) and targets (B, 7)."""
+    def _batches(self) -> Iterator[tuple[Tensor, Tensor, Tensor | None]]:
+        """Batches of network input (B, 1, 48, 48), targets (B, 7) and what teachers say (B, 7), if any do.
+
+        The last batch is left out where it is not full: the next epoch has another order.
+        """
+        source = self._taught_batch() if self.views else self._augmented_batch
+        for index in torch.split(self._order(), self.config.batch)[: self.steps_per_epoch]:
+            images, target, taught = source(index)
+            yield to_network(images).contiguous(memory_format=torch.channels_last), target, taught
+
+    def _augmented_batch(self, index: Tensor) -> tuple[Tensor, Tensor, None]:
         strength = self.config.augmentation
-        for index in torch.split(self._order(), self.config.batch):
-            images = augment(self.images[index].float() / 255, strength, self.generator)
-            target = self.targets[index]
-            if strength.mixed:
-                images, target = mix(images, target, strength, self.generator)
-            yield to_network(images).contiguous(memory_format=torch.channels_last), target
+        images = augment(self.images[index].float() / 255, strength, self.generator)
+        if not strength.mixed:
+            return images, self.targets[index], None
+        return *mix(images, self.targets[index], strength, self.generator), None
+
+    def _taught_batch(self) -> Callable[[Tensor], tuple[Tensor, Tensor, Tensor]]:
+        """Batches from this epoch's view, mirrored anew."""
+        view = load_view(self.views[self.epoch % len(self.views)], self.device)
+
+        def batch(index: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+            images = random_flip(view.images[index].float() / 255, self.generator)
+            return images, view.targets[index].float(), view.taught[index].float()
+
+        return batch
 
     def _order(self) -> Tensor:
         """Positions of one epoch's images, shuffled."""
@@ -138,15 +175,15 @@ class Run:
             return class_balanced(self.labels, self.generator)
         return torch.randperm(len(self.images), generator=self.generator, device=self.device)
 
-    def _loss(self, images: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    def _loss(self, images: Tensor, target: Tensor, taught: Tensor | None) -> tuple[Tensor, Tensor]:
         """The loss of a batch and the share of it that the network gets right."""
         with self._autocast():
-            logits = self.model(self._at_early_side(images))
+            logits = self.forward(self._at_early_side(images))
         logits = logits.float()
         hits = (logits.argmax(1) == target.argmax(1)).float().mean()
-        if self.teachers is None or self.config.distillation is None:
+        if taught is None or self.config.distillation is None:
             return F.cross_entropy(logits, target), hits
-        return distillation_loss(logits, target, self.teachers(images), self.config.distillation), hits
+        return distillation_loss(logits, target, taught, self.config.distillation), hits
 
     def _at_early_side(self, images: Tensor) -> Tensor:
         """Small pictures for the first epochs; the network is fully convolutional and does not mind."""
@@ -159,13 +196,15 @@ class Run:
         reduced = self.config.precision == "bfloat16"
         return torch.autocast(self.device.type, torch.bfloat16, enabled=reduced)
 
-    def _load_teachers(self) -> Teachers | None:
-        distillation = self.config.distillation
-        if distillation is None:
-            return None
-        networks = [load_network(self.folder.parent / name) for name in distillation.teachers]
-        teachers = Teachers(networks, distillation.temperature).eval().requires_grad_(False)
-        return placed(teachers, self.device)
+    def _find_views(self) -> list[Path]:
+        """Where the views lie that this run learns from; they must hold out the images that it holds out."""
+        if self.config.distillation is None:
+            return []
+        folder = self.folder.parent / self.config.distillation.views
+        views = from_saved(json.loads((folder / "config.json").read_text()))
+        if (views.held_out, views.seed) != (self.config.held_out, self.config.seed):
+            raise ConfigError(f"{folder} was written with another held_out or seed than this run has")
+        return view_paths(folder)
 
     def _set_learning_rate(self) -> None:
         """Linear warm-up, then half a cosine down to zero."""
@@ -180,13 +219,8 @@ class Run:
     def _update_average(self) -> None:
         # A young average would remember the random start, so the decay grows with the steps.
         decay = min(self.config.average_decay, (self.step + 1) / (self.step + 10))
-        for average, value in zip(
-            self.average.state_dict().values(), self.model.state_dict().values(), strict=True
-        ):
-            if average.is_floating_point():
-                average.lerp_(value, 1 - decay)
-            else:
-                average.copy_(value)
+        averages, values = (_floats(network) for network in (self.average, self.model))
+        torch._foreach_lerp_(averages, values, 1 - decay)
 
     def _log(self, loss: float, accuracy: float, training_accuracy: float, seconds: float) -> None:
         figures = (f"{loss:.5f}", f"{accuracy:.5f}", f"{training_accuracy:.5f}", f"{seconds:.1f}")
@@ -268,6 +302,11 @@ def read_log(folder: Path) -> list[dict[str, str]]:
         return []
     with path.open(newline="") as file:
         return [{column: row.get(column) or "" for column in COLUMNS} for row in csv.DictReader(file)]
+
+
+def _floats(network: nn.Module) -> list[Tensor]:
+    """Parameters and running statistics."""
+    return [*network.parameters(), *(b for b in network.buffers() if b.is_floating_point())]
 
 
 def _parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:

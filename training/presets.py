@@ -1,14 +1,14 @@
 """What is done to a batch of faces before the network sees it.
 
 Every transform works on a whole batch, (B, 1, 48, 48) float32 in 0..1, on the device of the generator it
-draws from, so that a seed repeats it. Evaluation uses `to_network` alone.
+draws from, so that a seed repeats it, and never waits for that device: each face is changed by its own
+amount, and no amount is ever read back. Evaluation uses `to_network` alone.
 """
 
 import math
 from dataclasses import dataclass
+from functools import cache
 
-import cv2
-import numpy as np
 import torch
 from torch import Generator, Tensor
 from torch.nn import functional as F
@@ -24,7 +24,7 @@ class Augmentation:
     blurred: share of faces out of focus; jpeg: share of faces that went through a JPEG file;
     noise: the largest standard deviation of Gaussian noise, as a share of the range;
     grid: share of faces under a grid of blanked squares (GridMask, Chen et al., 2020);
-    mixed: share of batches in which pairs of faces are mixed; cut: share of those mixed by CutMix
+    mixed: share of faces that are mixed with another; cut: share of those mixed by CutMix
     (Yun et al., 2019) instead of mixup (Zhang et al., 2018).
     """
 
@@ -59,6 +59,17 @@ PAPER = Augmentation(
 )
 # Adds to the default what a photo goes through before its faces reach the service.
 ROBUST = Augmentation(blurred=0.2, jpeg=0.3, noise=0.03)
+
+LUMINANCE = (
+    (16.0, 11.0, 10.0, 16.0, 24.0, 40.0, 51.0, 61.0),
+    (12.0, 12.0, 14.0, 19.0, 26.0, 58.0, 60.0, 55.0),
+    (14.0, 13.0, 16.0, 24.0, 40.0, 57.0, 69.0, 56.0),
+    (14.0, 17.0, 22.0, 29.0, 51.0, 87.0, 80.0, 62.0),
+    (18.0, 22.0, 37.0, 56.0, 68.0, 109.0, 103.0, 77.0),
+    (24.0, 35.0, 55.0, 64.0, 81.0, 104.0, 113.0, 92.0),
+    (49.0, 64.0, 78.0, 87.0, 103.0, 121.0, 120.0, 101.0),
+    (72.0, 92.0, 95.0, 98.0, 112.0, 100.0, 103.0, 99.0),
+)
 
 
 def to_network(images: Tensor) -> Tensor:
@@ -101,24 +112,19 @@ def random_affine(images: Tensor, strength: Augmentation, generator: Generator) 
 
 
 def random_blur(images: Tensor, share: float, generator: Generator) -> Tensor:
-    """Put some faces out of focus: a Gaussian of 0.3 to 1.5 pixels, one for the whole batch."""
-    sigma = 0.3 + 1.2 * float(_uniform(generator, 1))
-    offsets = torch.arange(-3.0, 4.0, device=images.device)
-    kernel = torch.exp(-0.5 * (offsets / sigma) ** 2)
-    kernel = kernel / kernel.sum()
-    padded = F.pad(images, (3, 3, 3, 3), mode="replicate")
-    blurred = F.conv2d(F.conv2d(padded, kernel.view(1, 1, 1, 7)), kernel.view(1, 1, 7, 1))
+    """Put some faces out of focus: a Gaussian of 0.3 to 1.5 pixels."""
+    sigma = 0.3 + 1.2 * _uniform(generator, len(images), 1, 1)
+    position = torch.arange(float(images.shape[-1]), device=images.device)
+    kernel = torch.exp(-0.5 * ((position[:, None] - position) / sigma) ** 2)  # (B, side, side)
+    blurred = _on_both_axes(kernel / kernel.sum(2, keepdim=True), images)
     return torch.where(_chosen(images, share, generator), blurred.clamp(0, 1), images)
 
 
 def random_resolution(images: Tensor, strength: Augmentation, generator: Generator) -> Tensor:
-    """Shrink some faces and enlarge them again: one smaller side for the whole batch."""
-    side = images.shape[-1]
-    smaller = int(
-        torch.randint(strength.smallest_side, side, (1,), generator=generator, device=generator.device)
-    )
-    small = F.interpolate(images, size=(smaller, smaller), mode="area")
-    back = F.interpolate(small, size=(side, side), mode="bilinear", align_corners=False)
+    """Shrink some faces and enlarge them again."""
+    resamplers = _resamplers(images.shape[-1], strength.smallest_side, images.device)
+    which = torch.randint(0, len(resamplers), (len(images),), generator=generator, device=generator.device)
+    back = _on_both_axes(resamplers[which], images)
     return torch.where(_chosen(images, strength.resampled, generator), back, images)
 
 
@@ -138,20 +144,22 @@ def random_noise(images: Tensor, largest: float, generator: Generator) -> Tensor
 
 
 def random_jpeg(images: Tensor, share: float, generator: Generator) -> Tensor:
-    """Write some faces to JPEG at quality 25 to 90 and read them again."""
-    chosen = _chosen(images, share, generator).flatten().nonzero()[:, 0]
-    quality = (25 + 65 * _uniform(generator, len(chosen))).int().tolist()
-    result = images.clone()
-    for index, level in zip(chosen.tolist(), quality, strict=True):
-        result[index, 0] = _through_jpeg(images[index, 0], level)
-    return result
+    """Show some faces as a JPEG file of quality 25 to 90 keeps them."""
+    quality = torch.floor(25 + 65 * _uniform(generator, len(images)))
+    step = _quantisation(quality)[:, None, None]  # (B, 1, 1, 8, 8)
+    cosines = _cosines(images.device)
+    blocks = (torch.round(images[:, 0] * 255) - 128).unfold(1, 8, 8).unfold(2, 8, 8)  # (B, 6, 6, 8, 8)
+    coarse = torch.round(cosines @ blocks @ cosines.T / step) * step
+    pixels = torch.round(cosines.T @ coarse @ cosines + 128).clamp(0, 255)
+    decoded = pixels.transpose(2, 3).reshape(images.shape) / 255
+    return torch.where(_chosen(images, share, generator), decoded, images)
 
 
 def random_grid(images: Tensor, share: float, generator: Generator) -> Tensor:
-    """Blank a grid of squares: one period of 8 to 16 pixels, half of it covered, placed anew on each face."""
+    """Blank a grid of squares in some faces: a period of 8 to 16 pixels, half of it covered."""
     side, count = images.shape[-1], len(images)
-    period = int(torch.randint(8, 17, (1,), generator=generator, device=generator.device))
-    start = torch.randint(0, period, (2, count, 1), generator=generator, device=generator.device)
+    period = torch.randint(8, 17, (count, 1), generator=generator, device=generator.device)
+    start = (_uniform(generator, 2, count, 1) * period).int()
     covered = (torch.arange(side, device=images.device) + start) % period < period // 2  # (2, B, side)
     squares = covered[0][:, :, None] & covered[1][:, None, :]
     return torch.where(_chosen(images, share, generator) & squares[:, None], 0.5, images)
@@ -169,21 +177,19 @@ def random_erase(images: Tensor, share: float, generator: Generator) -> Tensor:
 def mix(
     images: Tensor, targets: Tensor, strength: Augmentation, generator: Generator
 ) -> tuple[Tensor, Tensor]:
-    """Mix each face and its target (B, 7) with another's, in a share of the batches."""
-    mixed, cut, amount = _uniform(generator, 3).tolist()
-    if mixed >= strength.mixed:
-        return images, targets
-    partner = torch.randperm(len(images), generator=generator, device=generator.device)
-    if cut >= strength.cut:
-        # Beta(1, 1) folded: the face itself keeps at least half.
-        weight = torch.full((len(images), 1), 0.5 * amount, device=images.device)
-        images = images.lerp(images[partner], weight[:, :, None, None])
-    else:
-        area = torch.full((len(images),), 0.5 * amount, device=images.device)
-        inside = _rectangles(area, images.shape[-1], generator)
-        images = torch.where(inside[:, None], images[partner], images)
-        weight = inside.float().mean(dim=(1, 2))[:, None]
-    return images, targets.lerp(targets[partner], weight.expand_as(targets))
+    """Mix some faces and their targets (B, 7) with another's: as a whole, or by a rectangle cut out of it."""
+    count = len(images)
+    partner = torch.randperm(count, generator=generator, device=generator.device)
+    # Beta(1, 1) folded: the face itself keeps at least half.
+    amount = 0.5 * _uniform(generator, count)
+    inside = _rectangles(amount, images.shape[-1], generator)
+    cut = _chosen(images, strength.cut, generator)
+    weight = torch.where(cut, inside[:, None].float(), amount[:, None, None, None])  # (B, 1, side, side)
+    weight = weight * _chosen(images, strength.mixed, generator)
+    return (
+        images.lerp(images[partner], weight),
+        targets.lerp(targets[partner], weight.mean(dim=(2, 3)).expand_as(targets)),
+    )
 
 
 def class_balanced(labels: Tensor, generator: Generator) -> Tensor:
@@ -205,12 +211,39 @@ def _repeated(members: Tensor, count: int, generator: Generator) -> Tensor:
     return members[torch.cat(orders)[:count]]
 
 
-def _through_jpeg(image: Tensor, quality: int) -> Tensor:
-    """(48, 48) in 0..1 -> the same after JPEG."""
-    pixels = (image * 255).round().to("cpu", torch.uint8).numpy()
-    _, data = cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, quality])
-    decoded = cv2.imdecode(data, cv2.IMREAD_GRAYSCALE)
-    return torch.from_numpy(np.asarray(decoded, np.float32)).to(image.device) / 255
+def _on_both_axes(matrices: Tensor, images: Tensor) -> Tensor:
+    """Apply each face's matrix (B, side, side) to its columns and to its rows."""
+    return (matrices @ images[:, 0] @ matrices.transpose(1, 2))[:, None]
+
+
+@cache
+def _resamplers(side: int, smallest: int, device: torch.device) -> Tensor:
+    """(sizes, side, side): what shrinking an axis to each smaller size and enlarging it again does to it."""
+    unit = torch.eye(side, device=device)[:, None]
+    shrunk = [F.interpolate(unit, size=smaller, mode="area") for smaller in range(smallest, side)]
+    back = [F.interpolate(small, size=side, mode="linear", align_corners=False) for small in shrunk]
+    return torch.stack(back)[:, :, 0].transpose(1, 2)
+
+
+@cache
+def _cosines(device: torch.device) -> Tensor:
+    """The orthonormal 8x8 cosine transform (ITU-T T.81, A.3.3)."""
+    frequency, position = torch.arange(8.0, device=device)[:, None], torch.arange(8.0, device=device)
+    rows = torch.cos((2 * position + 1) * frequency * math.pi / 16) / 2
+    rows[0] /= math.sqrt(2)
+    return rows
+
+
+@cache
+def _luminance(device: torch.device) -> Tensor:
+    return torch.tensor(LUMINANCE, device=device)
+
+
+def _quantisation(quality: Tensor) -> Tensor:
+    """Qualities (B,), 1 to 100 -> luminance steps (B, 8, 8): ITU-T T.81, table K.1, scaled as libjpeg does."""
+    scale = torch.where(quality < 50, 5000 / quality, 200 - 2 * quality)[:, None, None]
+    table = _luminance(quality.device)
+    return torch.floor((table * scale + 50) / 100).clamp(1, 255)
 
 
 def _rectangles(area: Tensor, side: int, generator: Generator) -> Tensor:

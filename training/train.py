@@ -59,7 +59,7 @@ def main() -> None:
     parser.add_argument("--ferplus", type=Path, help="FER+ votes (fer2013new.csv) for a Kaggle file")
     parser.add_argument("--run", type=Path, required=True, help="folder of this run")
     parser.add_argument("--epochs", type=int)
-    parser.add_argument("--teachers", nargs="+", help="names of runs beside this one, to learn from")
+    parser.add_argument("--views", help="name of the folder of views beside this run, to learn from")
     parser.add_argument("--begin-with", type=Path, help="exported graph to train on, not random weights")
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", dest="settings")
     parser.add_argument("--images", type=int, help="only so many, for a rehearsal")
@@ -81,8 +81,8 @@ def run(arguments: argparse.Namespace) -> None:
 def configure(arguments: argparse.Namespace) -> Config:
     """The preset with what the command line changes."""
     config = PRESETS[arguments.preset]
-    if arguments.teachers:
-        config = replace(config, distillation=Distillation(tuple(arguments.teachers)))
+    if arguments.views:
+        config = replace(config, distillation=Distillation(arguments.views))
     if arguments.begin_with:
         config = replace(config, begun_with=digest(arguments.begin_with))
     config = override(config, arguments.settings)

@@ -8,13 +8,14 @@ import torch
 from torch.nn import functional as F
 
 from training.config import Config, ConfigError, from_saved, override
-from training.distill import Distillation, distillation_loss
+from training.distill import Distillation, distillation_loss, load_view
 from training.engine import Run, accuracy_of, build, load_network, read_log, split_held_out, targets, train
 from training.presets import PAPER, Augmentation, to_network
 from training.teachers import DenseArchitecture
 from training.train import PRESETS
+from training.views import opinion, write_views
 
-from .helpers import config, faces
+from .helpers import CONFIG, config, faces
 
 
 def test_one_batch_is_learned_by_heart() -> None:
@@ -100,20 +101,44 @@ def test_held_out_images_are_apart_and_the_same_every_time() -> None:
     assert np.array_equal(split_held_out(faces(40), 0.25, seed=1)[1].images, held_out.images)
 
 
-def test_a_student_learns_from_a_dense_teacher(tmp_path: Path) -> None:
-    dense = DenseArchitecture("resnet", 4, (1, 1))
-    train(config(dense=dense, epochs=1, precision="bfloat16"), faces(), tmp_path / "teacher")
-    taught = config(distillation=Distillation(("teacher",)), epochs=1, early_side=24, early_share=1.0)
-    train(taught, faces(), tmp_path / "student")
-    assert float(read_log(tmp_path / "student")[0]["loss"]) > 0
+def test_a_student_learns_from_what_dense_teachers_say(tmp_path: Path) -> None:
+    for kind in ("resnet", "vgg"):
+        dense = DenseArchitecture(kind, 4, (1, 1))
+        train(config(dense=dense, epochs=1, precision="bfloat16"), faces(), tmp_path / kind)
+    teachers = [load_network(tmp_path / kind) for kind in ("resnet", "vgg")]
+    write_views(config(augmentation=Augmentation(mixed=0.5)), faces(), teachers, tmp_path / "views", 2)
+    taught = config(distillation=Distillation("views"), epochs=3, early_side=24, early_share=1.0)
+    unbroken = train(taught, faces(), tmp_path / "student")
+    Run(taught, faces(), tmp_path / "killed").advance()
+    resumed = train(taught, faces(), tmp_path / "killed")
+    assert all(map(torch.equal, unbroken.state_dict().values(), resumed.state_dict().values()))
+
+
+def test_a_view_keeps_the_order_of_the_images_and_what_the_teacher_says_of_them(tmp_path: Path) -> None:
+    train(config(epochs=1), faces(), tmp_path / "teacher")
+    teacher = load_network(tmp_path / "teacher")
+    write_views(config(), faces(), [teacher], tmp_path / "views", 1)
+    view = load_view(tmp_path / "views" / "view-000.pt", torch.device("cpu"))
+    fit, _ = split_held_out(faces(), CONFIG.held_out, CONFIG.seed)
+    mirrored = np.stack((fit.images, fit.images[:, :, ::-1]))
+    assert (np.abs(mirrored.astype(int) - view.images[:, 0].numpy()) <= 1).all((2, 3)).any(0).all()
+    assert torch.equal(view.targets, targets(fit, CONFIG.smoothing, CONFIG.votes).half())
+    said = opinion([teacher], to_network(view.images.float() / 255))
+    torch.testing.assert_close(view.taught.float(), said, atol=0.02, rtol=0)
+
+
+def test_views_that_hold_out_other_images_are_refused(tmp_path: Path) -> None:
+    write_views(config(seed=2), faces(), [build(config()).eval()], tmp_path / "views", 1)
+    with pytest.raises(ConfigError, match="another held_out or seed"):
+        Run(config(distillation=Distillation("views")), faces(), tmp_path / "student")
 
 
 def test_the_distillation_loss_is_least_where_student_and_teachers_agree() -> None:
     logits = torch.tensor([[2.0, 0.0, -1.0, 0.5, 0.0, 0.0, 1.0]])
-    only = Distillation(("any",), weight=1.0, temperature=2.0)
-    agreed = (logits / 2).softmax(1)
-    assert distillation_loss(logits, agreed, agreed, only) == pytest.approx(0, abs=1e-6)
-    assert distillation_loss(-logits, agreed, agreed, only) > 0.5
+    only = Distillation("any", weight=1.0, temperature=2.0)
+    labels, taught = logits.softmax(1), logits.log_softmax(1)
+    assert distillation_loss(logits, labels, taught, only) == pytest.approx(0, abs=1e-6)
+    assert distillation_loss(-logits, labels, taught, only) > 0.5
     none = replace(only, weight=0.0)
-    expected = F.cross_entropy(logits, agreed)
-    assert distillation_loss(logits, agreed, agreed.flip(1), none) == pytest.approx(float(expected), abs=1e-6)
+    expected = F.cross_entropy(logits, labels)
+    assert distillation_loss(logits, labels, taught.flip(1), none) == pytest.approx(float(expected), abs=1e-6)

@@ -1,7 +1,9 @@
+import cv2
 import numpy as np
 import pytest
 import torch
 from torch import Generator, Tensor
+from torch.nn import functional as F
 
 from training.presets import (
     PAPER,
@@ -10,7 +12,9 @@ from training.presets import (
     augment,
     class_balanced,
     mix,
+    random_blur,
     random_jpeg,
+    random_resolution,
     to_network,
 )
 
@@ -39,11 +43,28 @@ def test_without_strength_only_the_mirror_is_left() -> None:
         assert any(torch.allclose(image, view, atol=1e-4) for view in (original, original.flip(2)))
 
 
-def test_jpeg_changes_the_chosen_faces_a_little() -> None:
-    smooth = torch.linspace(0, 1, 48).expand(4, 1, 48, 48).clone()
-    assert torch.equal(random_jpeg(smooth, 0.0, Generator().manual_seed(1)), smooth)
-    difference = (random_jpeg(smooth, 1.0, Generator().manual_seed(1)) - smooth).abs()
-    assert 0 < difference.max() < 0.1
+def test_jpeg_leaves_what_a_jpeg_file_leaves() -> None:
+    noise = torch.rand(1, 1, 12, 12, generator=Generator().manual_seed(7))
+    picture = F.interpolate(noise, size=(48, 48), mode="bilinear")
+    assert torch.equal(random_jpeg(picture, 0.0, Generator().manual_seed(1)), picture)
+    seen = random_jpeg(picture, 1.0, Generator().manual_seed(1))
+    quality = int(25 + 65 * torch.rand(1, generator=Generator().manual_seed(1)))
+    pixels = (picture[0, 0] * 255).round().byte().numpy()
+    _, data = cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, quality])
+    file = torch.from_numpy(cv2.imdecode(data, cv2.IMREAD_GRAYSCALE)) / 255
+    assert (seen[0, 0] - file).abs().mean() < 0.2 * (picture[0, 0] - file).abs().mean()
+
+
+def test_each_face_is_blurred_and_resampled_by_its_own_amount() -> None:
+    same = images(1).expand(8, 1, 48, 48)
+    only = Augmentation(0, 0, 0, 0, 0, resampled=1, erased=0)
+    for changed in (
+        random_blur(same, 1.0, Generator().manual_seed(1)),
+        random_resolution(same, only, Generator().manual_seed(1)),
+    ):
+        torch.testing.assert_close(changed.mean(dim=(1, 2, 3)), same.mean(dim=(1, 2, 3)), atol=0.01, rtol=0)
+        assert (changed.std(dim=(1, 2, 3)) < same.std(dim=(1, 2, 3))).all()
+        assert len({image.numpy().tobytes() for image in changed}) > 4
 
 
 @pytest.mark.parametrize("kind", MIXED)
@@ -58,9 +79,11 @@ def test_mixing_keeps_targets_distributions_that_fit_the_pixels(kind: str) -> No
     assert (targets.diagonal() >= 0.49).all()
 
 
-def test_mixing_leaves_the_other_batches_alone() -> None:
+def test_mixing_leaves_the_other_faces_alone() -> None:
     pictures, targets = images(), torch.eye(16)
-    assert mix(pictures, targets, Augmentation(), Generator().manual_seed(3)) == (pictures, targets)
+    mixed, wanted = mix(pictures, targets, Augmentation(), Generator().manual_seed(3))
+    assert torch.equal(mixed, pictures)
+    assert torch.equal(wanted, targets)
 
 
 def test_balanced_classes_come_equally_often_and_none_is_lost() -> None:
