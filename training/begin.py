@@ -33,7 +33,8 @@ def begin_with(network: nn.Module, graph: Path, images: Tensor) -> None:
     """
     weights = _weights(graph)
     layers = [m for m in network.modules() if isinstance(m, nn.Conv2d | nn.Linear)]
-    if [layer.weight.shape for layer in layers] != [weight.shape for weight, _ in weights]:
+    shapes = [weight.shape for weight, _ in weights]
+    if [layer.weight.shape[1:] for layer in layers] != [shape[1:] for shape in shapes]:
         raise ConfigError(f"{graph.name} is of another architecture than this run")
     norms = [m for m in network.modules() if isinstance(m, nn.BatchNorm2d)]
     hooks = []
@@ -58,9 +59,11 @@ def _unfold(norm: nn.BatchNorm2d, inputs: tuple[Tensor, ...], scale: float, bias
 
 
 def _copy_classifier(layer: nn.Conv2d | nn.Linear, weight: Tensor, bias: Tensor) -> None:
-    layer.weight.copy_(weight)
+    """Both heads begin as the one that a graph has."""
+    heads = len(layer.weight) // len(weight)
+    layer.weight.copy_(weight.repeat(heads, 1))
     if layer.bias is not None:
-        layer.bias.copy_(bias)
+        layer.bias.copy_(bias.repeat(heads))
 
 
 def _weights(graph: Path) -> list[tuple[Tensor, Tensor]]:

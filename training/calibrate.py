@@ -12,42 +12,19 @@ from torch.nn import functional as F
 class Calibration:
     """What makes a network's answers honest.
 
-    bias: what is added to the logits of each emotion, none for nothing; temperature: what they are then
-    divided by; uncertain_below: the probability under which the answer is wrong more often than right.
+    temperature: what logits are divided by; uncertain_below: the probability under which the answer is wrong
+    more often than right.
     """
 
     temperature: float
     uncertain_below: float
-    bias: tuple[float, ...] = ()
 
 
-def calibrate(logits: Tensor, labels: Tensor, class_bias: float = 0.0) -> Calibration:
-    """Fit on held-out logits (N, 7) and labels (N,).
-
-    class_bias: share of the emotions' bias to take out. A network that learned from FER+ votes calls more
-    faces neutral than FER2013's labels do, which no temperature can mend; the two label sets pull apart.
-    """
-    bias = class_bias * fit_bias(logits, labels) if class_bias else torch.zeros(logits.shape[1])
-    logits = logits + bias
+def calibrate(logits: Tensor, labels: Tensor) -> Calibration:
+    """Fit on held-out logits (N, 7) and labels (N,)."""
     temperature = fit_temperature(logits, labels)
     confidence, predicted = (logits / temperature).softmax(1).max(1)
-    uncertain_below = fit_uncertain_below(confidence, predicted == labels)
-    return Calibration(temperature, uncertain_below, tuple(bias.tolist()) if class_bias else ())
-
-
-def fit_bias(logits: Tensor, labels: Tensor) -> Tensor:
-    """What to add to the logits of each emotion (7,) for the least cross entropy at the best temperature.
-
-    Guo et al. (2017), section 4.2, vector scaling with one scale for all.
-    """
-    classes = logits.shape[1]
-    parameters = torch.zeros(classes + 1, requires_grad=True)
-    _minimise(
-        parameters,
-        lambda: F.cross_entropy((logits + parameters[:classes]) / parameters[classes].exp(), labels),
-    )
-    bias = parameters.detach()[:classes]
-    return bias - bias.mean()
+    return Calibration(temperature, fit_uncertain_below(confidence, predicted == labels))
 
 
 def fit_temperature(logits: Tensor, labels: Tensor) -> float:

@@ -20,7 +20,7 @@ class Config:
     """One training run.
 
     dense: trains a teacher of this form instead of `architecture`.
-    votes: share of the target that comes from FER+ votes, where an image has them.
+    votes: weight of a second head that learns FER+'s votes (see `training.heads`); 0 for one head.
     held_out: share of the training split that only checks and calibrates.
     balanced_classes: every class comes as often as the largest one.
     early_side, early_share: images are shrunk to this side for this first share of the epochs; 0 for never.
@@ -37,7 +37,7 @@ class Config:
     momentum: float = 0.9
     weight_decay: float = 5e-4
     smoothing: float = 0.1
-    votes: float = 0.4
+    votes: float = 0.5
     average_decay: float = 0.999
     held_out: float = 0.05
     seed: int = 1

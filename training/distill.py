@@ -12,7 +12,8 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
+
+from training.heads import divergence
 
 
 @dataclass(frozen=True)
@@ -31,8 +32,8 @@ class Distillation:
 class View:
     """One augmented epoch, in the order of the images.
 
-    images: (N, 1, 48, 48) uint8; targets: (N, 7) float16; taught: (N, 7) float16, the mean of the teachers'
-    log-probabilities.
+    images: (N, 1, 48, 48) uint8; targets: (N, 7 or 14) float16; taught: (N, 7 or 14) float16, the mean of the
+    teachers' log-probabilities, each head apart.
     """
 
     images: Tensor
@@ -56,13 +57,13 @@ def save_view(view: View, path: Path) -> None:
     path.with_suffix(".tmp").replace(path)
 
 
-def distillation_loss(logits: Tensor, targets: Tensor, taught: Tensor, config: Distillation) -> Tensor:
-    """Cross entropy with targets (B, 7), mixed with the divergence from log-probabilities taught (B, 7).
+def distillation_loss(
+    loss: Tensor, logits: Tensor, taught: Tensor, votes: float, config: Distillation
+) -> Tensor:
+    """The loss on the targets, mixed with the divergence of the logits from the log-probabilities taught.
 
     The divergence is multiplied by the temperature squared, which keeps the two gradients in proportion
     (Hinton et al., 2015, section 2).
     """
-    softened = F.log_softmax(logits / config.temperature, 1)
-    wanted = F.softmax(taught / config.temperature, 1)
-    divergence = F.kl_div(softened, wanted, reduction="batchmean") * config.temperature**2
-    return (1 - config.weight) * F.cross_entropy(logits, targets) + config.weight * divergence
+    apart = divergence(logits, taught, config.temperature, votes) * config.temperature**2
+    return (1 - config.weight) * loss + config.weight * apart

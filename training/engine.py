@@ -20,6 +20,7 @@ from training.begin import IMAGES, begin_with
 from training.config import Config, ConfigError, differences, from_saved
 from training.data import Faces, vote_shares
 from training.distill import distillation_loss, load_view, view_paths
+from training.heads import cross_entropy, of_labels, outputs
 from training.presets import augment, class_balanced, mix, random_flip, to_network
 from training.shufflenet import EMOTIONS, ShuffleNetV2
 from training.teachers import DenseNetwork
@@ -38,19 +39,17 @@ def split_held_out(faces: Faces, share: float, seed: int) -> tuple[Faces, Faces]
     return faces.subset(order[cut:]), faces.subset(order[:cut])
 
 
-def targets(faces: Faces, smoothing: float, votes: float) -> Tensor:
-    """Soft labels (N, 7): the smoothed FER2013 label, mixed with the shares of any FER+ votes."""
+def targets(faces: Faces, smoothing: float, votes: bool) -> Tensor:
+    """Soft labels (N, 7): the smoothed FER2013 label; with votes (N, 14): beside it their shares, if any."""
     hard = F.one_hot(torch.from_numpy(faces.labels), EMOTIONS).float()
     smooth = hard * (1 - smoothing) + smoothing / EMOTIONS
-    shares = torch.from_numpy(vote_shares(faces.votes))
-    weight = votes * (shares.sum(1, keepdim=True) > 0).float()
-    return smooth * (1 - weight) + shares * weight
+    return torch.cat((smooth, torch.from_numpy(vote_shares(faces.votes))), 1) if votes else smooth
 
 
 def fit_tensors(config: Config, fit: Faces, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Images (N, 1, 48, 48) uint8 and targets (N, 7) of the faces to train on."""
+    """Images (N, 1, 48, 48) uint8 and targets (N, 7 or 14) of the faces to train on."""
     images = torch.from_numpy(fit.images)[:, None].to(device)
-    return images, targets(fit, config.smoothing, config.votes).to(device)
+    return images, targets(fit, config.smoothing, bool(config.votes)).to(device)
 
 
 def compute_device() -> torch.device:
@@ -143,7 +142,7 @@ class Run:
         return mean_loss, accuracy
 
     def _batches(self) -> Iterator[tuple[Tensor, Tensor, Tensor | None]]:
-        """Batches of network input (B, 1, 48, 48), targets (B, 7) and what teachers say (B, 7), if any do.
+        """Batches of network input (B, 1, 48, 48), targets and what teachers say, if any do.
 
         The last batch is left out where it is not full: the next epoch has another order.
         """
@@ -180,10 +179,11 @@ class Run:
         with self._autocast():
             logits = self.forward(self._at_early_side(images))
         logits = logits.float()
-        hits = (logits.argmax(1) == target.argmax(1)).float().mean()
+        hits = (of_labels(logits).argmax(1) == of_labels(target).argmax(1)).float().mean()
+        loss, votes = cross_entropy(logits, target, self.config.votes), self.config.votes
         if taught is None or self.config.distillation is None:
-            return F.cross_entropy(logits, target), hits
-        return distillation_loss(logits, target, taught, self.config.distillation), hits
+            return loss, hits
+        return distillation_loss(loss, logits, taught, votes, self.config.distillation), hits
 
     def _at_early_side(self, images: Tensor) -> Tensor:
         """Small pictures for the first epochs; the network is fully convolutional and does not mind."""
@@ -270,12 +270,13 @@ def placed(network: Network, device: torch.device) -> Network:
 
 def build(config: Config) -> nn.Module:
     """The untrained network of a config."""
-    return DenseNetwork(config.dense) if config.dense else ShuffleNetV2(config.architecture)
+    logits = outputs(config.votes)
+    return DenseNetwork(config.dense, logits) if config.dense else ShuffleNetV2(config.architecture, logits)
 
 
 @torch.no_grad()
 def predict(model: nn.Module, faces: Faces, batch: int = 512) -> Tensor:
-    """Logits (N, 7) of a network in eval mode, one forward pass a face."""
+    """Logits (N, 7 or 14) of a network in eval mode, one forward pass a face."""
     device = next(model.parameters()).device
     chunks = torch.split(torch.from_numpy(faces.images)[:, None], batch)
     logits = [model(to_network(chunk.to(device).float() / 255)).float().cpu() for chunk in chunks]
@@ -284,11 +285,11 @@ def predict(model: nn.Module, faces: Faces, batch: int = 512) -> Tensor:
 
 def accuracy_of(model: nn.Module, faces: Faces) -> float:
     """Share of faces whose most likely emotion is the FER2013 label."""
-    return float((predict(model, faces).argmax(1).numpy() == faces.labels).mean())
+    return float((of_labels(predict(model, faces)).argmax(1).numpy() == faces.labels).mean())
 
 
 def load_network(folder: Path) -> nn.Module:
-    """The averaged network of a run, in eval mode."""
+    """The averaged network of a run, in eval mode, with the heads it was trained with."""
     state = torch.load(folder / CHECKPOINT, map_location="cpu", weights_only=True)
     model = build(from_saved(state["config"]))
     model.load_state_dict(state["average"])

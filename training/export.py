@@ -6,7 +6,7 @@
 import argparse
 import json
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +21,7 @@ from training.calibrate import Calibration, calibrate
 from training.data import Faces, load
 from training.engine import load_network, predict, split_held_out
 from training.evaluate import STORE, evaluate, probabilities
+from training.heads import merge
 from training.presets import to_network
 
 OPSET = 17
@@ -31,34 +32,34 @@ PARITY = 1e-4
 class Served(nn.Module):
     """The network as it is served: (N, 1, 48, 48) uint8 -> calibrated probabilities (N, 7) float32."""
 
-    def __init__(self, network: nn.Module, temperature: float, bias: Sequence[float] = ()) -> None:
+    def __init__(self, network: nn.Module, temperature: float) -> None:
         super().__init__()
         self.network, self.temperature = network, temperature
-        self.bias = torch.tensor(bias)
 
     def forward(self, crops: Tensor) -> Tensor:
         logits = self.network(to_network(crops.float() / 255))
-        if len(self.bias):
-            logits = logits + self.bias
         probabilities: Tensor = (logits / self.temperature).softmax(dim=1)
         return probabilities
 
 
-def served_network(run: Path, faces: Faces, class_bias: float = 0.0) -> tuple[Served, Calibration]:
-    """The run's averaged network as it is served, calibrated on the images of `faces` that it held out."""
-    network = load_network(run)
+def served_network(run: Path, faces: Faces, votes_share: float = 0.0) -> tuple[Served, Calibration]:
+    """The run's averaged network as it is served, calibrated on the images of `faces` that it held out.
+
+    votes_share: how much of the head that learned FER+'s votes is in it.
+    """
+    network = merge(load_network(run), votes_share)
     config = json.loads((run / "config.json").read_text())
     _, held_out = split_held_out(faces, config["held_out"], config["seed"])
-    calibration = calibrate(predict(network, held_out), torch.from_numpy(held_out.labels), class_bias)
-    return Served(fold(network), calibration.temperature, calibration.bias).eval(), calibration
+    calibration = calibrate(predict(network, held_out), torch.from_numpy(held_out.labels))
+    return Served(fold(network), calibration.temperature).eval(), calibration
 
 
-def export(run: Path, faces: Faces, store: Path, file: str, class_bias: float = 0.0) -> Calibration:
+def export(run: Path, faces: Faces, store: Path, file: str, votes_share: float = 0.0) -> Calibration:
     """Write the run's averaged network to `store / file`, calibrated.
 
     Raises ValueError where ONNX Runtime and PyTorch differ by more than PARITY.
     """
-    served, calibration = served_network(run, faces, class_bias)
+    served, calibration = served_network(run, faces, votes_share)
     write_graph(served, store / file)
     check_parity(served, store / file, faces.images[:PARITY_IMAGES])
     return calibration
@@ -151,17 +152,17 @@ def main() -> None:
     parser.add_argument("--store", type=Path, default=STORE)
     parser.add_argument("--version", default="1")
     parser.add_argument(
-        "--class-bias", type=float, default=0.0, help="share of the emotions' bias to take out, 0 to 1"
+        "--votes-share", type=float, default=0.0, help="share of the head that learned FER+'s votes, 0 to 1"
     )
     arguments = parser.parse_args()
     name, store, file = arguments.variant, arguments.store, f"emotion/{arguments.variant}.onnx"
     faces = load(arguments.data, "train", arguments.ferplus)
-    calibration = export(arguments.run, faces, store, file, arguments.class_bias)
+    calibration = export(arguments.run, faces, store, file, arguments.votes_share)
     provenance = {
         "data": "FER2013 training split with FER+ votes",
         "command": f"make train MODEL={name}",
         "temperature": f"{calibration.temperature:.4f}",
-        "class_bias": f"{arguments.class_bias:g}",
+        "votes_share": f"{arguments.votes_share:g}",
         **_begun_with(arguments.run),
     }
     found = entry(store, file, calibration, provenance, arguments.version)

@@ -240,7 +240,7 @@ def _luminance(device: torch.device) -> Tensor:
 
 
 def _quantisation(quality: Tensor) -> Tensor:
-    """Qualities (B,), 1 to 100 -> luminance steps (B, 8, 8): ITU-T T.81, table K.1, scaled as libjpeg does."""
+    """Qualities (B,), 1 to 100 -> luminance steps (B, 8, 8): ITU-T T.81, table K.1, scaled like libjpeg."""
     scale = torch.where(quality < 50, 5000 / quality, 200 - 2 * quality)[:, None, None]
     table = _luminance(quality.device)
     return torch.floor((table * scale + 50) / 100).clamp(1, 255)

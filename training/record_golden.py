@@ -44,8 +44,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=GOLDEN)
     arguments = parser.parse_args()
     entry = json.loads((arguments.store / "manifest.json").read_text())["emotion"][arguments.variant]
-    class_bias = float(entry["provenance"]["class_bias"])
-    served, _ = served_network(arguments.run, load(arguments.data, "train"), class_bias)
+    votes_share = float(entry["provenance"]["votes_share"])
+    served, _ = served_network(arguments.run, load(arguments.data, "train"), votes_share)
     crops = golden_inputs(PHOTO)
     difference = check_parity(served, arguments.store / entry["file"], crops)
     with torch.no_grad():

@@ -85,9 +85,9 @@ class DownsamplingUnit(nn.Module):
 
 
 class ShuffleNetV2(nn.Module):
-    """(N, 1, H, W) float32 in -1..1 -> (N, 7) logits. Fully convolutional: H and W are free."""
+    """(N, 1, H, W) float32 in -1..1 -> logits (N, 7), or as many as asked for. Fully convolutional: H and W are free."""
 
-    def __init__(self, architecture: Architecture) -> None:
+    def __init__(self, architecture: Architecture, logits: int = EMOTIONS) -> None:
         super().__init__()
         self.architecture = architecture
         layers: list[nn.Module] = [conv_bn_relu(1, architecture.stem, 3, architecture.stem_stride)]
@@ -97,7 +97,7 @@ class ShuffleNetV2(nn.Module):
             channels = outputs
         self.features = nn.Sequential(*layers, conv_bn_relu(channels, architecture.head, 1))
         self.dropout = nn.Dropout(architecture.dropout)
-        self.classifier = nn.Linear(architecture.head, EMOTIONS)
+        self.classifier = nn.Linear(architecture.head, logits)
 
     def forward(self, x: Tensor) -> Tensor:
         pooled = self.features(x).mean(dim=(2, 3))  # (N, head)

@@ -48,9 +48,9 @@ class BasicBlock(nn.Module):
 
 
 class DenseNetwork(nn.Module):
-    """(N, 1, H, W) float32 in -1..1 -> (N, 7) logits, by global average pooling."""
+    """(N, 1, H, W) float32 in -1..1 -> logits (N, 7), or as many as asked for, by global average pooling."""
 
-    def __init__(self, architecture: DenseArchitecture) -> None:
+    def __init__(self, architecture: DenseArchitecture, logits: int = EMOTIONS) -> None:
         super().__init__()
         stage = {"resnet": _resnet_stage, "vgg": _vgg_stage}[architecture.kind]
         width = architecture.width
@@ -61,7 +61,7 @@ class DenseNetwork(nn.Module):
             channels = width << index
         self.features = nn.Sequential(*layers)
         self.dropout = nn.Dropout(architecture.dropout)
-        self.classifier = nn.Linear(channels, EMOTIONS)
+        self.classifier = nn.Linear(channels, logits)
 
     def forward(self, x: Tensor) -> Tensor:
         logits: Tensor = self.classifier(self.dropout(self.features(x).mean(dim=(2, 3))))

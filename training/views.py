@@ -20,6 +20,7 @@ from training.config import Config, ConfigError, override
 from training.data import DataError, Faces, load
 from training.distill import View, save_view
 from training.engine import compute_device, fit_tensors, load_network, placed, split_held_out
+from training.heads import log_probabilities
 from training.presets import Augmentation, augment, mix, to_network
 
 BATCH = 512
@@ -77,11 +78,11 @@ def _part(
 
 @torch.no_grad()
 def opinion(networks: Sequence[nn.Module], images: Tensor) -> Tensor:
-    """The mean of the networks' log-probabilities (B, 7) for network input (B, 1, H, W)."""
+    """The mean of the networks' log-probabilities (B, 7 or 14) for network input (B, 1, H, W)."""
     images = images.contiguous(memory_format=torch.channels_last)
     with torch.autocast(images.device.type, torch.bfloat16):
         logits = torch.stack([network(images) for network in networks])
-    return logits.float().log_softmax(2).mean(0)
+    return log_probabilities(logits.float()).mean(0)
 
 
 def main() -> None:

@@ -36,15 +36,6 @@ def test_a_calibrated_network_is_uncertain_below_one_half() -> None:
     assert calibration.uncertain_below == pytest.approx(0.5, abs=0.04)
 
 
-def test_a_class_bias_is_recovered_in_part_or_whole() -> None:
-    logits, labels = drawn(20_000, 2.0)
-    bias = torch.tensor([1.0, 0, 0, 0, 0, 0, -1.0])
-    assert calibrate(logits - bias, labels).bias == ()
-    for share in (0.5, 1.0):
-        found = calibrate(logits - bias, labels, class_bias=share)
-        assert found.bias == pytest.approx((share * bias).tolist(), abs=0.12)
-
-
 def answers(predicted: list[int], confidence: list[float]) -> np.ndarray:
     probabilities = np.zeros((len(predicted), 7))
     for row, label, value in zip(probabilities, predicted, confidence, strict=True):
