@@ -7,7 +7,6 @@ that learn one each can be mixed after training, at any share, into the one that
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from training.shufflenet import EMOTIONS
 
@@ -52,7 +51,7 @@ def _weighted(terms: Tensor, votes: float) -> Tensor:
 
 @torch.no_grad()
 def merge(network: nn.Module, share: float) -> nn.Module:
-    """Replace the classifier's two heads by one: `share` of the head that learned votes, the rest of the other.
+    """Replace the classifier's two heads by one: `share` of the votes' head, the rest of the labels' head.
 
     Logits are mixed, so answers are the weighted geometric mean of the two heads' answers. A network with one
     head is left as it is.

@@ -21,8 +21,7 @@ MODELS = tuple(json.loads((STORE / "manifest.json").read_text())["emotion"])
 @pytest.fixture(scope="module")
 def served() -> Served:
     torch.manual_seed(0)
-    bias = (0.3, 0, 0, 0, 0, 0, -0.3)
-    return Served(fold(build(config()).eval()), temperature=0.7, bias=bias).eval()
+    return Served(fold(build(config()).eval()), temperature=0.7).eval()
 
 
 def test_an_exported_graph_answers_as_pytorch_does(served: Served, tmp_path: Path) -> None:
