@@ -85,7 +85,7 @@ class DownsamplingUnit(nn.Module):
 
 
 class ShuffleNetV2(nn.Module):
-    """(N, 1, H, W) float32 in -1..1 -> logits (N, 7), or as many as asked for. Fully convolutional: H and W are free."""
+    """(N, 1, H, W) float32 in -1..1 -> logits (N, 7), or as many as asked for. H and W are free."""
 
     def __init__(self, architecture: Architecture, logits: int = EMOTIONS) -> None:
         super().__init__()
