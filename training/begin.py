@@ -1,6 +1,6 @@
-"""Begins a run with the weights of an exported graph, to train it on: for longer, or on one's own faces.
+"""Begins a run with weights that were trained before, to train them on: for longer, or on one's own faces.
 
-An exported graph has its normalisations folded into its convolutions. They are unfolded here with the
+They come from another run, or from an exported graph. An exported graph has its normalisations folded into its convolutions. They are unfolded here with the
 statistics of the images at hand, which leaves what the network answers as it was.
 """
 
@@ -19,13 +19,31 @@ from training.config import ConfigError
 IMAGES = 2048
 
 
-def digest(graph: Path) -> str:
-    """The sha256 by which a run remembers the graph it began with."""
-    return sha256(graph.read_bytes()).hexdigest()
+CHECKPOINT = "checkpoint.pt"
+
+
+def digest(source: Path) -> str:
+    """The sha256 by which a run remembers the graph, or the run's checkpoint, that it began with."""
+    file = source / CHECKPOINT if source.is_dir() else source
+    return sha256(file.read_bytes()).hexdigest()
+
+
+def begin_with(network: nn.Module, source: Path, images: Tensor) -> None:
+    """Give the network the averaged weights of a run (a folder), or those of an exported graph (a file).
+
+    images: as `begin_with_graph` needs them. Raises ConfigError where the architectures differ.
+    """
+    if not source.is_dir():
+        return begin_with_graph(network, source, images)
+    state = torch.load(source / CHECKPOINT, map_location=images.device, weights_only=True)
+    try:
+        network.load_state_dict(state["average"])
+    except RuntimeError as error:
+        raise ConfigError(f"{source.name} is of another architecture than this run") from error
 
 
 @torch.no_grad()
-def begin_with(network: nn.Module, graph: Path, images: Tensor) -> None:
+def begin_with_graph(network: nn.Module, graph: Path, images: Tensor) -> None:
     """Give the network the weights of a graph that was exported from its like.
 
     images: network input (N, 1, H, W), some thousand of those it will be trained on; their statistics

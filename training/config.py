@@ -24,7 +24,7 @@ class Config:
     held_out: share of the training split that only checks and calibrates.
     balanced_classes: every class comes as often as the largest one.
     early_side, early_share: images are shrunk to this side for this first share of the epochs; 0 for never.
-    begun_with: sha256 of the exported graph that the run began with; empty for random weights.
+    begun_with: sha256 of the checkpoint or graph that the run began with; empty for random weights.
     precision: "float32" or "bfloat16" (autocast; pays for dense networks and on a GPU).
     """
 

@@ -16,7 +16,7 @@ from torch import Generator, Tensor, nn
 from torch.nn import functional as F
 from tqdm import tqdm
 
-from training.begin import IMAGES, begin_with
+from training.begin import CHECKPOINT, IMAGES, begin_with
 from training.config import Config, ConfigError, differences, from_saved
 from training.data import Faces, vote_shares
 from training.distill import distillation_loss, load_view, view_paths
@@ -26,7 +26,7 @@ from training.shufflenet import EMOTIONS, ShuffleNetV2
 from training.teachers import DenseNetwork
 
 Network = TypeVar("Network", bound=nn.Module)
-CHECKPOINT, LOG = "checkpoint.pt", "log.csv"
+LOG = "log.csv"
 COLUMNS = ("epoch", "loss", "held_out_accuracy", "training_accuracy", "seconds")
 # What a run that is killed may lose; on a GPU an epoch takes a second.
 SECONDS_BETWEEN_CHECKPOINTS = 60
@@ -60,18 +60,18 @@ def compute_device() -> torch.device:
     return torch.device("cuda")
 
 
-def train(config: Config, faces: Faces, folder: Path, graph: Path | None = None) -> nn.Module:
+def train(config: Config, faces: Faces, folder: Path, begin: Path | None = None) -> nn.Module:
     """Train (or go on training) the run in `folder` and return the averaged network in eval mode.
 
-    graph: an exported graph of the same architecture to begin with, instead of random weights.
+    begin: a run or an exported graph of the same architecture to begin with, instead of random weights.
     """
-    return Run(config, faces, folder, graph).finish()
+    return Run(config, faces, folder, begin).finish()
 
 
 class Run:
     """Model, its moving average, optimiser and position of one training run."""
 
-    def __init__(self, config: Config, faces: Faces, folder: Path, graph: Path | None = None) -> None:
+    def __init__(self, config: Config, faces: Faces, folder: Path, begin: Path | None = None) -> None:
         self.config, self.folder = config, folder
         self.device = compute_device()
         fit, self.held_out = split_held_out(faces, config.held_out, config.seed)
@@ -80,8 +80,8 @@ class Run:
         torch.manual_seed(config.seed)
         self.generator = Generator(self.device).manual_seed(config.seed)
         self.model = placed(build(config), self.device)
-        if graph is not None:
-            begin_with(self.model, graph, to_network(self.images[:IMAGES].float() / 255))
+        if begin is not None:
+            begin_with(self.model, begin, to_network(self.images[:IMAGES].float() / 255))
         self.average = deepcopy(self.model).eval().requires_grad_(False)
         # Compiled where that pays: a GPU spends most of a small network's step between its kernels.
         self.forward = torch.compile(self.model) if self.device.type == "cuda" else self.model

@@ -45,3 +45,14 @@ def test_a_run_that_began_with_a_graph_goes_on_learning(tmp_path: Path, graph: P
 def test_a_graph_of_another_architecture_is_refused(graph: Path) -> None:
     with pytest.raises(ConfigError, match=r"graph\.onnx is of another architecture"):
         begin_with(build(config()), graph, torch.zeros(4, 1, 48, 48))
+
+
+def test_a_run_goes_on_from_another_with_both_its_heads(tmp_path: Path) -> None:
+    first = Run(config(votes=0.5), faces(), tmp_path / "first")
+    first.advance()
+    settings = config(votes=0.5, learning_rate=0.01, begun_with=digest(tmp_path / "first"))
+    second = Run(settings, faces(), tmp_path / "second", tmp_path / "first")
+    wanted = first.average.state_dict()
+    assert all(torch.equal(value, wanted[name]) for name, value in second.model.state_dict().items())
+    with pytest.raises(ConfigError, match="first is of another architecture"):
+        begin_with(build(SETTINGS), tmp_path / "first", torch.zeros(4, 1, 48, 48))
