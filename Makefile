@@ -143,7 +143,7 @@ models-mtcnn: $(TRAIN_VENV)/.training
 	$(TRAIN)/python -m training.mtcnn.register
 
 train: $(TRAIN_VENV)/.training
-	$(TRAIN)/python -m training.train --preset $(MODEL) --data $(DATA)/fer2013 --run $(RUNS)/$(MODEL)
+	$(TRAIN)/python -m training.recipe --variant $(MODEL) --data $(DATA)/fer2013 --runs $(RUNS)
 	$(MAKE) export
 
 export: $(TRAIN_VENV)/.training

@@ -1,7 +1,8 @@
 """Begins a run with weights that were trained before, to train them on: for longer, or on one's own faces.
 
-They come from another run, or from an exported graph. An exported graph has its normalisations folded into its convolutions. They are unfolded here with the
-statistics of the images at hand, which leaves what the network answers as it was.
+They come from another run, or from an exported graph. An exported graph has its normalisations folded into
+its convolutions. They are unfolded here with the statistics of the images at hand, which leaves what the
+network answers as it was.
 """
 
 from functools import partial

@@ -17,7 +17,7 @@ import onnxruntime as ort
 from training.engine import build
 from training.evaluate import STORE
 from training.export import Served, fold, write_graph
-from training.train import PRESETS
+from training.recipe import PRESETS
 
 FACES = (1, 32)
 

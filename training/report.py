@@ -23,8 +23,8 @@ from training.engine import read_log
 from training.evaluate import STORE, probabilities
 from training.metrics import Report, report
 from training.presets import class_balanced
+from training.recipe import PRESETS
 from training.scenes import Graph, load_detector, scenes
-from training.train import PRESETS
 
 NO_HAAR = "The Haar comparison was left out: no Python with OpenCV 4 was given (`--haar-python`)."
 # The paper's own figures; it does not say which of FER2013's two test splits its accuracy is of.

@@ -23,9 +23,9 @@ from training.engine import compute_device, fit_tensors, load_network, placed, s
 from training.heads import log_probabilities
 from training.presets import Augmentation, augment, mix, to_network
 
-BATCH = 512
+BATCH, COUNT = 512, 32
 # Stronger than a student takes alone: what teachers say of a face half hidden is not a wrong label.
-VIEWS = Config(augmentation=Augmentation(blurred=0.1, jpeg=0.1, noise=0.02, mixed=0.4))
+VIEWS = Config(augmentation=Augmentation(blurred=0.1, jpeg=0.1, noise=0.02, mixed=0.4), smoothing=0.05)
 
 
 def write_views(
@@ -94,7 +94,7 @@ def main() -> None:
     )
     parser.add_argument("--ferplus", type=Path, help="FER+ votes (fer2013new.csv) for a Kaggle file")
     parser.add_argument("--run", type=Path, required=True, help="folder of the views")
-    parser.add_argument("--count", type=int, default=32)
+    parser.add_argument("--count", type=int, default=COUNT)
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", dest="settings")
     parser.add_argument("--images", type=int, help="only so many, for a rehearsal")
     arguments = parser.parse_args()

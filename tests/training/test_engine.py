@@ -11,8 +11,8 @@ from training.config import Config, ConfigError, from_saved, override
 from training.distill import Distillation, distillation_loss, load_view
 from training.engine import Run, accuracy_of, build, load_network, read_log, split_held_out, targets, train
 from training.presets import PAPER, Augmentation, to_network
+from training.recipe import PRESETS
 from training.teachers import DenseArchitecture
-from training.train import PRESETS
 from training.views import opinion, write_views
 
 from .helpers import CONFIG, config, faces

@@ -4,9 +4,9 @@ from torch import nn
 
 from training.engine import build
 from training.export import fold
+from training.recipe import PRESETS
 from training.shufflenet import Architecture, DownsamplingUnit, ShuffleNetV2, Unit, channel_shuffle
 from training.teachers import DenseArchitecture, DenseNetwork
-from training.train import PRESETS
 
 
 def test_channel_shuffle_interleaves_the_halves() -> None:

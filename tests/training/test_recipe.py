@@ -1,0 +1,25 @@
+from pathlib import Path
+
+import torch
+
+from training.engine import load_network, read_log
+from training.recipe import TEACHERS, run
+from training.teachers import DenseArchitecture
+
+from .helpers import config, faces
+
+DENSE = DenseArchitecture("vgg", 4, (1, 1))
+PRESETS = {
+    **{name: config(dense=DENSE, epochs=1, votes=0.5) for name in TEACHERS},
+    "fast": config(epochs=2, votes=0.5),
+    "fast-finish": config(epochs=1, votes=0.5, learning_rate=0.01),
+}
+
+
+def test_the_recipe_ends_with_a_variant_and_repeating_it_changes_nothing(tmp_path: Path) -> None:
+    run("fast", faces(), tmp_path, PRESETS)
+    assert [len(read_log(tmp_path / name)) for name in (*TEACHERS, "fast-taught", "fast")] == [1, 1, 1, 2, 1]
+    first = load_network(tmp_path / "fast").state_dict()
+    run("fast", faces(), tmp_path, PRESETS)
+    again = load_network(tmp_path / "fast").state_dict()
+    assert all(torch.equal(value, again[name]) for name, value in first.items())
