@@ -73,13 +73,15 @@ PRESETS = {
 TEACHERS = ("vgg", "resnet", "resnet-deep")
 
 
-def run(variant: str, faces: Faces, runs: Path, presets: Mapping[str, Config] = PRESETS) -> None:
+def run(
+    variant: str, faces: Faces, runs: Path, presets: Mapping[str, Config] = PRESETS, views: int = COUNT
+) -> None:
     """All steps of a variant; `runs / variant` is what is exported."""
     student, finish = presets[variant], presets[f"{variant}-finish"]
     for name in TEACHERS:
         train(presets[name], faces, runs / name)
-    views = replace(VIEWS, held_out=student.held_out, seed=student.seed)
-    write_views(views, faces, [load_network(runs / name) for name in TEACHERS], runs / "views", COUNT)
+    seen = replace(VIEWS, held_out=student.held_out, seed=student.seed)
+    write_views(seen, faces, [load_network(runs / name) for name in TEACHERS], runs / "views", views)
     taught = runs / f"{variant}-taught"
     train(replace(student, distillation=Distillation("views")), faces, taught)
     train(replace(finish, begun_with=digest(taught)), faces, runs / variant, taught)
