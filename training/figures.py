@@ -32,13 +32,13 @@ def predicted_labels(labels: Counts, predicted: Counts) -> Figure:
 
 def accuracy_curves(runs: Mapping[str, Sequence[Mapping[str, str]]]) -> Figure:
     """Accuracy by epoch of each run, from its log (figure 5)."""
-    figure, axes = _figure("Accuracy while training")
+    figure, axes = _figure("Accuracy while training", (10, 4))
     for index, (name, rows) in enumerate(runs.items()):
         _curve(axes, rows, "held_out_accuracy", f"C{index}-", f"{name}, held out")
         _curve(axes, rows, "training_accuracy", f"C{index}:", f"{name}, training, augmented")
     axes.set_xlabel("epoch")
     axes.set_ylabel("accuracy, %")
-    axes.legend(frameon=False)
+    axes.legend(frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
     return figure
 
 

@@ -134,7 +134,8 @@ def _training(page: Page, runs: Path) -> None:
     if not logs:
         page.text("No runs were at hand.")
         return
-    page.figure(figures.accuracy_curves(logs), "fig05-accuracy", "Accuracy by epoch of each run.")
+    caption = "Accuracy by epoch; `-taught` is what a variant learned from teachers, before its finish."
+    page.figure(figures.accuracy_curves(logs), "fig05-accuracy", caption)
 
 
 def _answers(page: Page, found: Report, answers: NDArray[np.float32], test: Faces) -> None:
