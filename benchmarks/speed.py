@@ -108,7 +108,14 @@ def classify_ready_crops(store: ModelStore, rounds: int, clock: str) -> Row:
     }
     clocks = {column: partial(timed, call, clock) for column, call in columns.items()}
     took = interleaved(clocks, rounds)
-    return Row(f"W5 {READY_CROPS} ready crops", READY_CROPS, *(took[column] for column in columns), None)
+    return Row(
+        f"W5 {READY_CROPS} ready crops",
+        READY_CROPS,
+        in_process_ms=took["in process"],
+        one_thread_ms=took["one thread"],
+        bare_ms=took["bare"],
+        http_ms=None,
+    )
 
 
 def throughput(pipeline: EmotionPipeline, data: bytes, workers: int) -> float:
