@@ -18,8 +18,6 @@ from torch import Tensor, nn
 from training.config import ConfigError
 
 IMAGES = 2048
-
-
 CHECKPOINT = "checkpoint.pt"
 
 
@@ -35,7 +33,8 @@ def begin_with(network: nn.Module, source: Path, images: Tensor) -> None:
     images: as `begin_with_graph` needs them. Raises ConfigError where the architectures differ.
     """
     if not source.is_dir():
-        return begin_with_graph(network, source, images)
+        begin_with_graph(network, source, images)
+        return
     state = torch.load(source / CHECKPOINT, map_location=images.device, weights_only=True)
     try:
         network.load_state_dict(state["average"])
@@ -52,8 +51,9 @@ def begin_with_graph(network: nn.Module, graph: Path, images: Tensor) -> None:
     """
     weights = _weights(graph)
     layers = [m for m in network.modules() if isinstance(m, nn.Conv2d | nn.Linear)]
-    shapes = [weight.shape for weight, _ in weights]
-    if [layer.weight.shape[1:] for layer in layers] != [shape[1:] for shape in shapes]:
+    shapes, found = [layer.weight.shape for layer in layers], [weight.shape for weight, _ in weights]
+    # A network with two heads has a classifier of twice as many rows.
+    if shapes[:-1] != found[:-1] or shapes[-1][1:] != found[-1][1:]:
         raise ConfigError(f"{graph.name} is of another architecture than this run")
     norms = [m for m in network.modules() if isinstance(m, nn.BatchNorm2d)]
     hooks = []

@@ -83,8 +83,6 @@ class Run:
         if begin is not None:
             begin_with(self.model, begin, to_network(self.images[:IMAGES].float() / 255))
         self.average = deepcopy(self.model).eval().requires_grad_(False)
-        # Compiled where that pays: a GPU spends most of a small network's step between its kernels.
-        self.forward = torch.compile(self.model) if self.device.type == "cuda" else self.model
         self.views = self._find_views()
         self.optimiser = torch.optim.SGD(
             _parameter_groups(self.model, config.weight_decay),
@@ -177,7 +175,7 @@ class Run:
     def _loss(self, images: Tensor, target: Tensor, taught: Tensor | None) -> tuple[Tensor, Tensor]:
         """The loss of a batch and the share of it that the network gets right."""
         with self._autocast():
-            logits = self.forward(self._at_early_side(images))
+            logits = self.model(self._at_early_side(images))
         logits = logits.float()
         hits = (of_labels(logits).argmax(1) == of_labels(target).argmax(1)).float().mean()
         loss, votes = cross_entropy(logits, target, self.config.votes), self.config.votes
@@ -197,14 +195,19 @@ class Run:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=reduced)
 
     def _find_views(self) -> list[Path]:
-        """Where the views lie that this run learns from; they must hold out the images that it holds out."""
+        """Where the views lie that this run learns from, if it does; they must be of its very images."""
         if self.config.distillation is None:
             return []
         folder = self.folder.parent / self.config.distillation.views
         views = from_saved(json.loads((folder / "config.json").read_text()))
         if (views.held_out, views.seed) != (self.config.held_out, self.config.seed):
             raise ConfigError(f"{folder} was written with another held_out or seed than this run has")
-        return view_paths(folder)
+        paths = view_paths(folder)
+        if not paths:
+            raise ConfigError(f"{folder} holds no views")
+        if load_view(paths[0], self.device).targets.shape != self.targets.shape:
+            raise ConfigError(f"{folder} was written for other images, or another number of heads")
+        return paths
 
     def _set_learning_rate(self) -> None:
         """Linear warm-up, then half a cosine down to zero."""

@@ -23,6 +23,7 @@ from training.engine import load_network, predict, split_held_out
 from training.evaluate import STORE, evaluate, probabilities
 from training.heads import merge
 from training.presets import to_network
+from training.recipe import VOTES_SHARE
 
 OPSET = 17
 PARITY_IMAGES = 256
@@ -152,17 +153,20 @@ def main() -> None:
     parser.add_argument("--store", type=Path, default=STORE)
     parser.add_argument("--version", default="1")
     parser.add_argument(
-        "--votes-share", type=float, default=0.0, help="share of the head that learned FER+'s votes, 0 to 1"
+        "--votes-share",
+        type=float,
+        help="share of the head that learned FER+'s votes, 0 to 1 (default: the recipe's)",
     )
     arguments = parser.parse_args()
     name, store, file = arguments.variant, arguments.store, f"emotion/{arguments.variant}.onnx"
     faces = load(arguments.data, "train", arguments.ferplus)
-    calibration = export(arguments.run, faces, store, file, arguments.votes_share)
+    share = VOTES_SHARE.get(name, 0.0) if arguments.votes_share is None else arguments.votes_share
+    calibration = export(arguments.run, faces, store, file, share)
     provenance = {
         "data": "FER2013 training split with FER+ votes",
         "command": f"make train MODEL={name}",
         "temperature": f"{calibration.temperature:.4f}",
-        "votes_share": f"{arguments.votes_share:g}",
+        "votes_share": f"{share:g}",
         **_begun_with(arguments.run),
     }
     found = entry(store, file, calibration, provenance, arguments.version)

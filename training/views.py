@@ -2,8 +2,8 @@
 
 `python -m training.views --teachers resnet vgg --data fer2013.csv --run runs/views`
 
-Teachers are runs beside the views. Those that exist already are left alone, so a broken command is resumed
-by repeating it.
+Teachers are runs beside the views. Views that exist already are left alone, so a broken command is resumed
+by repeating it; for other teachers, name another folder.
 """
 
 import argparse
@@ -16,7 +16,7 @@ import torch
 from torch import Generator, Tensor, nn
 from tqdm import tqdm
 
-from training.config import Config, ConfigError, override
+from training.config import Config, ConfigError, differences, from_saved, override
 from training.data import DataError, Faces, load
 from training.distill import View, save_view
 from training.engine import compute_device, fit_tensors, load_network, placed, split_held_out
@@ -35,13 +35,23 @@ def write_views(
     device = compute_device()
     networks = [placed(network, device) for network in teachers]
     images, target = fit_tensors(config, split_held_out(faces, config.held_out, config.seed)[0], device)
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "config.json").write_text(json.dumps(asdict(config), indent=2) + "\n")
+    _begin_folder(config, folder)
     for index in tqdm(range(count), desc=folder.name):
         path = folder / f"view-{index:03}.pt"
         if not path.exists():
             generator = Generator(device).manual_seed(config.seed * 10_000 + index)
             save_view(_view(images, target, networks, config.augmentation, generator), path)
+
+
+def _begin_folder(config: Config, folder: Path) -> None:
+    """Write the config down; views that were drawn with another must not stand beside new ones."""
+    path = folder / "config.json"
+    if path.exists():
+        changed = differences(config, from_saved(json.loads(path.read_text())))
+        if changed:
+            raise ConfigError(f"{folder} was begun with other settings: {', '.join(changed)}")
+    folder.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(asdict(config), indent=2) + "\n")
 
 
 def _view(

@@ -2,6 +2,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import nn
 
 from training.begin import begin_with, digest
 from training.config import ConfigError
@@ -40,6 +41,23 @@ def test_a_run_that_began_with_a_graph_goes_on_learning(tmp_path: Path, graph: P
     run.advance()
     assert not torch.equal(before, next(run.model.parameters()))
     assert float(run.history[0]["loss"]) < 2
+
+
+def test_a_graph_gives_both_heads_what_its_one_has(graph: Path) -> None:
+    network = build(config(architecture=SETTINGS.architecture, votes=0.5))
+    images = to_network(torch.from_numpy(faces().images)[:, None].float() / 255)
+    begin_with(network, graph, images)
+    labels, votes = network.eval()(images).split(7, dim=1)
+    assert torch.equal(labels, votes)
+
+
+def test_a_graph_with_other_widths_inside_is_refused(graph: Path) -> None:
+    # Shapes but for the number of output channels agree: that must not pass.
+    network = build(SETTINGS)
+    first = next(m for m in network.modules() if isinstance(m, nn.Conv2d))
+    first.weight = nn.Parameter(torch.zeros(9, *first.weight.shape[1:]))
+    with pytest.raises(ConfigError, match="another architecture"):
+        begin_with(network, graph, torch.zeros(4, 1, 48, 48))
 
 
 def test_a_graph_of_another_architecture_is_refused(graph: Path) -> None:

@@ -136,6 +136,25 @@ def test_views_that_hold_out_other_images_are_refused(tmp_path: Path) -> None:
         Run(config(distillation=Distillation("views")), faces(), tmp_path / "student")
 
 
+def test_views_that_do_not_fit_the_run_are_refused(tmp_path: Path) -> None:
+    student, teacher = config(distillation=Distillation("views")), build(config()).eval()
+    write_views(config(), faces(), [teacher], tmp_path / "views", 0)
+    with pytest.raises(ConfigError, match="holds no views"):
+        Run(student, faces(), tmp_path / "student")
+    write_views(config(), faces(), [teacher], tmp_path / "views", 1)
+    for other in (replace(student, votes=0.5), student):
+        images = faces() if other.votes else faces(28)
+        with pytest.raises(ConfigError, match="other images, or another number of heads"):
+            Run(other, images, tmp_path / "student")
+
+
+def test_views_are_not_continued_with_other_settings(tmp_path: Path) -> None:
+    teacher = build(config()).eval()
+    write_views(config(), faces(), [teacher], tmp_path, 1)
+    with pytest.raises(ConfigError, match="begun with other settings: smoothing"):
+        write_views(config(smoothing=0.0), faces(), [teacher], tmp_path, 2)
+
+
 def test_the_distillation_loss_mixes_the_targets_with_what_is_taught() -> None:
     logits = torch.tensor([[2.0, 0.0, -1.0, 0.5, 0.0, 0.0, 1.0]])
     loss, taught = torch.tensor(3.0), logits.log_softmax(1)
