@@ -38,6 +38,10 @@ RNET_SIDE, ONET_SIDE = 24, 48
 # size are often missed; a tenth more finds them at the same precision (`python -m benchmarks.detection`).
 SMALLEST_SPAN = 1.1 * CELL
 
+# P-Net is sure of a face in several neighbouring windows, of a tree in one: candidates with less than this
+# sum of scores around them are dropped, a third of all (docs/performance.md has what that costs).
+LEAST_SUPPORT = 1.5
+
 # P-Net sees a level in tiles of this side, R-Net and O-Net at most so many crops at once: what a run computes
 # stays in the cache, memory does not grow with the image, and runs can share the cores. In smaller
 # runs a crop takes longer.
@@ -218,11 +222,25 @@ def gathered(scanned: list[Scan], level: UInt8Array, pixels: UInt8Array) -> Scan
     """What the tiles of a level hold: the best of those that overlap, as boxes in coordinates of `pixels`."""
     corners, scores, offsets = (np.concatenate(parts) for parts in zip(*scanned, strict=True))
     best = best_of(scores, MAX_PER_LEVEL)
+    best = best[support(corners[best], scores[best], level) >= LEAST_SUPPORT]
     corners, scores, offsets = corners[best], scores[best], offsets[best]
     to_pixels = np.array(pixels.shape[1::-1]) / level.shape[1::-1]
     boxes = (np.hstack([corners, corners + CELL]) * np.tile(to_pixels, 2)).astype(np.float32)
     kept = suppress(boxes, scores, 0.5)
     return boxes[kept], scores[kept], offsets[kept]
+
+
+def support(corners: NDArray[Any], scores: Float32Array, level: UInt8Array) -> Float32Array:
+    """(N,) sums of the scores of the windows that overlap each one by more than half, itself among them.
+
+    Those are its eight neighbours, two pixels away: at four, the overlap is exactly a half.
+    """
+    columns, rows = corners.T // STRIDE
+    grid = np.zeros((level.shape[0] // STRIDE, level.shape[1] // STRIDE), np.float32)
+    grid[rows, columns] = scores
+    sums = cv2.boxFilter(grid, -1, (3, 3), normalize=False, borderType=cv2.BORDER_CONSTANT)
+    found: Float32Array = sums[rows, columns]
+    return found
 
 
 def best_of(scores: Float32Array, most: int) -> NDArray[np.intp]:

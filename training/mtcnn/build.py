@@ -214,6 +214,23 @@ def pooled_activation(
     return order[: len(flat)]
 
 
+def activated_convolution(
+    builder: GraphBuilder, slope: FloatArray, kernel: FloatArray, bias: FloatArray
+) -> None:
+    """PReLU and a convolution, as two convolutions: PReLU(y) = a y + (1 - a) max(y, 0) for a slope a.
+
+    PReLU takes values out of the runtime's blocked layout and back; max(y, 0) and the sum do not, and the
+    convolution is small.
+    """
+    value, scale = builder.last, slope.reshape(-1, 1)
+    builder.convolution(kernel * scale, bias)
+    linear, builder.last = builder.last, value
+    builder.add("Relu")
+    builder.convolution(kernel * (1 - scale), np.zeros_like(bias))
+    rectified, builder.last = builder.last, f"t{len(builder.nodes)}"
+    builder.node("Add", [linear, rectified], [builder.last])
+
+
 def fill_block(weights: FloatArray) -> FloatArray:
     """Zeros after the last channels, up to a whole number of blocks."""
     missing = [(0, 0)] * (weights.ndim - 1) + [(0, -weights.shape[-1] % BLOCK)]
@@ -223,11 +240,13 @@ def fill_block(weights: FloatArray) -> FloatArray:
 def build_pnet(weights: list[FloatArray]) -> bytes:
     """Fully convolutional: every cell of the output is one 12x12 window, two pixels from the next."""
     builder = GraphBuilder("image")
-    convolutions(builder, weights, [2, 0, 0])
-    box, box_bias, face, face_bias = weights[9:]
+    convolutions(builder, weights[:6], [2, 0])
+    builder.convolution(*weights[6:8])
+    slope, box, box_bias, face, face_bias = weights[8:]
     kernel = np.concatenate([face_logit(face), box], axis=-1)
-    builder.convolution(kernel, np.concatenate([face_logit(face_bias), box_bias]))
-    builder.split([1, 4], ["logits", "boxes"])
+    bias = np.concatenate([face_logit(face_bias), box_bias])
+    activated_convolution(builder, slope, fill_block(kernel), fill_block(bias))
+    builder.split([1, 4, len(fill_block(bias)) - 5], ["logits", "boxes", "unused_heads"])
     builder.probability("logits")
     builder.node("Transpose", ["boxes"], ["box"], perm=[0, 2, 3, 1])
     shapes: dict[str, list[int | str]] = {"probability": ["N", "h", "w"], "box": ["N", "h", "w", 4]}
