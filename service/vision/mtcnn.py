@@ -38,9 +38,12 @@ RNET_SIDE, ONET_SIDE = 24, 48
 # size are often missed; a tenth more finds them at the same precision (`python -m benchmarks.detection`).
 SMALLEST_SPAN = 1.1 * CELL
 
-# P-Net is sure of a face in several neighbouring windows, of a tree in one: candidates with less than this
-# sum of scores around them are dropped, a third of all (docs/performance.md has what that costs).
+# P-Net is sure of a face in several neighbouring windows, of anything else more often in one alone:
+# candidates with a smaller sum of scores around them are dropped, a third of all (docs/performance.md).
 LEAST_SUPPORT = 1.5
+# O-Net sees no candidate that overlaps so many better ones by more than CLOSE: the best alone would do for
+# finding the face, but O-Net, not R-Net, knows which square shows its landmarks best.
+CLOSE, BETTER = 0.5, 2
 
 # P-Net sees a level in tiles of this side, R-Net and O-Net at most so many crops at once: what a run computes
 # stays in the cache, memory does not grow with the image, and runs can share the cores. In smaller
@@ -164,6 +167,7 @@ class Mtcnn:
         passed = scores > threshold
         boxes, scores, offsets = boxes[passed], scores[passed], offsets[passed]
         kept = suppress(boxes, scores, 0.7)
+        kept = kept[suppress(boxes[kept], scores[kept], CLOSE, better=BETTER)]
         return square(regress(boxes[kept], offsets[kept]))
 
     def _look(self, halvings: list[UInt8Array], boxes: Float32Array, threshold: float) -> "Located":

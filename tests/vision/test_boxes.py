@@ -14,10 +14,13 @@ def random_boxes(count: int, seed: int = 0) -> Float32Array:
     return np.hstack([corners, corners + sides]).astype(np.float32)
 
 
-def brute_force(boxes: Float32Array, scores: Float32Array, threshold: float, mode: Overlap) -> list[int]:
+def brute_force(
+    boxes: Float32Array, scores: Float32Array, threshold: float, mode: Overlap, better: int = 1
+) -> list[int]:
     kept: list[int] = []
     for index in sorted(range(len(boxes)), key=lambda i: -scores[i]):
-        if all(share(boxes[index].tolist(), boxes[other].tolist(), mode) <= threshold for other in kept):
+        shares = [share(boxes[index].tolist(), boxes[other].tolist(), mode) for other in kept]
+        if sum(value > threshold for value in shares) < better:
             kept.append(index)
     return kept
 
@@ -36,6 +39,14 @@ def test_suppression_keeps_what_a_plain_loop_keeps(mode: Overlap, count: int, th
     boxes = random_boxes(count)
     scores = np.random.default_rng(1).permutation(count).astype(np.float32)
     assert suppress(boxes, scores, threshold, mode).tolist() == brute_force(boxes, scores, threshold, mode)
+
+
+@pytest.mark.parametrize("better", [2, 3])
+def test_a_box_may_overlap_fewer_better_ones_than_it_takes(better: int) -> None:
+    boxes, scores = random_boxes(200), np.random.default_rng(1).permutation(200).astype(np.float32)
+    kept = suppress(boxes, scores, 0.3, better=better).tolist()
+    assert kept == brute_force(boxes, scores, 0.3, "union", better)
+    assert len(kept) > len(suppress(boxes, scores, 0.3))
 
 
 @pytest.mark.parametrize("most", [0, 1, 63, 64, 65, 1_000])

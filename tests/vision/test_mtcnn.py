@@ -14,10 +14,12 @@ from service.vision.mtcnn import (
     CELL,
     MAX_CANDIDATES,
     RNET_BATCH,
+    STRIDE,
     TILE,
     DetectionParameters,
     Mtcnn,
     default_min_face_size,
+    support,
     tiles,
 )
 from service.vision.pipeline import EmotionPipeline
@@ -243,6 +245,32 @@ def test_candidates_and_batches_are_bounded(sessions: dict[str, Session]) -> Non
     Mtcnn(SeesFacesEverywhere(), rnet, sessions["onet"]).detect(decoded(grain), DetectionParameters(12))
     assert 1000 < sum(rnet.counts) <= MAX_CANDIDATES
     assert max(rnet.counts) == RNET_BATCH
+
+
+def test_support_is_the_scores_of_the_windows_that_overlap_by_more_than_half() -> None:
+    random = np.random.default_rng(0)
+    cells = np.argwhere(random.random((20, 30)) < 0.4)[:, ::-1]
+    corners = random.permutation(cells) * STRIDE
+    scores = random.uniform(0.6, 1, len(corners)).astype(np.float32)
+    boxes = np.hstack([corners, corners + CELL]).astype(np.float32)
+    # The level is as small as P-Net's windows let it be.
+    level = np.zeros((19 * STRIDE + CELL, 29 * STRIDE + CELL, 3), np.uint8)
+    expected = (overlap(boxes, boxes) > 0.5) @ scores
+    np.testing.assert_allclose(support(corners, scores, level), expected, rtol=1e-5)
+
+
+def test_lone_candidates_do_not_reach_rnet(sessions: dict[str, Session], astronaut: UInt8Array) -> None:
+    class SeesOneWindow:
+        def run(self, inputs: Mapping[str, NDArray[Any]]) -> Sequence[NDArray[Any]]:
+            _, height, width, _ = inputs["image"].shape
+            rows, columns = ((side - 1) // 2 - 4 for side in (height, width))
+            probability = np.zeros((1, rows, columns), np.float32)
+            probability[0, 0, 0] = 1
+            return [probability, np.zeros((1, rows, columns, 4), np.float32)]
+
+    rnet = Counting(sessions["rnet"])
+    detect(Mtcnn(SeesOneWindow(), rnet, sessions["onet"]), astronaut)
+    assert not rnet.counts
 
 
 @pytest.mark.parametrize(("rows", "parts"), [(0, []), (3, [3]), (4, [4]), (5, [3, 2]), (10, [4, 3, 3])])
