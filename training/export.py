@@ -1,12 +1,14 @@
 """From a run to a graph of the model store: fold, calibrate, export, compare, measure.
 
 `python -m training.export --variant balanced --data fer2013.csv --run runs/balanced`
+
+Of several runs one graph is made, in which they answer together (`training.ensemble`).
 """
 
 import argparse
 import json
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +22,7 @@ from training import card, manifest
 from training.calibrate import Calibration, calibrate
 from training.data import Faces, load
 from training.engine import load_network, predict, split_held_out
+from training.ensemble import ensemble
 from training.evaluate import STORE, evaluate, probabilities
 from training.heads import merge
 from training.presets import to_network
@@ -43,24 +46,32 @@ class Served(nn.Module):
         return probabilities
 
 
-def served_network(run: Path, faces: Faces, votes_share: float = 0.0) -> tuple[Served, Calibration]:
-    """The run's averaged network as it is served, calibrated on the images of `faces` that it held out.
+def served_network(
+    runs: Sequence[Path], faces: Faces, votes_share: float = 0.0
+) -> tuple[Served, Calibration]:
+    """The averaged network of a run, or of several as one, calibrated on the images that it held out.
 
-    votes_share: how much of the head that learned FER+'s votes is in it.
+    votes_share: how much of the head that learned FER+'s votes is in it. Raises ValueError where the runs
+    held out different images: each has learned what another would be calibrated by.
     """
-    network = merge(load_network(run), votes_share)
-    config = json.loads((run / "config.json").read_text())
-    _, held_out = split_held_out(faces, config["held_out"], config["seed"])
-    calibration = calibrate(predict(network, held_out), torch.from_numpy(held_out.labels))
+    settings = [json.loads((run / "config.json").read_text()) for run in runs]
+    held_out, *others = {(config["held_out"], config["seed"]) for config in settings}
+    if others:
+        raise ValueError(f"{', '.join(run.name for run in runs)} held out different images")
+    network = ensemble([merge(load_network(run), votes_share) for run in runs])
+    seen = split_held_out(faces, *held_out)[1]
+    calibration = calibrate(predict(network, seen), torch.from_numpy(seen.labels))
     return Served(fold(network), calibration.temperature).eval(), calibration
 
 
-def export(run: Path, faces: Faces, store: Path, file: str, votes_share: float = 0.0) -> Calibration:
-    """Write the run's averaged network to `store / file`, calibrated.
+def export(
+    runs: Sequence[Path], faces: Faces, store: Path, file: str, votes_share: float = 0.0
+) -> Calibration:
+    """Write the runs' averaged networks to `store / file` as one graph, calibrated.
 
     Raises ValueError where ONNX Runtime and PyTorch differ by more than PARITY.
     """
-    served, calibration = served_network(run, faces, votes_share)
+    served, calibration = served_network(runs, faces, votes_share)
     write_graph(served, store / file)
     check_parity(served, store / file, faces.images[:PARITY_IMAGES])
     return calibration
@@ -135,10 +146,11 @@ def entry(
     return base
 
 
-def _begun_with(run: Path) -> dict[str, str]:
-    """The graph that the run began with, if it did not begin with random weights."""
-    digest = json.loads((run / "config.json").read_text()).get("begun_with")
-    return {"begun_with": f"sha256:{digest}"} if digest else {}
+def _begun_with(runs: Sequence[Path]) -> dict[str, str]:
+    """What the runs began with, as far as they did not begin with random weights."""
+    configs = (json.loads((run / "config.json").read_text()) for run in runs)
+    digests = [f"sha256:{config['begun_with']}" for config in configs if config.get("begun_with")]
+    return {"begun_with": ", ".join(digests)} if digests else {}
 
 
 def main() -> None:
@@ -149,7 +161,7 @@ def main() -> None:
         "--data", type=Path, required=True, help="fer2013.csv, contact sheets or image folders"
     )
     parser.add_argument("--ferplus", type=Path, help="FER+ votes (fer2013new.csv) for a Kaggle file")
-    parser.add_argument("--run", type=Path, required=True)
+    parser.add_argument("--run", type=Path, nargs="+", required=True, help="several answer together")
     parser.add_argument("--store", type=Path, default=STORE)
     parser.add_argument("--version", default="1")
     parser.add_argument(
@@ -161,7 +173,10 @@ def main() -> None:
     name, store, file = arguments.variant, arguments.store, f"emotion/{arguments.variant}.onnx"
     faces = load(arguments.data, "train", arguments.ferplus)
     share = VOTES_SHARE.get(name, 0.0) if arguments.votes_share is None else arguments.votes_share
-    calibration = export(arguments.run, faces, store, file, share)
+    try:
+        calibration = export(arguments.run, faces, store, file, share)
+    except ValueError as error:
+        raise SystemExit(f"export: {error}") from error
     provenance = {
         "data": "FER2013 training split with FER+ votes",
         "command": f"make train MODEL={name}",

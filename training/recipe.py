@@ -41,15 +41,15 @@ STUDENT = Config(
 ARCHITECTURES = {
     "fast": Architecture((24, 80, 304), (1, 3, 4), stem=8, head=384, stem_stride=1, dropout=0.0),
     "balanced": Architecture((64, 192, 448), (2, 6, 6), stem=16, head=704, stem_stride=1, dropout=0.0),
-    "accurate": Architecture((176, 352, 704), (4, 8, 4), head=1024, stem_stride=1, dropout=0.0),
+    "wide": Architecture((176, 352, 704), (4, 8, 4), head=1024, stem_stride=1, dropout=0.0),
 }
-EPOCHS = {"fast": 133, "balanced": 92, "accurate": 85}
+EPOCHS = {"fast": 133, "balanced": 92, "wide": 85}
 # What a student still learns from the labels alone, after its teachers.
 # From a rate of 0.02, two epochs undid what the teachers had taught.
 FINISH = Config(
     augmentation=MILD, batch=64, learning_rate=0.004, warmup_epochs=0, weight_decay=3e-4, smoothing=0.05
 )
-FINISH_EPOCHS = {"fast": 12, "balanced": 8, "accurate": 8}
+FINISH_EPOCHS = {"fast": 12, "balanced": 8, "wide": 8}
 
 PRESETS = {
     # The paper: 50 epochs, one-hot labels, 20 % held for validation, classes balanced by augmentation.
@@ -77,26 +77,33 @@ PRESETS = {
 # on FER2013 under 3 % (docs/training.md).
 VOTES_SHARE = {"fast": 0.0, "balanced": 0.1}
 TEACHERS = ("vgg", "resnet", "resnet-deep")
+# What a variant is made of, where that is not the one network of its name: these answer together.
+MEMBERS = {"accurate": ("balanced", "fast")}
 
 
 def run(
     variant: str, faces: Faces, runs: Path, presets: Mapping[str, Config] = PRESETS, views: int = COUNT
 ) -> None:
-    """All steps of a variant; `runs / variant` is what is exported."""
-    student, finish = presets[variant], presets[f"{variant}-finish"]
-    for name in TEACHERS:
-        train(presets[name], faces, runs / name)
+    """All steps of a variant; the folders of `runs` that bear its members' names are what is exported."""
+    for member in MEMBERS.get(variant, (variant,)):
+        _learn(member, faces, runs, presets, views)
+
+
+def _learn(name: str, faces: Faces, runs: Path, presets: Mapping[str, Config], views: int) -> None:
+    student, finish = presets[name], presets[f"{name}-finish"]
+    for teacher in TEACHERS:
+        train(presets[teacher], faces, runs / teacher)
     seen = replace(VIEWS, held_out=student.held_out, seed=student.seed)
-    write_views(seen, faces, [load_network(runs / name) for name in TEACHERS], runs / "views", views)
-    taught = runs / f"{variant}-taught"
+    write_views(seen, faces, [load_network(runs / teacher) for teacher in TEACHERS], runs / "views", views)
+    taught = runs / f"{name}-taught"
     train(replace(student, distillation=Distillation("views")), faces, taught)
-    train(replace(finish, begun_with=digest(taught)), faces, runs / variant, taught)
+    train(replace(finish, begun_with=digest(taught)), faces, runs / name, taught)
 
 
 def main() -> None:
     """Parse the command line and go through the steps."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--variant", choices=ARCHITECTURES, default="balanced")
+    parser.add_argument("--variant", choices=[*ARCHITECTURES, *MEMBERS], default="balanced")
     parser.add_argument(
         "--data", type=Path, required=True, help="fer2013.csv, contact sheets or image folders"
     )

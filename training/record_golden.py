@@ -39,7 +39,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--variant", default="balanced")
     parser.add_argument("--data", type=Path, required=True, help="what the run was trained on")
-    parser.add_argument("--run", type=Path, required=True)
+    parser.add_argument("--run", type=Path, nargs="+", required=True, help="as it was exported")
     parser.add_argument("--store", type=Path, default=STORE)
     parser.add_argument("--out", type=Path, default=GOLDEN)
     arguments = parser.parse_args()
