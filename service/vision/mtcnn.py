@@ -290,10 +290,10 @@ def sufficient(halvings: list[UInt8Array], scale: float) -> UInt8Array:
     return halvings[min(len(halvings) - 1, max(0, int(np.floor(-np.log2(scale)))))]
 
 
-def resize(pixels: UInt8Array, size: tuple[int, int]) -> UInt8Array:
-    """Resize to (width, height): averaging when shrinking, bilinear when enlarging."""
+def resize(pixels: UInt8Array, size: tuple[int, int], into: UInt8Array | None = None) -> UInt8Array:
+    """Resize to (width, height), `into` an array if given: averaging to shrink, bilinear to enlarge."""
     interpolation = cv2.INTER_AREA if size[0] <= pixels.shape[1] else cv2.INTER_LINEAR
-    return cv2.resize(pixels, size, interpolation=interpolation).astype(np.uint8, copy=False)
+    return np.asarray(cv2.resize(pixels, size, into, interpolation=interpolation), np.uint8)
 
 
 def cut(halvings: list[UInt8Array], boxes: Float32Array, side: int) -> UInt8Array:
@@ -304,17 +304,18 @@ def cut(halvings: list[UInt8Array], boxes: Float32Array, side: int) -> UInt8Arra
     scales = np.array([source.shape[1::-1] for source in halvings]) / halvings[0].shape[1::-1]
     corners = np.rint(boxes * np.tile(scales[sources], 2)).astype(np.intp)
     for crop, source, box in zip(crops, sources.tolist(), corners.tolist(), strict=True):
-        crop[:] = resize(cut_window(halvings[source], *box), (side, side))
+        resize(cut_window(halvings[source], *box), (side, side), into=crop)
     return crops
 
 
 def cut_window(source: UInt8Array, x1: int, y1: int, x2: int, y2: int) -> UInt8Array:
     """(y2 - y1, x2 - x1, 3) pixels, gray where the window leaves the image."""
+    height, width = source.shape[:2]
+    if 0 <= x1 < x2 <= width and 0 <= y1 < y2 <= height:
+        return source[y1:y2, x1:x2]
     left, top = max(x1, 0), max(y1, 0)
     inner = source[top : max(y2, 0), left : max(x2, 0)]
     height, width = inner.shape[:2]
-    if 0 < height == y2 - y1 and 0 < width == x2 - x1:
-        return inner
     window = np.full((max(y2 - y1, 1), max(x2 - x1, 1), 3), OUTSIDE, np.uint8)
     window[top - y1 : top - y1 + height, left - x1 : left - x1 + width] = inner
     return window
