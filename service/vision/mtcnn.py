@@ -5,7 +5,7 @@ Networks.
 Coordinates are continuous: pixel i covers [i, i + 1).
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from copy import copy
 from dataclasses import dataclass
 from functools import partial
@@ -38,9 +38,9 @@ RNET_SIDE, ONET_SIDE = 24, 48
 # size are often missed; a tenth more finds them at the same precision (`python -m benchmarks.detection`).
 SMALLEST_SPAN = 1.1 * CELL
 
-# P-Net is sure of a face in several neighbouring windows, of anything else more often in one alone:
-# candidates with a smaller sum of scores around them are dropped, a third of all (docs/performance.md).
-LEAST_SUPPORT = 1.5
+# P-Net is sure of most faces in several neighbouring windows, of anything else more often in one alone. Of
+# candidates with a smaller sum of scores around them only the best few go on (docs/performance.md).
+LEAST_SUPPORT, MAX_ALONE = 1.5, 8
 # O-Net sees no candidate that overlaps so many better ones by more than CLOSE: the best alone would do for
 # finding the face, but O-Net, not R-Net, knows which square shows its landmarks best.
 CLOSE, BETTER = 0.5, 2
@@ -126,7 +126,7 @@ class Mtcnn:
         levels = list(pyramid(halvings, min_face_size, factor))
         large = [resize(*level) for level in levels if max(level.size) > TILE]
         corners = [list(tiles(*level.shape[:2])) for level in large]
-        runs = [
+        runs: list[Callable[[], Any]] = [
             partial(self._scan, level, *corner, threshold)
             for level, its_corners in zip(large, corners, strict=True)
             for corner in its_corners
@@ -138,11 +138,10 @@ class Mtcnn:
             for level, its_corners in zip(large, corners, strict=True)
         ]
         found += scanned
-        boxes, scores, offsets = (np.concatenate(parts) for parts in zip(EMPTY_SCAN, *found, strict=True))
-        best = best_of(scores, MAX_CANDIDATES)
-        return square(regress(boxes[best], offsets[best]))
+        all_found = (np.concatenate(parts) for parts in zip(NO_CANDIDATES, *found, strict=True))
+        return promising(Candidates(*all_found))
 
-    def _scan_whole(self, level: "Level", pixels: UInt8Array, threshold: float) -> "Scan":
+    def _scan_whole(self, level: "Level", pixels: UInt8Array, threshold: float) -> "Candidates":
         """P-Net on a level that is a single tile; see `gathered`."""
         resized = resize(*level)
         return gathered([self._scan(resized, 0, 0, threshold)], resized, pixels)
@@ -217,21 +216,40 @@ NOWHERE = Located(
     np.empty((0, 5, 2), np.float32),
     np.empty(0, np.intp),
 )
-# Corners (N, 2) or boxes (N, 4), scores (N,), offsets (N, 4).
+# Corners in the level (N, 2), scores (N,) and offsets (N, 4).
 Scan = tuple[NDArray[Any], Float32Array, Float32Array]
-EMPTY_SCAN: Scan = (np.empty((0, 4), np.float32), np.empty(0, np.float32), np.empty((0, 4), np.float32))
 
 
-def gathered(scanned: list[Scan], level: UInt8Array, pixels: UInt8Array) -> Scan:
+class Candidates(NamedTuple):
+    """What P-Net found: boxes (N, 4) in pixels, scores (N,), offsets (N, 4).
+
+    supported: (N,) whether the windows around see a face too.
+    """
+
+    boxes: Float32Array
+    scores: Float32Array
+    offsets: Float32Array
+    supported: NDArray[np.bool_]
+
+
+NO_CANDIDATES = Candidates(
+    np.empty((0, 4), np.float32),
+    np.empty(0, np.float32),
+    np.empty((0, 4), np.float32),
+    np.empty(0, np.bool_),
+)
+
+
+def gathered(scanned: list[Scan], level: UInt8Array, pixels: UInt8Array) -> Candidates:
     """What the tiles of a level hold: the best of those that overlap, as boxes in coordinates of `pixels`."""
     corners, scores, offsets = (np.concatenate(parts) for parts in zip(*scanned, strict=True))
     best = best_of(scores, MAX_PER_LEVEL)
-    best = best[support(corners[best], scores[best], level) >= LEAST_SUPPORT]
     corners, scores, offsets = corners[best], scores[best], offsets[best]
+    supported = support(corners, scores, level) >= LEAST_SUPPORT
     to_pixels = np.array(pixels.shape[1::-1]) / level.shape[1::-1]
     boxes = (np.hstack([corners, corners + CELL]) * np.tile(to_pixels, 2)).astype(np.float32)
     kept = suppress(boxes, scores, 0.5)
-    return boxes[kept], scores[kept], offsets[kept]
+    return Candidates(boxes[kept], scores[kept], offsets[kept], supported[kept])
 
 
 def support(corners: NDArray[Any], scores: Float32Array, level: UInt8Array) -> Float32Array:
@@ -245,6 +263,14 @@ def support(corners: NDArray[Any], scores: Float32Array, level: UInt8Array) -> F
     sums = cv2.boxFilter(grid, -1, (3, 3), normalize=False, borderType=cv2.BORDER_CONSTANT)
     found: Float32Array = sums[rows, columns]
     return found
+
+
+def promising(found: Candidates) -> Float32Array:
+    """Squares (N, 4) that R-Net is to look at, best first."""
+    best = best_of(found.scores, MAX_CANDIDATES)
+    alone = ~found.supported[best]
+    best = best[~alone | (np.cumsum(alone) <= MAX_ALONE)]
+    return square(regress(found.boxes[best], found.offsets[best]))
 
 
 def best_of(scores: Float32Array, most: int) -> NDArray[np.intp]:
