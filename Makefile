@@ -147,7 +147,7 @@ train: $(TRAIN_VENV)/.training
 	$(MAKE) export
 
 export: $(TRAIN_VENV)/.training
-	$(TRAIN)/python -m training.export --variant $(MODEL) --data $(DATA)/fer2013 --run $(RUNS)/$(MODEL)
+	$(TRAIN)/python -m training.export --variant $(MODEL) --data $(DATA)/fer2013 --run $(addprefix $(RUNS)/,$(if $(filter accurate,$(MODEL)),balanced fast,$(MODEL)))
 
 test-training: $(TRAIN_VENV)/.training
 	$(TRAIN)/mypy training benchmarks tests/training/*.py

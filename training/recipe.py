@@ -3,12 +3,13 @@
 `python -m training.recipe --variant balanced --data fer2013.csv --runs runs`
 
 Teachers are trained, what they say of augmented epochs is stored, the variant learns from that, and finishes
-on the labels alone. Each step has its own folder; a broken recipe is resumed by repeating it.
+on the labels alone; `balanced` then learns once more, from itself and `fast` together. Each step has its own
+folder; a broken recipe is resumed by repeating it.
 """
 
 import argparse
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from training.begin import digest
@@ -50,6 +51,18 @@ FINISH = Config(
     augmentation=MILD, batch=64, learning_rate=0.004, warmup_epochs=0, weight_decay=3e-4, smoothing=0.05
 )
 FINISH_EPOCHS = {"fast": 12, "balanced": 8, "wide": 8}
+# Finished networks that answer together are better than each alone, and teach one of them once more
+# (Furlanello et al., "Born-Again Neural Networks", 2018).
+AGAIN = {
+    "balanced": replace(
+        FINISH,
+        architecture=ARCHITECTURES["balanced"],
+        epochs=9,
+        distillation=Distillation("mild-views", weight=0.7),
+    )
+}
+AGAIN_VIEWS = replace(VIEWS, augmentation=MILD)
+AGAIN_COUNT = 6
 
 PRESETS = {
     # The paper: 50 epochs, one-hot labels, 20 % held for validation, classes balanced by augmentation.
@@ -72,6 +85,7 @@ PRESETS = {
         f"{name}-finish": replace(FINISH, architecture=found, epochs=FINISH_EPOCHS[name])
         for name, found in ARCHITECTURES.items()
     },
+    **{f"{name}-again": config for name, config in AGAIN.items()},
 }
 # How much of the served head is the one that learned FER+'s votes: the most that keeps the calibration error
 # on FER2013 under 3 % (docs/training.md).
@@ -85,19 +99,49 @@ def run(
     variant: str, faces: Faces, runs: Path, presets: Mapping[str, Config] = PRESETS, views: int = COUNT
 ) -> None:
     """All steps of a variant; the folders of `runs` that bear its members' names are what is exported."""
+    recipe = Recipe(faces, runs, presets, views)
     for member in MEMBERS.get(variant, (variant,)):
-        _learn(member, faces, runs, presets, views)
+        recipe.learn(member)
 
 
-def _learn(name: str, faces: Faces, runs: Path, presets: Mapping[str, Config], views: int) -> None:
-    student, finish = presets[name], presets[f"{name}-finish"]
-    for teacher in TEACHERS:
-        train(presets[teacher], faces, runs / teacher)
-    seen = replace(VIEWS, held_out=student.held_out, seed=student.seed)
-    write_views(seen, faces, [load_network(runs / teacher) for teacher in TEACHERS], runs / "views", views)
-    taught = runs / f"{name}-taught"
-    train(replace(student, distillation=Distillation("views")), faces, taught)
-    train(replace(finish, begun_with=digest(taught)), faces, runs / name, taught)
+@dataclass(frozen=True)
+class Recipe:
+    """The steps on these faces, in these folders. views: how many augmented epochs teachers speak of."""
+
+    faces: Faces
+    runs: Path
+    presets: Mapping[str, Config]
+    views: int
+
+    def learn(self, name: str) -> None:
+        """Train the network of that name to the end, in the folder of that name."""
+        if name not in AGAIN:
+            self.finish(name, self.runs / name)
+            return
+        finished, fast = self.runs / f"{name}-finished", self.runs / "fast"
+        self.finish(name, finished)
+        self.finish("fast", fast)
+        config = self.presets[f"{name}-again"]
+        assert config.distillation is not None
+        self.write(AGAIN_VIEWS, config, [finished, fast], config.distillation.views, AGAIN_COUNT)
+        train(replace(config, begun_with=digest(finished)), self.faces, self.runs / name, finished)
+
+    def finish(self, name: str, folder: Path) -> None:
+        """Teachers, what they say, a student, and its epochs on the labels alone."""
+        for teacher in TEACHERS:
+            train(self.presets[teacher], self.faces, self.runs / teacher)
+        student = self.presets[name]
+        self.write(VIEWS, student, [self.runs / teacher for teacher in TEACHERS], "views", self.views)
+        taught = self.runs / f"{name}-taught"
+        train(replace(student, distillation=Distillation("views")), self.faces, taught)
+        config = replace(self.presets[f"{name}-finish"], begun_with=digest(taught))
+        train(config, self.faces, folder, taught)
+
+    def write(self, views: Config, student: Config, teachers: list[Path], folder: str, count: int) -> None:
+        """Write what the teachers say of the images that the student learns from."""
+        seen = replace(views, held_out=student.held_out, seed=student.seed)
+        networks = [load_network(teacher) for teacher in teachers]
+        write_views(seen, self.faces, networks, self.runs / folder, min(count, self.views))
 
 
 def main() -> None:
