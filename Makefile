@@ -149,9 +149,10 @@ train: $(TRAIN_VENV)/.training
 export: $(TRAIN_VENV)/.training
 	$(TRAIN)/python -m training.export --variant $(MODEL) --data $(DATA)/fer2013 --run $(addprefix $(RUNS)/,$(if $(filter accurate,$(MODEL)),balanced fast,$(MODEL)))
 
+# One thread: the networks are tiny, and two stall each other where anything else is running.
 test-training: $(TRAIN_VENV)/.training
 	$(TRAIN)/mypy training benchmarks tests/training/*.py
-	$(TRAIN)/pytest -q tests/training
+	OMP_NUM_THREADS=1 $(TRAIN)/pytest -q tests/training
 
 evaluate-emotion: $(TRAIN_VENV)/.training
 	$(TRAIN)/python -m training.evaluate --model $(MODEL) --data $(DATA)/fer2013
