@@ -147,7 +147,7 @@ train: $(TRAIN_VENV)/.training
 	$(MAKE) export
 
 export: $(TRAIN_VENV)/.training
-	$(TRAIN)/python -m training.export --variant $(MODEL) --data $(DATA)/fer2013 --run $(addprefix $(RUNS)/,$(if $(filter accurate,$(MODEL)),balanced fast,$(MODEL)))
+	$(TRAIN)/python -m training.export --variant $(MODEL) --data $(DATA)/fer2013 --runs $(RUNS)
 
 # One thread: the networks are tiny, and two stall each other where anything else is running.
 test-training: $(TRAIN_VENV)/.training

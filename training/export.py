@@ -26,7 +26,7 @@ from training.ensemble import ensemble
 from training.evaluate import STORE, evaluate, probabilities
 from training.heads import merge
 from training.presets import to_network
-from training.recipe import VOTES_SHARE
+from training.recipe import VOTES_SHARE, members
 
 OPSET = 17
 PARITY_IMAGES = 256
@@ -161,7 +161,9 @@ def main() -> None:
         "--data", type=Path, required=True, help="fer2013.csv, contact sheets or image folders"
     )
     parser.add_argument("--ferplus", type=Path, help="FER+ votes (fer2013new.csv) for a Kaggle file")
-    parser.add_argument("--run", type=Path, nargs="+", required=True, help="several answer together")
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("--run", type=Path, nargs="+", help="several answer together")
+    source.add_argument("--runs", type=Path, help="folder of the recipe's runs; takes the variant's members")
     parser.add_argument("--store", type=Path, default=STORE)
     parser.add_argument("--version", default="1")
     parser.add_argument(
@@ -171,10 +173,11 @@ def main() -> None:
     )
     arguments = parser.parse_args()
     name, store, file = arguments.variant, arguments.store, f"emotion/{arguments.variant}.onnx"
+    runs = arguments.run or [arguments.runs / member for member in members(name)]
     faces = load(arguments.data, "train", arguments.ferplus)
     share = VOTES_SHARE.get(name, 0.0) if arguments.votes_share is None else arguments.votes_share
     try:
-        calibration = export(arguments.run, faces, store, file, share)
+        calibration = export(runs, faces, store, file, share)
     except ValueError as error:
         raise SystemExit(f"export: {error}") from error
     provenance = {
@@ -182,7 +185,7 @@ def main() -> None:
         "command": f"make train MODEL={name}",
         "temperature": f"{calibration.temperature:.4f}",
         "votes_share": f"{share:g}",
-        **_begun_with(arguments.run),
+        **_begun_with(runs),
     }
     found = entry(store, file, calibration, provenance, arguments.version)
     manifest.update(store, "emotion", {name: found})

@@ -90,7 +90,7 @@ def _part(
 def opinion(networks: Sequence[nn.Module], images: Tensor) -> Tensor:
     """The mean of the networks' log-probabilities (B, 7 or 14) for network input (B, 1, H, W)."""
     images = images.contiguous(memory_format=torch.channels_last)
-    # Most CPUs only pretend to compute in bfloat16, and take longer for it.
+    # On a CPU it pays for dense networks alone, and only where the processor computes in it.
     with torch.autocast(images.device.type, torch.bfloat16, enabled=images.is_cuda):
         logits = torch.stack([network(images) for network in networks])
     return log_probabilities(logits.float()).mean(0)

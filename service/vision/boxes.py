@@ -35,26 +35,21 @@ def suppress(
     scores: Float32Array,
     threshold: float,
     mode: Overlap = "union",
-    *,
-    most: int | None = None,
     better: int = 1,
 ) -> NDArray[np.intp]:
     """Indices kept by greedy non-maximum suppression, best first; memory grows with N, not its square.
 
-    most: only the best so many of them are wanted, and found sooner. better: a box goes when it overlaps so
-    many kept ones.
+    better: a box goes when it overlaps so many kept ones.
     """
     order = np.argsort(-scores, kind="stable")
     boxes, over = boxes[order], np.zeros(len(boxes), np.intp)
     for start in range(0, len(boxes), BLOCK):
-        if most is not None and np.count_nonzero(over[:start] < better) >= most:
-            break
         block = start + np.flatnonzero(over[start : start + BLOCK] < better)
         close = overlap(boxes[block], boxes[start:], mode) > threshold
         for index, row in zip(block.tolist(), close, strict=True):
             if over[index] < better:
                 over[index + 1 :] += row[index + 1 - start :]
-    return order[over < better][:most]
+    return order[over < better]
 
 
 def regress(boxes: Float32Array, offsets: Float32Array) -> Float32Array:

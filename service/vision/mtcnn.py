@@ -41,8 +41,8 @@ SMALLEST_SPAN = 1.1 * CELL
 # P-Net is sure of most faces in several neighbouring windows, of anything else more often in one alone. Of
 # candidates with a smaller sum of scores around them only the best few go on (docs/performance.md).
 LEAST_SUPPORT, MAX_ALONE = 1.5, 8
-# O-Net sees no candidate that overlaps so many better ones by more than CLOSE: the best alone would do for
-# finding the face, but O-Net, not R-Net, knows which square shows its landmarks best.
+# O-Net sees no candidate that overlaps so many better ones by more than CLOSE. The best alone would not do:
+# it is O-Net, not R-Net, that knows which square shows a face and its landmarks best.
 CLOSE, BETTER = 0.5, 2
 
 # P-Net sees a level in tiles of this side, R-Net and O-Net at most so many crops at once: what a run computes

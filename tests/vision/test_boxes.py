@@ -49,12 +49,6 @@ def test_a_box_may_overlap_fewer_better_ones_than_it_takes(better: int) -> None:
     assert len(kept) > len(suppress(boxes, scores, 0.3))
 
 
-@pytest.mark.parametrize("most", [0, 1, 63, 64, 65, 1_000])
-def test_the_best_few_of_what_is_kept_are_the_same(most: int) -> None:
-    boxes, scores = random_boxes(400), np.random.default_rng(1).permutation(400).astype(np.float32)
-    assert suppress(boxes, scores, 0.7, most=most).tolist() == suppress(boxes, scores, 0.7)[:most].tolist()
-
-
 def test_suppression_is_stable_for_equal_scores() -> None:
     boxes = np.repeat(random_boxes(1), 3, axis=0)
     assert suppress(boxes, np.ones(3, np.float32), 0.5).tolist() == [0]
