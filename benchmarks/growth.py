@@ -4,7 +4,7 @@
 
 Draws the processor time of detection and of classification (one thread, decoding not counted) against
 megapixels, faces and `min_face_size`, beside the multiply-adds of P-Net, R-Net and O-Net, counted from what
-each was given. Scenes are mosaics on gray of the test portrait's face.
+each was given (the filter's are too few to show). Scenes are mosaics on gray of the test portrait's face.
 """
 
 import argparse
@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from benchmarks.timing import interleaved, machine, timed
 from benchmarks.workloads import ASTRONAUT
-from service.runtime.model_store import ModelStore
+from service.runtime.model_store import DETECTOR_GRAPHS, ModelStore
 from service.vision.mtcnn import DetectionParameters, Mtcnn
 from service.vision.pipeline import AnalysisOptions
 from service.vision.types import DecodedImage, Session, UInt8Array
@@ -87,9 +87,11 @@ def scene(side: int, faces: int) -> DecodedImage:
 def count(store: ModelStore, image: DecodedImage, smallest: float) -> dict[str, int]:
     """What each of the detector's graphs is given for this scene."""
     entries = store.manifest.detector
-    counting = {name: Counting(store.session(entries[name]), 3 if name == "pnet" else 1) for name in COSTS}
-    Mtcnn(counting["pnet"], counting["rnet"], counting["onet"]).detect(image, DetectionParameters(smallest))
-    return {name: session.count for name, session in counting.items()}
+    counting = {
+        name: Counting(store.session(entries[name]), 3 if name == "pnet" else 1) for name in DETECTOR_GRAPHS
+    }
+    Mtcnn(*counting.values()).detect(image, DetectionParameters(smallest))
+    return {name: counting[name].count for name in COSTS}
 
 
 def measure(

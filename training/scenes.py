@@ -15,6 +15,7 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
+from service.runtime.model_store import DETECTOR_GRAPHS
 from service.vision.mtcnn import DetectionParameters, Mtcnn, default_min_face_size
 from service.vision.types import DecodedImage, Face, UInt8Array
 from training.data import SIDE
@@ -53,7 +54,7 @@ class Graph:
 def load_detector(store: Path) -> Mtcnn:
     """The service's detector, from the graphs of a model store."""
     entries = json.loads((store / "manifest.json").read_text())["detector"]
-    return Mtcnn(*(Graph(store / entries[name]["file"]) for name in ("pnet", "rnet", "onet")))
+    return Mtcnn(*(Graph(store / entries[name]["file"]) for name in DETECTOR_GRAPHS))
 
 
 def scenes(images: UInt8Array, condition: Condition, seed: int = 0) -> Iterator[tuple[DecodedImage, Square]]:

@@ -20,7 +20,7 @@ from service.vision.types import EMOTIONS
 
 PACKAGED_STORE = Path(__file__).parents[1] / "model_store"
 CHECKOUT_STORE = Path(__file__).parents[2] / "model_store"
-DETECTOR_GRAPHS = ("pnet", "rnet", "onet")
+DETECTOR_GRAPHS = ("pnet", "filter", "rnet", "onet")
 # Forty times ours; what is larger is no manifest.
 MAX_MANIFEST_BYTES = 1_000_000
 # Names become labels of metrics and words of messages.

@@ -5,19 +5,20 @@ Networks.
 Coordinates are continuous: pixel i covers [i, i + 1).
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from copy import copy
 from dataclasses import dataclass
 from functools import partial
-from itertools import islice
-from typing import Any, NamedTuple, Self
+from typing import NamedTuple, Self
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from service.vision.batches import batches
-from service.vision.boxes import areas, clip, regress, square, suppress
+from service.vision.boxes import areas, clip, overlap, regress, square, suppress
+from service.vision.proposals import Proposals, ProposalStage
+from service.vision.pyramid import halve, resize
+from service.vision.tables import joined, rows_at
 from service.vision.types import (
     Box,
     DecodedImage,
@@ -31,30 +32,18 @@ from service.vision.types import (
     one_by_one,
 )
 
-CELL, STRIDE = 12, 2  # P-Net's window, and the step from one to the next, in pixels of a pyramid level
 RNET_SIDE, ONET_SIDE = 24, 48
 
-# How many pixels the smallest face spans in the first level. With P-Net's own 12, faces of about the minimum
-# size are often missed; a tenth more finds them at the same precision (`python -m benchmarks.detection`).
-SMALLEST_SPAN = 1.1 * CELL
+# Candidates that are this likely to become a face go first: no more than FIRST of those that overlap by more
+# than HEAP. Once they are found to be a face, what overlaps them by more than ON_FACE is not looked at.
+LIKELY, HEAP, FIRST, ON_FACE = 0.3, 0.3, 2, 0.2
 
-# P-Net is sure of most faces in several neighbouring windows, of anything else more often in one alone. Of
-# candidates with a smaller sum of scores around them only the best few go on (docs/performance.md).
-LEAST_SUPPORT, MAX_ALONE = 1.5, 8
 # O-Net sees no candidate that overlaps so many better ones by more than CLOSE. The best alone would not do:
 # it is O-Net, not R-Net, that knows which square shows a face and its landmarks best.
 CLOSE, BETTER = 0.5, 2
 
-# P-Net sees a level in tiles of this side, R-Net and O-Net at most so many crops at once: what a run computes
-# stays in the cache, memory does not grow with the image, and runs can share the cores. In smaller
-# runs a crop takes longer.
-TILE = 256
+# R-Net and O-Net see at most so many crops at once, as P-Net sees tiles. In smaller runs a crop takes longer.
 RNET_BATCH, ONET_BATCH = 16, 4
-
-# Candidates kept of one tile, of one level before, and of all levels after suppression, best first.
-MAX_PER_TILE = 4000
-MAX_PER_LEVEL = 8000
-MAX_CANDIDATES = 3000
 
 OUTSIDE = 128  # zero, for the networks: what a crop shows beyond the image
 
@@ -79,10 +68,10 @@ def default_min_face_size(width: int, height: int) -> float:
 
 
 class Mtcnn:
-    """The cascade on its three graphs (`training/mtcnn/build.py` tells their inputs and outputs)."""
+    """The cascade on its graphs (`training/mtcnn` tells their inputs and outputs)."""
 
-    def __init__(self, pnet: Session, rnet: Session, onet: Session) -> None:
-        self._pnet, self._rnet, self._onet = pnet, rnet, onet
+    def __init__(self, pnet: Session, filter_: Session, rnet: Session, onet: Session) -> None:
+        self._proposals, self._rnet, self._onet = ProposalStage(pnet, filter_), rnet, onet
         self._together: Together = one_by_one
 
     def helped_by(self, together: Together) -> Self:
@@ -92,15 +81,22 @@ class Mtcnn:
         return same
 
     def detect(self, image: DecodedImage, parameters: DetectionParameters) -> tuple[Face, ...]:
-        """All faces, largest first; boxes and landmarks in pixels of the full upright image."""
+        """All faces, largest first; boxes and landmarks in pixels of the full upright image.
+
+        A clear face has dozens of candidates. R-Net and O-Net first see the best of them; only where these
+        turn out to be no face do they see the others too.
+        """
         scale = image.pixels.shape[1] / image.width
         halvings = halve(image.pixels)
         propose, refine, accept = parameters.thresholds
-        boxes = self._propose(halvings, parameters.min_face_size * scale, parameters.pyramid_factor, propose)
-        boxes = self._refine(halvings, boxes, refine)
-        located = apart(self._look(halvings, boxes, accept))
-        windows = boxes[located.candidates] / scale
-        return to_faces(located, scale, image.width, image.height, windows=windows)
+        smallest = parameters.min_face_size * scale
+        found = self._proposals.find(halvings, smallest, parameters.pyramid_factor, propose, self._together)
+        first = clearest(found)
+        seen = self._examine(halvings, found.squares[first], refine, accept)
+        rest = np.delete(found.squares, first, axis=0)
+        unseen = self._examine(halvings, elsewhere(rest, seen.windows), refine, accept)
+        located = apart(joined([seen, unseen]))
+        return to_faces(located, scale, image.width, image.height, windows=located.windows / scale)
 
     def follow(
         self, image: DecodedImage, faces: Sequence[Face], parameters: DetectionParameters
@@ -119,44 +115,11 @@ class Mtcnn:
         windows = moved(windows[kept], before[kept], located.boxes / scale)
         return to_faces(located, scale, image.width, image.height, windows=windows)
 
-    def _propose(
-        self, halvings: list[UInt8Array], min_face_size: float, factor: float, threshold: float
-    ) -> Float32Array:
-        """P-Net on every level of the pyramid: square candidates (N, 4)."""
-        levels = list(pyramid(halvings, min_face_size, factor))
-        large = [resize(*level) for level in levels if max(level.size) > TILE]
-        corners = [list(tiles(*level.shape[:2])) for level in large]
-        runs: list[Callable[[], Any]] = [
-            partial(self._scan, level, *corner, threshold)
-            for level, its_corners in zip(large, corners, strict=True)
-            for corner in its_corners
-        ]
-        runs += [partial(self._scan_whole, level, halvings[0], threshold) for level in levels[len(large) :]]
-        scanned = iter(self._together(runs))
-        found = [
-            gathered(list(islice(scanned, len(its_corners))), level, halvings[0])
-            for level, its_corners in zip(large, corners, strict=True)
-        ]
-        found += scanned
-        all_found = (np.concatenate(parts) for parts in zip(NO_CANDIDATES, *found, strict=True))
-        return promising(Candidates(*all_found))
-
-    def _scan_whole(self, level: "Level", pixels: UInt8Array, threshold: float) -> "Candidates":
-        """P-Net on a level that is a single tile; see `gathered`."""
-        resized = resize(*level)
-        return gathered([self._scan(resized, 0, 0, threshold)], resized, pixels)
-
-    def _scan(self, level: UInt8Array, top: int, left: int, threshold: float) -> "Scan":
-        """P-Net on one tile of a level: corners in the level (N, 2), scores (N,) and offsets (N, 4)."""
-        tile = level[None, top : top + TILE, left : left + TILE]
-        probability, offsets = self._pnet.run({"image": np.ascontiguousarray(tile)})
-        rows, columns = np.nonzero(probability[0] > threshold)
-        scores = probability[0, rows, columns]
-        if len(scores) > MAX_PER_TILE:
-            best = best_of(scores, MAX_PER_TILE)
-            rows, columns, scores = rows[best], columns[best], scores[best]
-        corners = np.stack([columns, rows], axis=1) * STRIDE + (left, top)
-        return corners, scores, offsets[0, rows, columns]
+    def _examine(
+        self, halvings: list[UInt8Array], squares: Float32Array, refine: float, accept: float
+    ) -> "Located":
+        """R-Net, then O-Net, on square candidates."""
+        return self._look(halvings, self._refine(halvings, squares, refine), accept)
 
     def _refine(self, halvings: list[UInt8Array], boxes: Float32Array, threshold: float) -> Float32Array:
         """R-Net on all candidates at once: fewer and better square candidates, best first."""
@@ -177,7 +140,7 @@ class Mtcnn:
         passed = np.flatnonzero(scores > threshold)
         windows = boxes[passed]
         landmarks = windows[:, None, :2] + points[passed] * (windows[:, None, 2:] - windows[:, None, :2])
-        return Located(regress(windows, offsets[passed]), scores[passed], landmarks, passed)
+        return Located(regress(windows, offsets[passed]), scores[passed], landmarks, windows, passed)
 
     def _run(
         self, session: Session, halvings: list[UInt8Array], boxes: Float32Array, side: int, most: int
@@ -194,132 +157,39 @@ class Mtcnn:
 class Located(NamedTuple):
     """Faces in pixels of the decoded image: boxes (N, 4), scores (N,), landmarks (N, 5, 2).
 
-    candidates: (N,) indices of the candidates in which they were found.
+    windows: (N, 4) the squares that showed them to O-Net; candidates: (N,) where these stood among all.
     """
 
     boxes: Float32Array
     scores: Float32Array
     landmarks: Float32Array
+    windows: Float32Array
     candidates: NDArray[np.intp]
 
 
 def apart(found: Located) -> Located:
     """All of them, without those that lie on a better one."""
-    boxes, scores, landmarks, candidates = found
-    kept = suppress(boxes, scores, 0.7, "min")
-    return Located(boxes[kept], scores[kept], landmarks[kept], candidates[kept])
+    return rows_at(found, suppress(found.boxes, found.scores, 0.7, "min"))
 
 
 NOWHERE = Located(
     np.empty((0, 4), np.float32),
     np.empty(0, np.float32),
     np.empty((0, 5, 2), np.float32),
+    np.empty((0, 4), np.float32),
     np.empty(0, np.intp),
 )
-# Corners in the level (N, 2), scores (N,) and offsets (N, 4).
-Scan = tuple[NDArray[Any], Float32Array, Float32Array]
 
 
-class Candidates(NamedTuple):
-    """What P-Net found: boxes (N, 4) in pixels, scores (N,), offsets (N, 4).
-
-    supported: (N,) whether the windows around see a face too.
-    """
-
-    boxes: Float32Array
-    scores: Float32Array
-    offsets: Float32Array
-    supported: NDArray[np.bool_]
+def clearest(found: Proposals) -> NDArray[np.intp]:
+    """Indices of the best candidates of what is likely a face, a few of each heap."""
+    likely = np.flatnonzero(found.promise >= LIKELY)
+    return likely[suppress(found.squares[likely], found.promise[likely], HEAP, better=FIRST)]
 
 
-NO_CANDIDATES = Candidates(
-    np.empty((0, 4), np.float32),
-    np.empty(0, np.float32),
-    np.empty((0, 4), np.float32),
-    np.empty(0, np.bool_),
-)
-
-
-def gathered(scanned: list[Scan], level: UInt8Array, pixels: UInt8Array) -> Candidates:
-    """What the tiles of a level hold: the best of those that overlap, as boxes in coordinates of `pixels`."""
-    corners, scores, offsets = (np.concatenate(parts) for parts in zip(*scanned, strict=True))
-    best = best_of(scores, MAX_PER_LEVEL)
-    corners, scores, offsets = corners[best], scores[best], offsets[best]
-    supported = support(corners, scores, level) >= LEAST_SUPPORT
-    to_pixels = np.array(pixels.shape[1::-1]) / level.shape[1::-1]
-    boxes = (np.hstack([corners, corners + CELL]) * np.tile(to_pixels, 2)).astype(np.float32)
-    kept = suppress(boxes, scores, 0.5)
-    return Candidates(boxes[kept], scores[kept], offsets[kept], supported[kept])
-
-
-def support(corners: NDArray[Any], scores: Float32Array, level: UInt8Array) -> Float32Array:
-    """(N,) sums of the scores of the windows that overlap each one by more than half, itself among them.
-
-    Those are its eight neighbours, two pixels away: at four, the overlap is exactly a half.
-    """
-    columns, rows = corners.T // STRIDE
-    grid = np.zeros((level.shape[0] // STRIDE, level.shape[1] // STRIDE), np.float32)
-    grid[rows, columns] = scores
-    sums = cv2.boxFilter(grid, -1, (3, 3), normalize=False, borderType=cv2.BORDER_CONSTANT)
-    found: Float32Array = sums[rows, columns]
-    return found
-
-
-def promising(found: Candidates) -> Float32Array:
-    """Squares (N, 4) that R-Net is to look at, best first."""
-    best = best_of(found.scores, MAX_CANDIDATES)
-    alone = ~found.supported[best]
-    best = best[~alone | (np.cumsum(alone) <= MAX_ALONE)]
-    return square(regress(found.boxes[best], found.offsets[best]))
-
-
-def best_of(scores: Float32Array, most: int) -> NDArray[np.intp]:
-    """Indices of the highest scores, best first; among equals the first."""
-    return np.argsort(-scores, kind="stable")[:most]
-
-
-def halve(pixels: UInt8Array) -> list[UInt8Array]:
-    """The image and its repeated halvings, so that no later resize reads more than four pixels for one."""
-    halvings: list[UInt8Array] = [pixels]
-    while min(halvings[-1].shape[:2]) >= 2 * CELL:
-        height, width = halvings[-1].shape[:2]
-        halvings.append(resize(halvings[-1], (width // 2, height // 2)))
-    return halvings
-
-
-class Level(NamedTuple):
-    """A level of the pyramid: what it is resized from, and its (width, height)."""
-
-    source: UInt8Array
-    size: tuple[int, int]
-
-
-def pyramid(halvings: list[UInt8Array], min_face_size: float, factor: float) -> Iterator[Level]:
-    """Levels in which ever larger faces fill P-Net's window; the first is never larger than the image."""
-    height, width = halvings[0].shape[:2]
-    scale = SMALLEST_SPAN / max(min_face_size, SMALLEST_SPAN)
-    while min(height, width) * scale >= CELL:
-        yield Level(sufficient(halvings, scale), (round(width * scale), round(height * scale)))
-        scale *= factor
-
-
-def tiles(height: int, width: int) -> Iterator[tuple[int, int]]:
-    """Top left corners of tiles that share no window of P-Net and miss none."""
-    step, shared = TILE - CELL + STRIDE, CELL - STRIDE
-    for top in range(0, height - shared, step):
-        for left in range(0, width - shared, step):
-            yield top, left
-
-
-def sufficient(halvings: list[UInt8Array], scale: float) -> UInt8Array:
-    """The smallest halving that is still no smaller than the image at this scale."""
-    return halvings[min(len(halvings) - 1, max(0, int(np.floor(-np.log2(scale)))))]
-
-
-def resize(pixels: UInt8Array, size: tuple[int, int], into: UInt8Array | None = None) -> UInt8Array:
-    """Resize to (width, height), `into` an array if given: averaging to shrink, bilinear to enlarge."""
-    interpolation = cv2.INTER_AREA if size[0] <= pixels.shape[1] else cv2.INTER_LINEAR
-    return np.asarray(cv2.resize(pixels, size, into, interpolation=interpolation), np.uint8)
+def elsewhere(squares: Float32Array, windows: Float32Array) -> Float32Array:
+    """The squares (N, 4) that do not lie on a window in which a face was found."""
+    return squares[(overlap(squares, windows) <= ON_FACE).all(axis=1)]
 
 
 def cut(halvings: list[UInt8Array], boxes: Float32Array, side: int) -> UInt8Array:

@@ -19,7 +19,7 @@ from websockets.sync.client import ClientConnection, connect
 from websockets.typing import Subprotocol
 
 from service.api.streaming import Mailbox
-from service.runtime.model_store import ModelStore
+from service.runtime.model_store import DETECTOR_GRAPHS, ModelStore
 from service.settings import Settings
 from service.vision.mtcnn import Mtcnn
 from service.vision.pipeline import EmotionPipeline
@@ -40,7 +40,8 @@ class Gate:
         assert self.open.wait(30)
         _, height, width, _ = inputs["image"].shape
         cells = ((height - 10) // 2, (width - 10) // 2)
-        return np.zeros((1, *cells), np.float32), np.zeros((1, *cells, 4), np.float32)
+        shapes = {(1, *cells): np.float32, (1, *cells, 4): np.float32, (1, *cells, 5): np.uint8}
+        return [np.zeros(shape, dtype) for shape, dtype in shapes.items()]
 
 
 class Broken:
@@ -61,7 +62,7 @@ def gated(loaded: Loaded) -> Gated:
     def start(**settings: Any) -> Iterator[tuple[httpx.Client, Gate]]:
         gate = Gate()
         store, pipeline = loaded
-        held = EmotionPipeline(Mtcnn(gate, gate, gate), pipeline.classifiers, pipeline.default)
+        held = EmotionPipeline(Mtcnn(gate, gate, gate, gate), pipeline.classifiers, pipeline.default)
         with serving(Settings(_env_file=None, **settings), (store, held)) as client:
             yield client, gate
 
@@ -279,7 +280,8 @@ def test_an_unforeseen_failure_of_a_frame_is_told_and_the_stream_goes_on(
     loaded: Loaded, photo: bytes, capfd: pytest.CaptureFixture[str]
 ) -> None:
     store, pipeline = loaded
-    broken = EmotionPipeline(Mtcnn(Broken(), Broken(), Broken()), pipeline.classifiers, pipeline.default)
+    graphs = [Broken() for _ in DETECTOR_GRAPHS]
+    broken = EmotionPipeline(Mtcnn(*graphs), pipeline.classifiers, pipeline.default)
     with serving(Settings(_env_file=None), (store, broken)) as client, opened(client) as stream:
         for number in (1, 2):
             answer = ask(stream, photo)

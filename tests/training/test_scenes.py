@@ -16,7 +16,8 @@ from .helpers import faces
 
 def face(x1: float, y1: float, x2: float, y2: float) -> Face:
     box = np.array([[x1, y1, x2, y2]], np.float32)
-    located = Located(box, np.ones(1, np.float32), np.zeros((1, 5, 2), np.float32), np.zeros(1, np.intp))
+    landmarks = np.zeros((1, 5, 2), np.float32)
+    located = Located(box, np.ones(1, np.float32), landmarks, box, np.zeros(1, np.intp))
     return to_faces(located, 1.0, 200, 200, windows=box)[0]
 
 

@@ -7,23 +7,31 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from service.runtime.model_store import ModelStore
+from service.runtime.model_store import DETECTOR_GRAPHS, ModelStore
 from service.vision.batches import batches
-from service.vision.boxes import overlap
+from service.vision.boxes import overlap, suppress
 from service.vision.mtcnn import (
-    CELL,
-    MAX_ALONE,
-    MAX_CANDIDATES,
+    ON_FACE,
     RNET_BATCH,
-    STRIDE,
-    TILE,
     DetectionParameters,
     Mtcnn,
+    clearest,
     default_min_face_size,
-    support,
-    tiles,
+    elsewhere,
 )
 from service.vision.pipeline import EmotionPipeline
+from service.vision.proposals import (
+    AROUND,
+    LEAST_PROMISE,
+    MAX_CANDIDATES,
+    STRIDE,
+    TILE,
+    Proposals,
+    ProposalStage,
+    peaks,
+    tiles,
+)
+from service.vision.pyramid import CELL, halve
 from service.vision.types import DecodedImage, Face, Session, UInt8Array
 
 DATA = Path(__file__).parents[1] / "data"
@@ -48,7 +56,22 @@ class SeesFacesEverywhere:
     def run(self, inputs: Mapping[str, NDArray[Any]]) -> Sequence[NDArray[Any]]:
         _, height, width, _ = inputs["image"].shape
         rows, columns = ((side - 1) // 2 - 4 for side in (height, width))
-        return [np.ones((1, rows, columns), np.float32), np.zeros((1, rows, columns, 4), np.float32)]
+        response = np.full((1, rows, columns, 5), 7, np.uint8)
+        return [
+            np.ones((1, rows, columns), np.float32),
+            np.zeros((1, rows, columns, 4), np.float32),
+            response,
+        ]
+
+
+class LetsPass:
+    """A filter that finds all candidates equally likely."""
+
+    def __init__(self, promise: float = 1.0) -> None:
+        self.promise = promise
+
+    def run(self, inputs: Mapping[str, NDArray[Any]]) -> Sequence[NDArray[Any]]:
+        return [np.full(len(inputs["surroundings"]), self.promise, np.float32)]
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +87,7 @@ def sessions(loaded: tuple[ModelStore, EmotionPipeline]) -> dict[str, Session]:
 
 @pytest.fixture(scope="module")
 def detector(sessions: dict[str, Session]) -> Mtcnn:
-    return Mtcnn(sessions["pnet"], sessions["rnet"], sessions["onet"])
+    return Mtcnn(*(sessions[name] for name in DETECTOR_GRAPHS))
 
 
 @pytest.fixture(scope="module")
@@ -116,7 +139,8 @@ def test_graphs_compute_what_other_programs_compute(
 ) -> None:
     graph = name.split("_", maxsplit=1)[0]
     outputs = sessions[graph].run({"image" if graph == "pnet" else "crops": golden[name]})
-    for output, kind in zip(outputs, ("probability", "box", "landmarks"), strict=False):
+    kinds = ("probability", "box", "landmarks") if graph == "onet" else ("probability", "box")
+    for output, kind in zip(outputs, kinds, strict=graph != "pnet"):
         np.testing.assert_allclose(output, golden[f"{peer}_{name}_{kind}"], atol=1e-4, rtol=0)
 
 
@@ -134,10 +158,19 @@ def test_whole_cascade_finds_the_peers_face(detector: Mtcnn, golden: Golden, ast
     assert overlap(regions(face), golden["facenet_box"]).item() > 0.88
     # That package's own boxes and points are off by a pixel: it counts pixels from one, and numpy does not.
     assert overlap(regions(face), golden["mtcnn_box"]).item() > 0.82
-    width = face.region[2] - face.region[0]
-    for peer, least in (("facenet", 0.01), ("mtcnn", 0.03)):
+
+
+@pytest.mark.parametrize(("peer", "most"), [("facenet", 0.01), ("mtcnn", 0.03)])
+def test_landmarks_of_the_whole_cascade_are_the_peers(
+    detector: Mtcnn, golden: Golden, astronaut: UInt8Array, peer: str, most: float
+) -> None:
+    """On average: which of a face's candidates O-Net likes best depends on the smallest face."""
+    shares = []
+    for smallest in (20, 30, 40, 60):
+        (face,) = detect(detector, astronaut, smallest)
         distance = np.linalg.norm(points(face) - golden[f"{peer}_landmarks"][0], axis=1).mean()
-        assert distance < least * width
+        shares.append(distance / (face.region[2] - face.region[0]))
+    assert np.mean(shares) < most
 
 
 @pytest.mark.parametrize("factor", [0.4, 0.75, 1.0, 1.6, 3.0])
@@ -234,46 +267,92 @@ def test_faces_below_the_last_threshold_are_left_out(detector: Mtcnn, astronaut:
 
 def test_stages_without_candidates_are_not_run(sessions: dict[str, Session]) -> None:
     counting = {name: Counting(session) for name, session in sessions.items()}
-    detect(Mtcnn(counting["pnet"], counting["rnet"], counting["onet"]), np.zeros((100, 100, 3), np.uint8))
+    detect(Mtcnn(*(counting[name] for name in DETECTOR_GRAPHS)), np.zeros((100, 100, 3), np.uint8))
     assert counting["pnet"].counts
-    assert not counting["rnet"].counts
-    assert not counting["onet"].counts
+    assert not any(counting[name].counts for name in DETECTOR_GRAPHS[1:])
 
 
 def test_candidates_and_batches_are_bounded(sessions: dict[str, Session]) -> None:
     rnet = Counting(sessions["rnet"])
     grain = np.random.default_rng(0).integers(0, 256, (300, 300, 3), np.uint8)
-    Mtcnn(SeesFacesEverywhere(), rnet, sessions["onet"]).detect(decoded(grain), DetectionParameters(12))
+    detector = Mtcnn(SeesFacesEverywhere(), LetsPass(), rnet, sessions["onet"])
+    detector.detect(decoded(grain), DetectionParameters(12))
     assert 1000 < sum(rnet.counts) <= MAX_CANDIDATES
     assert max(rnet.counts) == RNET_BATCH
 
 
-def test_support_is_the_scores_of_the_windows_that_overlap_by_more_than_half() -> None:
-    random = np.random.default_rng(0)
-    cells = np.argwhere(random.random((20, 30)) < 0.4)[:, ::-1]
-    corners = random.permutation(cells) * STRIDE
-    scores = random.uniform(0.6, 1, len(corners)).astype(np.float32)
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_peaks_are_what_non_maximum_suppression_at_a_half_keeps(seed: int) -> None:
+    random = np.random.default_rng(seed)
+    rows, columns = random.permutation(np.argwhere(random.random((20, 30)) < 0.4)).T
+    scores = np.sort(random.uniform(0.6, 1, len(rows)).astype(np.float32))[::-1]
+    corners = np.stack([columns, rows], axis=1) * STRIDE
     boxes = np.hstack([corners, corners + CELL]).astype(np.float32)
-    # The level is as small as P-Net's windows let it be.
-    level = np.zeros((19 * STRIDE + CELL, 29 * STRIDE + CELL, 3), np.uint8)
-    expected = (overlap(boxes, boxes) > 0.5) @ scores
-    np.testing.assert_allclose(support(corners, scores, level), expected, rtol=1e-5)
+    assert peaks(rows, columns) == suppress(boxes, scores, 0.5).tolist()
 
 
-def test_of_lone_candidates_only_the_best_few_reach_rnet(
+@pytest.mark.parametrize("shape", [(40, 50), (2 * TILE, TILE + 30)])
+def test_surroundings_are_the_responses_around_a_candidate(
+    sessions: dict[str, Session], astronaut: UInt8Array, shape: tuple[int, int]
+) -> None:
+    """One level, of one tile and of several, in which a response is nothing beyond the last window."""
+    pixels = np.ascontiguousarray(astronaut[: shape[0], : shape[1]])
+    stage = ProposalStage(sessions["pnet"], LetsPass())
+    _, _, response = sessions["pnet"].run({"image": pixels[None]})
+    padded = np.pad(response[0], ((AROUND, AROUND), (AROUND, AROUND), (0, 0)))
+    found = stage.propose([pixels], 1.1 * CELL, 0.01, threshold=0.2)
+    assert len(found.squares)
+    around = np.lib.stride_tricks.sliding_window_view(padded, (7, 7), (0, 1)).reshape(
+        -1, *found.surroundings.shape[1:]
+    )
+    known = {window.tobytes() for window in around}
+    assert all(window.tobytes() in known for window in found.surroundings)
+
+
+def test_unpromising_candidates_stop_at_the_filter(
     sessions: dict[str, Session], astronaut: UInt8Array
 ) -> None:
-    class SeesEveryFifthWindow:
-        def run(self, inputs: Mapping[str, NDArray[Any]]) -> Sequence[NDArray[Any]]:
-            _, height, width, _ = inputs["image"].shape
-            rows, columns = ((side - 1) // 2 - 4 for side in (height, width))
-            probability = np.zeros((1, rows, columns), np.float32)
-            probability[0, ::5, ::5] = 1
-            return [probability, np.zeros((1, rows, columns, 4), np.float32)]
+    def squares(promise: float) -> NDArray[np.float32]:
+        stage = ProposalStage(sessions["pnet"], LetsPass(promise))
+        return stage.find(halve(astronaut), 40, 0.709, 0.6).squares
 
-    rnet = Counting(sessions["rnet"])
-    detect(Mtcnn(SeesEveryFifthWindow(), rnet, sessions["onet"]), astronaut)
-    assert sum(rnet.counts) == MAX_ALONE
+    assert len(squares(LEAST_PROMISE))
+    assert not len(squares(0.9 * LEAST_PROMISE))
+
+
+def test_filter_expects_most_of_the_face(
+    sessions: dict[str, Session], golden: Golden, astronaut: UInt8Array
+) -> None:
+    stage = ProposalStage(sessions["pnet"], sessions["filter"])
+    found = stage.find(halve(astronaut), 40, 0.709, 0.6)
+    on_face = overlap(found.squares, golden["facenet_box"].astype(np.float32))[:, 0] > 0.5
+    assert found.promise[on_face].max() > 0.5
+    assert found.promise[on_face].max() > found.promise[~on_face].max()
+
+
+def test_only_the_best_of_a_heap_go_first() -> None:
+    squares = np.array([[0, 0, 10, 10], [1, 0, 11, 10], [0, 1, 10, 11], [50, 50, 60, 60]], np.float32)
+    promise = np.array([0.9, 0.6, 0.8, 0.1], np.float32)
+    assert clearest(Proposals(squares, promise)).tolist() == [0, 2]
+
+
+def test_what_lies_on_a_face_is_not_looked_at_again() -> None:
+    windows = np.array([[0, 0, 10, 10]], np.float32)
+    shifts = np.array([0, 5, 7, 20], np.float32)[:, None] * np.array([1, 0, 1, 0], np.float32)
+    squares = windows + shifts
+    shares = overlap(squares, windows)[:, 0]
+    assert elsewhere(squares, windows).tolist() == squares[shares <= ON_FACE].tolist()
+    assert (shares > ON_FACE).tolist() == [True, True, False, False]
+    assert elsewhere(squares, windows[:0]).tolist() == squares.tolist()
+
+
+def test_face_is_found_through_what_did_not_go_first(
+    sessions: dict[str, Session], golden: Golden, astronaut: UInt8Array
+) -> None:
+    """All candidates are too unlikely to go first: the face is found in what is left."""
+    unlikely = Mtcnn(sessions["pnet"], LetsPass(LEAST_PROMISE), sessions["rnet"], sessions["onet"])
+    (face,) = detect(unlikely, astronaut)
+    assert overlap(regions(face), golden["facenet_box"]).item() > 0.75
 
 
 @pytest.mark.parametrize(("rows", "parts"), [(0, []), (3, [3]), (4, [4]), (5, [3, 2]), (10, [4, 3, 3])])

@@ -1,1 +1,1 @@
-"""The three MTCNN graphs: built from published weights, compared with an independent run of the cascade."""
+"""The detector's graphs: MTCNN's three, built from published weights, and the filter that they teach."""

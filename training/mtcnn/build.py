@@ -14,7 +14,8 @@ but never imported, because importing it needs TensorFlow.
 P-Net's cell (i, j) looks at the 12x12 pixels whose corner is (x, y) = (2j, 2i); h = ceil((H - 2) / 2) - 4,
 and w likewise. `box` moves the corners x1, y1, x2, y2 in units of the window's width and height.
 `landmarks` are x, y from the window's corner in the same units: left eye, right eye, nose, left and right
-corner of the mouth (the viewer's left).
+corner of the mouth (the viewer's left). P-Net has a third output, `response` uint8 (N, h, w, 5): the logit of
+`probability`, and `box`, in a byte each, for the filter (`training/mtcnn/filter.py`).
 
 What the weights expect, and how it was verified (recall on the 1,031 faces of `benchmarks.detection`,
 smallest face 40, where the right order has 0.535):
@@ -60,6 +61,9 @@ WEIGHTS_SHA256 = {
 }
 OPSET, IR_VERSION = 17, 8  # ONNX Runtime 1.13 and later load these
 BLOCK = 8  # channels that ONNX Runtime keeps together; it pools in that layout only where they fill it
+# P-Net's `response` is the face's logit and the offsets in steps of these, from these values for zero.
+RESPONSE_SCALES = np.array([14 / 255, *[2 / 255] * 4], np.float32)
+RESPONSE_ZEROS = np.array([109, *[128] * 4], np.uint8)
 LANDMARK_PAIRS = [0, 5, 1, 6, 2, 7, 3, 8, 4, 9]
 
 
@@ -161,7 +165,12 @@ class GraphBuilder:
             self.nodes,
             name,
             [helper.make_tensor_value_info(source[0], TensorProto.UINT8, source[1])],
-            [helper.make_tensor_value_info(key, TensorProto.FLOAT, shape) for key, shape in outputs.items()],
+            [
+                helper.make_tensor_value_info(
+                    key, TensorProto.UINT8 if key == "response" else TensorProto.FLOAT, shape
+                )
+                for key, shape in outputs.items()
+            ],
             self.constants,
         )
         opset = helper.make_opsetid("", OPSET)
@@ -246,11 +255,26 @@ def build_pnet(weights: list[FloatArray]) -> bytes:
     kernel = np.concatenate([face_logit(face), box], axis=-1)
     bias = np.concatenate([face_logit(face_bias), box_bias])
     activated_convolution(builder, slope, fill_block(kernel), fill_block(bias))
-    builder.split([1, 4, len(fill_block(bias)) - 5], ["logits", "boxes", "unused_heads"])
+    builder.split([5, len(fill_block(bias)) - 5], ["heads", "unused_heads"])
+    response(builder, "heads")
+    builder.node(
+        "Split", ["heads", builder.constant(np.array([1, 4], np.int64))], ["logits", "boxes"], axis=1
+    )
     builder.probability("logits")
     builder.node("Transpose", ["boxes"], ["box"], perm=[0, 2, 3, 1])
-    shapes: dict[str, list[int | str]] = {"probability": ["N", "h", "w"], "box": ["N", "h", "w", 4]}
+    shapes: dict[str, list[int | str]] = {
+        "probability": ["N", "h", "w"],
+        "box": ["N", "h", "w", 4],
+        "response": ["N", "h", "w", 5],
+    }
     return builder.model("pnet", ("image", ["N", "H", "W", 3]), shapes)
+
+
+def response(builder: GraphBuilder, heads: str) -> None:
+    """Logit and offsets of all windows in a byte each, which the filter reads."""
+    builder.last = heads
+    builder.add("QuantizeLinear", RESPONSE_SCALES, RESPONSE_ZEROS, axis=1)
+    builder.node("Transpose", [builder.last], ["response"], perm=[0, 2, 3, 1])
 
 
 def dense_layer(builder: GraphBuilder, weights: list[FloatArray], side: int) -> None:

@@ -5,19 +5,24 @@ from pathlib import Path
 from training import manifest
 
 STORE = Path(__file__).parents[2] / "model_store"
-PROVENANCE = {
+PUBLISHED = {
     "data": "weights of the Python package mtcnn 1.0.0 (MIT); graphs written by this project, see NOTICE",
     "command": "make models-mtcnn",
+}
+LEARNED = {
+    "data": "what the published cascade answers to photos, frames of videos and FER2013's training faces",
+    "command": "make filter",
 }
 
 
 def main() -> None:
-    """Write one entry for each graph that `training.mtcnn.build` made."""
+    """Write one entry for each graph of the detector."""
+    provenances = {"pnet": PUBLISHED, "filter": LEARNED, "rnet": PUBLISHED, "onet": PUBLISHED}
     entries = {
         name: manifest.graph_entry(
-            STORE, f"mtcnn/{name}.onnx", version="1", licence="MIT", provenance=PROVENANCE
+            STORE, f"mtcnn/{name}.onnx", version="1", licence="MIT", provenance=provenance
         )
-        for name in ("pnet", "rnet", "onet")
+        for name, provenance in provenances.items()
     }
     manifest.update(STORE, "detector", entries)
 
