@@ -55,14 +55,15 @@ def suppress(
 def regress(boxes: Float32Array, offsets: Float32Array) -> Float32Array:
     """Move each corner by offsets (N, 4), given in units of the box's width and height."""
     sides = boxes[:, 2:] - boxes[:, :2]
-    return boxes + offsets * np.tile(sides, 2)
+    moved: Float32Array = boxes + offsets * np.concatenate([sides, sides], axis=1)
+    return moved
 
 
 def square(boxes: Float32Array) -> Float32Array:
     """Grow the shorter side to the longer one about the centre."""
     centres = (boxes[:, :2] + boxes[:, 2:]) / 2
     halves = (boxes[:, 2:] - boxes[:, :2]).max(axis=1, keepdims=True) / 2
-    return np.hstack([centres - halves, centres + halves])
+    return np.concatenate([centres - halves, centres + halves], axis=1)
 
 
 def clip(boxes: Float32Array, width: int, height: int) -> NDArray[np.int64]:

@@ -34,9 +34,9 @@ from service.vision.types import (
 
 RNET_SIDE, ONET_SIDE = 24, 48
 
-# Candidates that are this likely to become a face go first: no more than FIRST of those that overlap by more
-# than HEAP. Once they are found to be a face, what overlaps them by more than ON_FACE is not looked at.
-LIKELY, HEAP, FIRST, ON_FACE = 0.3, 0.3, 2, 0.2
+# Of candidates that are this likely to become a face, no more than FIRST go first of those that overlap by
+# more than HEAP. What overlaps them by more than ON_FACE is looked at only where they turn out to be no face.
+LIKELY, HEAP, FIRST, ON_FACE = 0.3, 0.4, 2, 0.2
 
 # O-Net sees no candidate that overlaps so many better ones by more than CLOSE. The best alone would not do:
 # it is O-Net, not R-Net, that knows which square shows a face and its landmarks best.
@@ -83,19 +83,19 @@ class Mtcnn:
     def detect(self, image: DecodedImage, parameters: DetectionParameters) -> tuple[Face, ...]:
         """All faces, largest first; boxes and landmarks in pixels of the full upright image.
 
-        A clear face has dozens of candidates. R-Net and O-Net first see the best of them; only where these
-        turn out to be no face do they see the others too.
+        A clear face has dozens of candidates. R-Net and O-Net first see the best of them; where these turn
+        out to be no face, the others too.
         """
         scale = image.pixels.shape[1] / image.width
         halvings = halve(image.pixels)
         propose, refine, accept = parameters.thresholds
         smallest = parameters.min_face_size * scale
         found = self._proposals.find(halvings, smallest, parameters.pyramid_factor, propose, self._together)
-        first = clearest(found)
+        first = going_first(found)
         seen = self._examine(halvings, found.squares[first], refine, accept)
-        rest = np.delete(found.squares, first, axis=0)
-        unseen = self._examine(halvings, elsewhere(rest, seen.windows), refine, accept)
-        located = apart(joined([seen, unseen]))
+        rest = found.squares[~first]
+        others = self._examine(halvings, rest[away(rest, seen.windows)], refine, accept)
+        located = apart(joined([seen, others]))
         return to_faces(located, scale, image.width, image.height, windows=located.windows / scale)
 
     def follow(
@@ -181,15 +181,18 @@ NOWHERE = Located(
 )
 
 
-def clearest(found: Proposals) -> NDArray[np.intp]:
-    """Indices of the best candidates of what is likely a face, a few of each heap."""
+def going_first(found: Proposals) -> NDArray[np.bool_]:
+    """(N,) the best few candidates of every likely face, and those that lie on none of them."""
     likely = np.flatnonzero(found.promise >= LIKELY)
-    return likely[suppress(found.squares[likely], found.promise[likely], HEAP, better=FIRST)]
+    best = likely[suppress(found.squares[likely], found.promise[likely], HEAP, better=FIRST)]
+    first = away(found.squares, found.squares[best])
+    first[best] = True
+    return first
 
 
-def elsewhere(squares: Float32Array, windows: Float32Array) -> Float32Array:
-    """The squares (N, 4) that do not lie on a window in which a face was found."""
-    return squares[(overlap(squares, windows) <= ON_FACE).all(axis=1)]
+def away(squares: Float32Array, faces: Float32Array) -> NDArray[np.bool_]:
+    """(N,) which squares (N, 4) lie on none of the faces (M, 4)."""
+    return np.asarray((overlap(squares, faces) <= ON_FACE).all(axis=1))
 
 
 def cut(halvings: list[UInt8Array], boxes: Float32Array, side: int) -> UInt8Array:

@@ -6,7 +6,6 @@ from itertools import islice
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from service.vision.boxes import regress, square
@@ -40,10 +39,22 @@ class Windows(NamedTuple):
     offsets: Float32Array
 
 
+class Peaks(NamedTuple):
+    """Windows that none around them outdoes: boxes (N, 4) in pixels of the image, scores (N,).
+
+    offsets: (N, 4) from the boxes to the faces; surroundings: see `Candidates`.
+    """
+
+    boxes: Float32Array
+    scores: Float32Array
+    offsets: Float32Array
+    surroundings: UInt8Array
+
+
 class Candidates(NamedTuple):
     """What P-Net proposes: squares (N, 4) in pixels of the image, and its scores (N,).
 
-    surroundings: (N, 5, 7, 7) P-Net's `response` to each candidate's window, in the middle, and those around.
+    surroundings: (N, 7, 7, 5) P-Net's `response` to each candidate's window, in the middle, and those around.
     """
 
     squares: Float32Array
@@ -93,7 +104,7 @@ class ProposalStage:
     ) -> Candidates:
         """What P-Net sees in all levels of the pyramid, best first."""
         levels = list(pyramid(halvings, min_face_size, factor))
-        large = [Scan.of(level) for level in levels if max(level.size) > TILE]
+        large = together([partial(Scan.of, level) for level in levels if max(level.size) > TILE])
         corners = [list(tiles(*scan.pixels.shape[:2])) for scan in large]
         runs: list[Callable[[], Any]] = [
             partial(self._scan, scan, *corner, threshold)
@@ -107,10 +118,11 @@ class ProposalStage:
             for scan, its_corners in zip(large, corners, strict=True)
         ]
         found += done
-        candidates = joined([NOTHING, *found])
-        return rows_at(candidates, best_of(candidates.scores, MAX_CANDIDATES))
+        every = joined([NOTHING, *found])
+        best = rows_at(every, best_of(every.scores, MAX_CANDIDATES))
+        return Candidates(square(regress(best.boxes, best.offsets)), best.scores, best.surroundings)
 
-    def _scan_whole(self, level: Level, image: UInt8Array, threshold: float) -> Candidates:
+    def _scan_whole(self, level: Level, image: UInt8Array, threshold: float) -> Peaks:
         """P-Net on a level that is a single tile; see `gathered`."""
         scan = Scan.of(level)
         return gathered([self._scan(scan, 0, 0, threshold)], scan, image)
@@ -143,21 +155,32 @@ class Scan(NamedTuple):
 
 
 SPAN = 2 * AROUND + 1
-NOTHING = Candidates(
-    np.empty((0, 4), np.float32), np.empty(0, np.float32), np.empty((0, 5, SPAN, SPAN), np.uint8)
+NOTHING = Peaks(
+    np.empty((0, 4), np.float32),
+    np.empty(0, np.float32),
+    np.empty((0, 4), np.float32),
+    np.empty((0, SPAN, SPAN, 5), np.uint8),
 )
 
 
-def gathered(tiles_windows: Sequence[Windows], scan: Scan, image: UInt8Array) -> Candidates:
-    """What the tiles of a level hold: the best of those that overlap, in pixels of the image."""
-    windows = joined(tiles_windows)
+def gathered(tiles_windows: Sequence[Windows], scan: Scan, image: UInt8Array) -> Peaks:
+    """What the tiles of a level hold: the best of those that overlap."""
+    windows = joined(tiles_windows) if len(tiles_windows) > 1 else tiles_windows[0]
+    if not len(windows.rows):
+        return NOTHING
     windows = rows_at(windows, best_of(windows.scores, MAX_PER_LEVEL))
     rows, columns, scores, offsets = rows_at(windows, peaks(windows.rows, windows.columns))
-    corners = np.stack([columns, rows], axis=1) * STRIDE
     scale = np.array(image.shape[1::-1]) / scan.pixels.shape[1::-1]
-    boxes = (np.hstack([corners, corners + CELL]) * np.tile(scale, 2)).astype(np.float32)
-    surroundings = sliding_window_view(scan.responses, (SPAN, SPAN), (0, 1))[rows, columns]
-    return Candidates(square(regress(boxes, offsets)), scores, surroundings)
+    corners = np.stack([columns, rows], axis=1) * STRIDE
+    boxes = np.concatenate([corners * scale, (corners + CELL) * scale], axis=1, dtype=np.float32)
+    return Peaks(boxes, scores, offsets, around(scan.responses, rows, columns))
+
+
+def around(responses: UInt8Array, rows: NDArray[np.intp], columns: NDArray[np.intp]) -> UInt8Array:
+    """(N, 7, 7, 5) responses to the windows around those of a level."""
+    span = np.arange(SPAN)
+    windows = responses[rows[:, None, None] + span[:, None], columns[:, None, None] + span]
+    return np.asarray(windows, np.uint8)
 
 
 def peaks(rows: NDArray[np.intp], columns: NDArray[np.intp]) -> list[int]:
@@ -166,8 +189,6 @@ def peaks(rows: NDArray[np.intp], columns: NDArray[np.intp]) -> list[int]:
     Windows overlap by more than half only where they are neighbours: P-Net's stride away, in rows, columns or
     both. At twice that the overlap is exactly a half.
     """
-    if not len(rows):
-        return []
     taken = np.zeros((rows.max() + 3, columns.max() + 3), np.bool_)
     kept = []
     for index, (row, column) in enumerate(zip(rows.tolist(), columns.tolist(), strict=True)):

@@ -15,9 +15,9 @@ from service.vision.mtcnn import (
     RNET_BATCH,
     DetectionParameters,
     Mtcnn,
-    clearest,
+    away,
     default_min_face_size,
-    elsewhere,
+    going_first,
 )
 from service.vision.pipeline import EmotionPipeline
 from service.vision.proposals import (
@@ -302,10 +302,8 @@ def test_surroundings_are_the_responses_around_a_candidate(
     padded = np.pad(response[0], ((AROUND, AROUND), (AROUND, AROUND), (0, 0)))
     found = stage.propose([pixels], 1.1 * CELL, 0.01, threshold=0.2)
     assert len(found.squares)
-    around = np.lib.stride_tricks.sliding_window_view(padded, (7, 7), (0, 1)).reshape(
-        -1, *found.surroundings.shape[1:]
-    )
-    known = {window.tobytes() for window in around}
+    views = np.lib.stride_tricks.sliding_window_view(padded, (7, 7), (0, 1)).transpose(0, 1, 3, 4, 2)
+    known = {window.tobytes() for row in views for window in row}
     assert all(window.tobytes() in known for window in found.surroundings)
 
 
@@ -330,28 +328,39 @@ def test_filter_expects_most_of_the_face(
     assert found.promise[on_face].max() > found.promise[~on_face].max()
 
 
-def test_only_the_best_of_a_heap_go_first() -> None:
-    squares = np.array([[0, 0, 10, 10], [1, 0, 11, 10], [0, 1, 10, 11], [50, 50, 60, 60]], np.float32)
-    promise = np.array([0.9, 0.6, 0.8, 0.1], np.float32)
-    assert clearest(Proposals(squares, promise)).tolist() == [0, 2]
+def test_of_a_likely_face_only_the_best_candidates_go_first() -> None:
+    face = [[0, 0, 10, 10], [1, 0, 11, 10], [0, 1, 10, 11]]
+    squares = np.array([*face, [50, 50, 60, 60]], np.float32)
+    first = going_first(Proposals(squares, np.array([0.9, 0.6, 0.8, 0.1], np.float32)))
+    assert first.tolist() == [True, False, True, True]
+    assert going_first(Proposals(squares, np.full(4, 0.1, np.float32))).all()
+    assert not len(going_first(Proposals(squares[:0], squares[:0, 0])))
 
 
-def test_what_lies_on_a_face_is_not_looked_at_again() -> None:
-    windows = np.array([[0, 0, 10, 10]], np.float32)
-    shifts = np.array([0, 5, 7, 20], np.float32)[:, None] * np.array([1, 0, 1, 0], np.float32)
-    squares = windows + shifts
-    shares = overlap(squares, windows)[:, 0]
-    assert elsewhere(squares, windows).tolist() == squares[shares <= ON_FACE].tolist()
-    assert (shares > ON_FACE).tolist() == [True, True, False, False]
-    assert elsewhere(squares, windows[:0]).tolist() == squares.tolist()
+def test_what_lies_on_a_face_is_told_from_what_does_not() -> None:
+    faces = np.array([[0, 0, 10, 10]], np.float32)
+    squares = faces + np.array([[0], [5], [7], [20]], np.float32) * np.array([1, 0, 1, 0], np.float32)
+    assert away(squares, faces).tolist() == (overlap(squares, faces)[:, 0] <= ON_FACE).tolist()
+    assert away(squares, faces).tolist() == [False, False, True, True]
+    assert away(squares, faces[:0]).all()
 
 
-def test_face_is_found_through_what_did_not_go_first(
+def test_face_is_found_through_the_others_where_the_best_are_none(
     sessions: dict[str, Session], golden: Golden, astronaut: UInt8Array
 ) -> None:
-    """All candidates are too unlikely to go first: the face is found in what is left."""
-    unlikely = Mtcnn(sessions["pnet"], LetsPass(LEAST_PROMISE), sessions["rnet"], sessions["onet"])
-    (face,) = detect(unlikely, astronaut)
+    class Disbelieves:
+        """An R-Net that takes what it sees first for no face."""
+
+        def __init__(self) -> None:
+            self.runs = 0
+
+        def run(self, inputs: Mapping[str, NDArray[Any]]) -> Sequence[NDArray[Any]]:
+            self.runs += 1
+            probability, box = sessions["rnet"].run(inputs)
+            return [probability if self.runs > 1 else np.zeros_like(probability), box]
+
+    likely = Mtcnn(sessions["pnet"], LetsPass(), Disbelieves(), sessions["onet"])
+    (face,) = detect(likely, astronaut, min_face_size=60)
     assert overlap(regions(face), golden["facenet_box"]).item() > 0.75
 
 

@@ -9,7 +9,7 @@ and O-Net, given it, say so.
 
 | graph | input | output, float32 |
 |---|---|---|
-| filter | `surroundings` uint8 (N, 5, 7, 7): P-Net's `response` around N candidates | `probability` (N,) |
+| filter | `surroundings` uint8 (N, 7, 7, 5): P-Net's `response` around N candidates | `probability` (N,) |
 
 Every second file of `--halved`, in the order of their names, is not learned from: on those it is
 printed how many candidates each threshold lets pass, and how many faces are still found through them.
@@ -57,7 +57,7 @@ PARITY = 1e-4
 
 @dataclass(frozen=True)
 class Examples:
-    """Candidates: surroundings uint8 (N, 5, 7, 7), and which face each becomes (N,): its number, or -1."""
+    """Candidates: surroundings uint8 (N, 7, 7, 5), and which face each becomes (N,): its number, or -1."""
 
     surroundings: UInt8Array
     faces: NDArray[np.intp]
@@ -209,19 +209,17 @@ def train(examples: Examples, epochs: int = EPOCHS) -> Perceptron:
 
 def build(network: Perceptron) -> bytes:
     """The graph of a trained filter; scaling the bytes is folded into its first layer."""
-    layers = (network.hidden, network.last)
-    (weight, bias), last = (
-        [tensor.detach().numpy() for tensor in (one.weight.T, one.bias)] for one in layers
-    )
+    weight, bias = (tensor.detach().numpy() for tensor in (network.hidden.weight.T, network.hidden.bias))
     builder = GraphBuilder("surroundings")
     builder.add("Cast", to=TensorProto.FLOAT)
     builder.add("Flatten")
-    builder.dense(weight / np.float32(127.5), np.asarray(bias - weight.sum(axis=0), np.float32))
+    shifted: Float32Array = bias - weight.sum(axis=0)
+    builder.dense((weight / 127.5).astype(np.float32), shifted)
     builder.add("Relu")
-    builder.dense(*last)
+    builder.dense(network.last.weight.detach().numpy().T, network.last.bias.detach().numpy())
     builder.probability(builder.last)
     side = 2 * AROUND + 1
-    return builder.model("filter", ("surroundings", ["N", 5, side, side]), {"probability": ["N"]})
+    return builder.model("filter", ("surroundings", ["N", side, side, 5]), {"probability": ["N"]})
 
 
 def probabilities(network: Perceptron, surroundings: UInt8Array) -> Float32Array:
