@@ -42,6 +42,8 @@ def suppress(
     better: a box goes when it overlaps so many kept ones.
     """
     order = np.argsort(-scores, kind="stable")
+    if len(order) < 2:
+        return order
     boxes, over = boxes[order], np.zeros(len(boxes), np.intp)
     for start in range(0, len(boxes), BLOCK):
         block = start + np.flatnonzero(over[start : start + BLOCK] < better)
