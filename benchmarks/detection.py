@@ -110,7 +110,7 @@ def run_ours(detector: Mtcnn, folder: Path, paths: Iterable[str], size: int) -> 
 
 
 def run_peer(python: Path, folder: Path, paths: Iterable[str], size: int) -> Detections:
-    command = [str(python), str(PEER.resolve()), str(size)]
+    command = [str(python.absolute()), str(PEER.resolve()), str(size)]
     listing = "\n".join(paths)
     answer = subprocess.run(command, input=listing, cwd=folder, stdout=subprocess.PIPE, text=True, check=True)
     found: Detections = loads(answer.stdout)

@@ -36,7 +36,7 @@ RNET_SIDE, ONET_SIDE = 24, 48
 
 # Of candidates that are this likely to become a face, no more than FIRST go first of those that overlap by
 # more than HEAP. What overlaps them by more than ON_FACE is looked at only where they turn out to be no face.
-LIKELY, HEAP, FIRST, ON_FACE = 0.3, 0.4, 2, 0.2
+LIKELY, HEAP, FIRST, ON_FACE = 0.3, 0.45, 2, 0.2
 
 # O-Net sees no candidate that overlaps so many better ones by more than CLOSE. The best alone would not do:
 # it is O-Net, not R-Net, that knows which square shows a face and its landmarks best.
@@ -143,21 +143,15 @@ class Mtcnn:
         return Located(regress(windows, offsets[passed]), scores[passed], landmarks, windows, passed)
 
     def _run(
-        self, session: Session, halvings: list[UInt8Array], boxes: Float32Array, side: int, most: int
+        self, session: Session, halvings: list[UInt8Array], squares: Float32Array, side: int, most: int
     ) -> list[Float32Array]:
-        """The session's outputs for the crops of all boxes, `most` at once."""
-
-        def run(some: Float32Array) -> Sequence[Float32Array]:
-            return session.run({"crops": cut(halvings, some, side)})
-
-        parts = self._together([partial(run, some) for some in batches(boxes, most)])
-        return [np.concatenate(arrays) for arrays in zip(*parts, strict=True)]
+        return run_on_crops(session, halvings, squares, side, most, together=self._together)
 
 
 class Located(NamedTuple):
     """Faces in pixels of the decoded image: boxes (N, 4), scores (N,), landmarks (N, 5, 2).
 
-    windows: (N, 4) the squares that showed them to O-Net; candidates: (N,) where these stood among all.
+    windows: (N, 4) the squares that showed them to O-Net; candidates: (N,) where these stood among O-Net's.
     """
 
     boxes: Float32Array
@@ -193,6 +187,24 @@ def going_first(found: Proposals) -> NDArray[np.bool_]:
 def away(squares: Float32Array, faces: Float32Array) -> NDArray[np.bool_]:
     """(N,) which squares (N, 4) lie on none of the faces (M, 4)."""
     return np.asarray((overlap(squares, faces) <= ON_FACE).all(axis=1))
+
+
+def run_on_crops(
+    session: Session,
+    halvings: list[UInt8Array],
+    squares: Float32Array,
+    side: int,
+    most: int,
+    *,
+    together: Together = one_by_one,
+) -> list[Float32Array]:
+    """The session's outputs for the crops of all squares (N, 4), `most` at once."""
+
+    def run(some: Float32Array) -> Sequence[Float32Array]:
+        return session.run({"crops": cut(halvings, some, side)})
+
+    parts = together([partial(run, some) for some in batches(squares, most) or [squares]])
+    return [np.concatenate(arrays) for arrays in zip(*parts, strict=True)]
 
 
 def cut(halvings: list[UInt8Array], boxes: Float32Array, side: int) -> UInt8Array:

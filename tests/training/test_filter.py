@@ -14,6 +14,7 @@ from training.mtcnn.filter import (
     build,
     joined,
     judgement,
+    pictures,
     probabilities,
     train,
     varied,
@@ -80,3 +81,9 @@ def test_pictures_are_seen_at_several_sizes_and_mirrored() -> None:
     shown = list(varied([picture]))
     assert {view.shape[1] for view in shown} == {200, 176, 152, 230, 260}
     assert np.array_equal(shown[-1], picture[:, ::-1])
+
+
+def test_a_file_that_is_no_picture_is_named(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("no picture")
+    with pytest.raises(ValueError, match=r"notes\.txt cannot be read"):
+        list(pictures([tmp_path / "notes.txt"]))

@@ -29,13 +29,12 @@ from onnx import TensorProto
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from service.vision.batches import batches
 from service.vision.boxes import overlap, regress, square, suppress
-from service.vision.mtcnn import ONET_SIDE, RNET_SIDE, DetectionParameters, cut
+from service.vision.mtcnn import ONET_SIDE, RNET_SIDE, DetectionParameters, run_on_crops
 from service.vision.proposals import AROUND, Candidates, ProposalStage
 from service.vision.pyramid import halve
 from service.vision.types import Float32Array, UInt8Array
-from training.data import load
+from training.data import DataError, load
 from training.mtcnn.build import GraphBuilder
 from training.scenes import Condition, Graph, scenes
 
@@ -49,7 +48,7 @@ EVERY_FRAME = 25
 PASTED_FACES = 4000
 INPUTS, HIDDEN = 5 * (2 * AROUND + 1) ** 2, 64
 EPOCHS, BATCH, LEARNING_RATE, WEIGHT_DECAY = 20, 512, 4e-3, 1e-3
-FACE_WEIGHT = 2.0
+FACE_WEIGHT = 2.0  # of all candidates of a face, where one that becomes none has 1: there are more of those
 THRESHOLDS = (0.002, 0.003, 0.005, 0.01, 0.02, 0.05)
 CROPS = 64
 PARITY = 1e-4
@@ -88,10 +87,10 @@ class Teacher:
         """(N,) the face that R-Net and O-Net find in each candidate; candidates that overlap share one."""
         _, refine, accept = DetectionParameters(SMALLEST_FACE).thresholds
         faces = np.full(len(found.squares), -1, np.intp)
-        scores, offsets = run(self._rnet, halvings, found.squares, RNET_SIDE)[:2]
+        scores, offsets = run_on_crops(self._rnet, halvings, found.squares, RNET_SIDE, CROPS)[:2]
         passed = np.flatnonzero(scores > refine)
         refined = square(regress(found.squares[passed], offsets[passed]))
-        scores, offsets = run(self._onet, halvings, refined, ONET_SIDE)[:2]
+        scores, offsets = run_on_crops(self._onet, halvings, refined, ONET_SIDE, CROPS)[:2]
         accepted = scores > accept
         boxes = regress(refined[accepted], offsets[accepted])
         kept = suppress(boxes, scores[accepted], 0.5)
@@ -100,19 +99,16 @@ class Teacher:
         return faces
 
 
-def run(graph: Graph, halvings: list[UInt8Array], squares: Float32Array, side: int) -> list[Float32Array]:
-    """A graph's outputs for the crops of all squares."""
-    parts = [graph.run({"crops": cut(halvings, some, side)}) for some in batches(squares, CROPS) or [squares]]
-    return [np.concatenate(arrays) for arrays in zip(*parts, strict=True)]
-
-
 def files(paths: Iterable[Path]) -> list[Path]:
     """These files and those in these folders, by name."""
     return [file for path in paths for file in (sorted(path.rglob("*.*")) if path.is_dir() else [path])]
 
 
 def pictures(paths: Iterable[Path]) -> Iterator[UInt8Array]:
-    """RGB pictures (H, W, 3) of images, and of one in 25 frames of videos; at most 1600 pixels a side."""
+    """RGB pictures (H, W, 3) of images, and of one in 25 frames of videos; at most 1600 pixels a side.
+
+    Raises ValueError for a file that OpenCV cannot read.
+    """
     for path in paths:
         video = cv2.VideoCapture(str(path))
         index = 0
@@ -120,6 +116,8 @@ def pictures(paths: Iterable[Path]) -> Iterator[UInt8Array]:
             if index % EVERY_FRAME == 0:
                 yield rescaled(np.asarray(frame[:, :, ::-1]), min(1.0, LARGEST_SIDE / max(frame.shape)))
             index += 1
+        if index == 0:
+            raise ValueError(f"{path} cannot be read as an image or a video")
 
 
 def rescaled(picture: UInt8Array, factor: float) -> UInt8Array:
@@ -250,7 +248,7 @@ def judgement(network: Perceptron, examples: Examples) -> str:
 
 
 def main() -> None:
-    """Parse the command line, collect, train, write and judge."""
+    """Parse the command line, and make the filter."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument(
         "--pictures", type=Path, nargs="+", required=True, help="images, videos, folders of them"
@@ -259,13 +257,21 @@ def main() -> None:
     parser.add_argument("--halved", type=Path, help="a folder; every second image judges instead")
     parser.add_argument("--store", type=Path, default=STORE)
     arguments = parser.parse_args()
-    teacher = Teacher(arguments.store)
-    halved = files([arguments.halved]) if arguments.halved else []
-    learned = varied(pictures([*files(arguments.pictures), *halved[::2]]))
-    examples = joined([collect(teacher, learned), collect(teacher, pasted(arguments.faces))])
+    try:
+        make(arguments.store, files(arguments.pictures), arguments.faces, arguments.halved)
+    except (DataError, ValueError) as error:
+        raise SystemExit(f"filter: {error}") from error
+
+
+def make(store: Path, learned: Sequence[Path], faces: Path, halved_folder: Path | None) -> None:
+    """Collect from the files, every second one of a folder and FER2013; train, write and judge."""
+    teacher = Teacher(store)
+    halved = files([halved_folder]) if halved_folder else []
+    shown = varied(pictures([*learned, *halved[::2]]))
+    examples = joined([collect(teacher, shown), collect(teacher, pasted(faces))])
     print(f"{len(examples.faces)} candidates to learn from, which become {examples.number_of_faces} faces")
     network = train(examples)
-    write(network, arguments.store / "mtcnn" / "filter.onnx", examples.surroundings[:256])
+    write(network, store / "mtcnn" / "filter.onnx", examples.surroundings[:256])
     if halved[1::2]:
         print(judgement(network, collect(teacher, pictures(halved[1::2]))))
 
