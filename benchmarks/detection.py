@@ -1,7 +1,7 @@
 """Recall and precision of the detector on a subset of WIDER FACE, beside facenet-pytorch's MTCNN.
 
     python -m benchmarks.detection --data ../shared/data/detection/wider_subset [--min-face-size 20]
-        [--peer-python PATH]
+        [--peer-python PATH] [--unseen]
 
 The set is a folder with `boxes.tsv` (columns path, x, y, w, h, invalid) and the images it names. A
 detection is right when its intersection over union with a face is at least 0.5; the most certain detections
@@ -123,11 +123,16 @@ def main() -> None:
     parser.add_argument(
         "--min-face-size", type=int, action="append", help="repeatable; 20 and 40 if not given"
     )
+    parser.add_argument(
+        "--unseen", action="store_true", help="only every second photo, which the filter did not learn from"
+    )
     parser.add_argument("--peer-python", type=Path, help="Python of an environment with facenet-pytorch")
     arguments = parser.parse_args()
     if not (arguments.data / "boxes.tsv").exists():
         parser.error(f"no boxes.tsv in {arguments.data}: pass --data")
     truth, detector = read_truth(arguments.data), load_pipeline().detector
+    if arguments.unseen:
+        truth = {path: truth[path] for path in sorted(truth)[1::2]}
     print("| detector | smallest face | recall | precision | found | false | CPU ms per image |")
     print("|---|---|---|---|---|---|---|")
     for size in arguments.min_face_size or (20, 40):
