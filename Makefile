@@ -17,7 +17,7 @@ TRAIN := $(TRAIN_VENV)/bin
 # Folders of tests with targets of their own.
 SEPARATE := training browser faults image manifests observability ray
 
-.PHONY: run load fuzz image image-test observability-test dashboard up down manifests-test test test-faults audit sbom test-browser ray-test ray-figures screenshots lint format openapi lock models-mtcnn filter train export test-training evaluate-emotion evaluate-robustness haar report evaluate-detection evaluate-container clean
+.PHONY: run load fuzz image image-test observability-test dashboard up down manifests-test test test-faults audit sbom test-browser ray-test ray-figures screenshots lint format openapi lock detector train export test-training evaluate-emotion evaluate-robustness haar report evaluate-detection evaluate-container clean
 
 run: $(VENV)/.service
 	$(BIN)/fer-service serve
@@ -138,15 +138,14 @@ lock:
 	uv pip compile pyproject.toml --extra media --extra ray --group dev --group ray --universal --generate-hashes \
 		--no-header -q -c requirements/dev.txt -o requirements/ray.txt
 
-models-mtcnn: $(TRAIN_VENV)/.training
-	$(TRAIN)/python -m training.mtcnn.build
-	$(TRAIN)/python -m training.mtcnn.register
-
-# The three photos of the benchmark are kept out of it.
+# An hour. The three photos of the benchmark are kept out of it.
 PICTURES ?= $(filter-out %/multiface.jpg %/phone-12mp.jpg %/group-1.jpg,$(sort $(wildcard $(DATA)/photos/*))) $(DATA)/videos
-filter: $(TRAIN_VENV)/.training
-	$(TRAIN)/python -m training.mtcnn.filter --pictures $(PICTURES) --faces $(DATA)/fer2013 \
-		--halved $(DATA)/detection/wider_subset/images
+SHOWN = --pictures $(PICTURES) --faces $(DATA)/fer2013 --halved $(DATA)/detection/wider_subset/images
+detector: $(TRAIN_VENV)/.training
+	$(TRAIN)/python -m training.mtcnn.build
+	$(TRAIN)/python -m training.mtcnn.distill pnet $(SHOWN)
+	$(TRAIN)/python -m training.mtcnn.distill rnet $(SHOWN)
+	$(TRAIN)/python -m training.mtcnn.filter $(SHOWN)
 	$(TRAIN)/python -m training.mtcnn.register
 
 train: $(TRAIN_VENV)/.training

@@ -39,12 +39,13 @@ class Condition:
 
 
 class Graph:
-    """An ONNX file behind the vision code's `Session` Protocol."""
+    """An ONNX file, or its bytes, behind the vision code's `Session` Protocol."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, model: Path | bytes) -> None:
         options = ort.SessionOptions()
         options.intra_op_num_threads = 1
-        self._session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        source = model if isinstance(model, bytes) else str(model)
+        self._session = ort.InferenceSession(source, options, providers=["CPUExecutionProvider"])
 
     def run(self, inputs: Mapping[str, NDArray[Any]]) -> Sequence[NDArray[Any]]:
         outputs: Sequence[NDArray[Any]] = self._session.run(None, dict(inputs))

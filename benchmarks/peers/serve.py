@@ -23,7 +23,7 @@ Pixels = NDArray[np.uint8]
 Detect = Callable[[Any, int], int]
 Prepare = Callable[[Pixels], Any]
 
-THRESHOLDS, FACTOR = [0.6, 0.7, 0.7], 0.709  # this project's
+THRESHOLDS, FACTOR = [0.6, 0.7, 0.7], 0.709  # this project's thresholds, the published factor
 HAAR = {"scaleFactor": 1.1, "minNeighbors": 5}
 
 

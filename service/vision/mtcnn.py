@@ -42,6 +42,9 @@ LIKELY, HEAP, FIRST, ON_FACE = 0.3, 0.45, 2, 0.2
 # it is O-Net, not R-Net, that knows which square shows a face and its landmarks best.
 CLOSE, BETTER = 0.5, 2
 
+# What O-Net says of two squares is about the same face where its boxes overlap by more than this.
+AGREE = 0.6
+
 # R-Net and O-Net see at most so many crops at once, as P-Net sees tiles. In smaller runs a crop takes longer.
 RNET_BATCH, ONET_BATCH = 16, 4
 
@@ -59,7 +62,7 @@ class DetectionParameters:
 
     min_face_size: float
     thresholds: tuple[float, float, float] = (0.6, 0.7, 0.7)
-    pyramid_factor: float = 0.709
+    pyramid_factor: float = 0.65
 
 
 def default_min_face_size(width: int, height: int) -> float:
@@ -104,7 +107,7 @@ class Mtcnn:
         """These faces of the frame before, where they are now, largest first; nothing else is looked for.
 
         One run of O-Net on one crop each. The crop moves and grows as the face does, so that a frame like the
-        one that was searched gets the same answer.
+        one that was searched gets the same box.
         """
         scale = image.pixels.shape[1] / image.width
         before = np.array([face.region for face in faces], np.float32).reshape(-1, 4)
@@ -162,8 +165,15 @@ class Located(NamedTuple):
 
 
 def apart(found: Located) -> Located:
-    """All of them, without those that lie on a better one."""
-    return rows_at(found, suppress(found.boxes, found.scores, 0.7, "min"))
+    """Of faces that lie on each other the best one, with the landmarks that all of them agree on.
+
+    O-Net's points move with the square that it is shown. The mean of what it says about several squares of a
+    face, weighted by its scores, moves less.
+    """
+    kept = suppress(found.boxes, found.scores, 0.7, "min")
+    votes = (overlap(found.boxes[kept], found.boxes) > AGREE) * found.scores
+    shares = (votes / votes.sum(axis=1, keepdims=True)).astype(np.float32)
+    return rows_at(found, kept)._replace(landmarks=np.tensordot(shares, found.landmarks, 1))
 
 
 NOWHERE = Located(

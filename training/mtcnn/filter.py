@@ -20,7 +20,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
 import onnx
 import torch
@@ -36,15 +35,13 @@ from service.vision.pyramid import halve
 from service.vision.types import Float32Array, UInt8Array
 from training.data import DataError, load
 from training.mtcnn.build import GraphBuilder
+from training.mtcnn.pictures import files, pictures, varied
 from training.scenes import Condition, Graph, scenes
 
 STORE = Path(__file__).parents[2] / "model_store"
 SMALLEST_FACE = 20
 # P-Net's threshold while candidates are collected: those that a lower threshold would add are learned too.
 LEAST_SCORE = 0.5
-SCALES = (1.0, 0.88, 0.76, 1.15, 1.3)  # other sizes, so that every face is seen between the levels too
-LARGEST_SIDE = 1600
-EVERY_FRAME = 25
 PASTED_FACES = 4000
 INPUTS, HIDDEN = 5 * (2 * AROUND + 1) ** 2, 64
 EPOCHS, BATCH, LEARNING_RATE, WEIGHT_DECAY = 20, 512, 4e-3, 1e-3
@@ -97,41 +94,6 @@ class Teacher:
         if len(kept):
             faces[passed[accepted]] = overlap(boxes, boxes[kept]).argmax(axis=1)
         return faces
-
-
-def files(paths: Iterable[Path]) -> list[Path]:
-    """These files and those in these folders, by name."""
-    return [file for path in paths for file in (sorted(path.rglob("*.*")) if path.is_dir() else [path])]
-
-
-def pictures(paths: Iterable[Path]) -> Iterator[UInt8Array]:
-    """RGB pictures (H, W, 3) of images, and of one in 25 frames of videos; at most 1600 pixels a side.
-
-    Raises ValueError for a file that OpenCV cannot read.
-    """
-    for path in paths:
-        video = cv2.VideoCapture(str(path))
-        index = 0
-        while (frame := video.read()[1]) is not None:
-            if index % EVERY_FRAME == 0:
-                yield rescaled(np.asarray(frame[:, :, ::-1]), min(1.0, LARGEST_SIDE / max(frame.shape)))
-            index += 1
-        if index == 0:
-            raise ValueError(f"{path} cannot be read as an image or a video")
-
-
-def rescaled(picture: UInt8Array, factor: float) -> UInt8Array:
-    """The picture at another size."""
-    interpolation = cv2.INTER_AREA if factor < 1 else cv2.INTER_LINEAR
-    resized = cv2.resize(picture, None, fx=factor, fy=factor, interpolation=interpolation)
-    return np.ascontiguousarray(resized, np.uint8)
-
-
-def varied(originals: Iterable[UInt8Array]) -> Iterator[UInt8Array]:
-    """Each picture at several sizes, and mirrored."""
-    for picture in originals:
-        yield from (rescaled(picture, scale) for scale in SCALES)
-        yield np.ascontiguousarray(picture[:, ::-1])
 
 
 def pasted(data: Path) -> Iterator[UInt8Array]:
