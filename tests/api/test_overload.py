@@ -15,7 +15,7 @@ from tests.conftest import Serve
 
 @pytest.fixture(scope="module")
 def slow_image(tmp_path_factory: pytest.TempPathFactory) -> bytes:
-    """Noise at which the detector works longest for its size."""
+    """Noise: looking for faces in it takes longer than sending it."""
     path = tmp_path_factory.mktemp("overload") / "noise.bmp"
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (1000, 1000, 3), np.uint8)).save(path)
     return path.read_bytes()

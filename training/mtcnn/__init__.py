@@ -1,1 +1,4 @@
-"""The detector's graphs: MTCNN's three, built from published weights, and the filter that they teach."""
+"""The detector's graphs: O-Net with published weights, and what the published cascade teaches.
+
+That is a smaller P-Net and R-Net, and the filter between them.
+"""

@@ -5,9 +5,11 @@ from pathlib import Path
 from training import manifest
 
 STORE = Path(__file__).parents[2] / "model_store"
+# The networks and their filter are the second of their kind, after the published ones and a filter for those.
+VERSIONS = {"pnet": "2", "filter": "2", "rnet": "2", "onet": "1"}
 PUBLISHED = {
     "data": "weights of the Python package mtcnn 1.0.0 (MIT); graphs written by this project, see NOTICE",
-    "command": "make models-mtcnn",
+    "command": "make detector",
 }
 LEARNED = {
     "data": "what the published P-Net, R-Net and O-Net of mtcnn 1.0.0 answer to photos, frames of videos and "
@@ -21,7 +23,7 @@ def main() -> None:
     provenances = {"pnet": LEARNED, "filter": LEARNED, "rnet": LEARNED, "onet": PUBLISHED}
     entries = {
         name: manifest.graph_entry(
-            STORE, f"mtcnn/{name}.onnx", version="1", licence="MIT", provenance=provenance
+            STORE, f"mtcnn/{name}.onnx", version=VERSIONS[name], licence="MIT", provenance=provenance
         )
         for name, provenance in provenances.items()
     }
