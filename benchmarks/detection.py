@@ -124,7 +124,7 @@ def main() -> None:
         "--min-face-size", type=int, action="append", help="repeatable; 20 and 40 if not given"
     )
     parser.add_argument(
-        "--unseen", action="store_true", help="only every second photo, which the filter did not learn from"
+        "--unseen", action="store_true", help="every second photo, which taught the detector nothing"
     )
     parser.add_argument("--peer-python", type=Path, help="Python of an environment with facenet-pytorch")
     arguments = parser.parse_args()

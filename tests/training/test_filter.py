@@ -8,9 +8,9 @@ from service.vision.types import UInt8Array
 from training.mtcnn.filter import (
     FACE_WEIGHT,
     STORE,
+    Cascade,
     Examples,
     Perceptron,
-    Teacher,
     build,
     joined,
     judgement,
@@ -30,13 +30,13 @@ def candidates(number: int, seed: int = 0) -> UInt8Array:
 def test_the_cascade_tells_which_candidates_become_the_portraits_face() -> None:
     portrait = cv2.imread(str(ASTRONAUT))
     assert portrait is not None
-    found = Teacher(STORE).examples(np.ascontiguousarray(portrait[:, :, ::-1], np.uint8))
+    found = Cascade(STORE).examples(np.ascontiguousarray(portrait[:, :, ::-1], np.uint8))
     assert found.number_of_faces == 1
     assert 1 < (found.faces == 0).sum() < len(found.faces)
 
 
 def test_flat_pictures_give_no_examples() -> None:
-    found = Teacher(STORE).examples(np.full((100, 100, 3), 128, np.uint8))
+    found = Cascade(STORE).examples(np.full((100, 100, 3), 128, np.uint8))
     assert found.surroundings.shape == (0, 7, 7, 5)
     assert found.number_of_faces == 0
 

@@ -64,8 +64,8 @@ class Examples:
         return int(self.faces.max(initial=-1)) + 1
 
 
-class Teacher:
-    """The published cascade of a store, asked for each candidate by itself."""
+class Cascade:
+    """The cascade of a store, asked for each candidate by itself."""
 
     def __init__(self, store: Path) -> None:
         pnet, self._rnet, self._onet = (
@@ -103,9 +103,9 @@ def pasted(data: Path) -> Iterator[UInt8Array]:
     yield from (image.pixels for image, _ in scenes(faces[chosen], Condition()))
 
 
-def collect(teacher: Teacher, originals: Iterable[UInt8Array]) -> Examples:
+def collect(cascade: Cascade, originals: Iterable[UInt8Array]) -> Examples:
     """The candidates of all pictures."""
-    return joined([teacher.examples(picture) for picture in originals])
+    return joined([cascade.examples(picture) for picture in originals])
 
 
 def joined(parts: Sequence[Examples]) -> Examples:
@@ -227,15 +227,15 @@ def main() -> None:
 
 def make(store: Path, learned: Sequence[Path], faces: Path, halved_folder: Path | None) -> None:
     """Collect from the files, every second one of a folder and FER2013; train, write and judge."""
-    teacher = Teacher(store)
+    cascade = Cascade(store)
     halved = files([halved_folder]) if halved_folder else []
     shown = varied(pictures([*learned, *halved[::2]]))
-    examples = joined([collect(teacher, shown), collect(teacher, pasted(faces))])
+    examples = joined([collect(cascade, shown), collect(cascade, pasted(faces))])
     print(f"{len(examples.faces)} candidates to learn from, which become {examples.number_of_faces} faces")
     network = train(examples)
     write(network, store / "mtcnn" / "filter.onnx", examples.surroundings[:256])
     if halved[1::2]:
-        print(judgement(network, collect(teacher, pictures(halved[1::2]))))
+        print(judgement(network, collect(cascade, pictures(halved[1::2]))))
 
 
 if __name__ == "__main__":

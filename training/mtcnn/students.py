@@ -42,11 +42,11 @@ class SmallPNet(Student):
 
     published, input, pool = "pnet", "image", 2
 
-    def __init__(self, widths: tuple[int, int, int] = (16, 16, 32)) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        self.first = nn.Conv2d(3, widths[0], 4, stride=2)
-        self.second, self.third = nn.Conv2d(widths[0], widths[1], 3), nn.Conv2d(widths[1], widths[2], 3)
-        self.heads = nn.Conv2d(widths[2], 5, 1)
+        self.first = nn.Conv2d(3, 16, 4, stride=2)
+        self.second, self.third = nn.Conv2d(16, 16, 3), nn.Conv2d(16, 32, 3)
+        self.heads = nn.Conv2d(32, 5, 1)
 
     def forward(self, pixels: Tensor) -> Answers:
         """(N, h, w) logits and (N, h, w, 4) offsets."""
@@ -83,10 +83,10 @@ class SmallRNet(Student):
 
     published, input, pool = "rnet", "crops", 3
 
-    def __init__(self, first: int = 32) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        self.first = nn.Conv2d(3, first, 5, stride=2)
-        self.second, self.third = nn.Conv2d(first, 48, 3), nn.Conv2d(48, 64, 2)
+        self.first = nn.Conv2d(3, 32, 5, stride=2)
+        self.second, self.third = nn.Conv2d(32, 48, 3), nn.Conv2d(48, 64, 2)
         self.dense, self.heads = nn.Linear(FLATTENED, 128), nn.Linear(128, 5)
 
     def forward(self, pixels: Tensor) -> Answers:
@@ -132,7 +132,7 @@ def begin(student: SmallPNet | SmallRNet, draw: Callable[[], Tensor], steps: int
     kernel, bias, slope = weights[:3]
     scatter(student.first, kernel, bias)
     linear = nn.Conv2d(student.first.out_channels, len(bias), 1)
-    importance = functional.normalize(weights[3].square().sum((0, 2, 3)), 1, 0)[:, None, None]
+    importance = functional.normalize(weights[3].square().sum((0, 2, 3)), 1, 0)
     optimizer = torch.optim.Adam([*student.first.parameters(), *linear.parameters()], STEM_RATE)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
     for _ in range(steps):
@@ -140,9 +140,9 @@ def begin(student: SmallPNet | SmallRNet, draw: Callable[[], Tensor], steps: int
         with torch.no_grad():
             activated = functional.prelu(functional.conv2d((pixels - 127.5) / 128, kernel, bias), slope)
             wanted = functional.max_pool2d(activated, student.pool, 2, ceil_mode=True)
-        difference = (linear(student.stem(pixels)) - wanted).square().mean((0, 2, 3))
+        distance = (linear(student.stem(pixels)) - wanted).square().mean((0, 2, 3))
         optimizer.zero_grad()
-        (difference[:, None, None] * importance).sum().backward()
+        (distance * importance).sum().backward()
         optimizer.step()
         schedule.step()
     student.take_over(weights, linear)
@@ -177,7 +177,7 @@ def give(layer: nn.Conv2d | nn.Linear, weight: Tensor, bias: Tensor) -> None:
 
 def published_weights(name: str) -> list[Tensor]:
     """A published network's weights in layer order, as PyTorch has them."""
-    return [torch.from_numpy(np.ascontiguousarray(outputs_first(array))) for array in load_weights(name)]
+    return [torch.from_numpy(np.ascontiguousarray(outputs_first(weight))) for weight in load_weights(name)]
 
 
 def outputs_first(weight: Float32Array) -> Float32Array:

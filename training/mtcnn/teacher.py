@@ -20,6 +20,7 @@ SMALLEST_FACE = 20
 PYRAMID_FACTOR = 0.709  # of the paper's programs; finer than the service's, for more candidates
 # What scores less is no candidate; the thresholds of the service lie above.
 LEAST_SCORE = 0.5
+LEAST_ASKED = 0.3  # of R-Net, for O-Net to be asked
 MOST_CROPS = 1200  # of one picture
 MOVED, MOVE = 0.35, 0.07  # share of crops that are moved, and how far, in sides
 
@@ -55,7 +56,7 @@ class Teacher:
         self._stage = ProposalStage(self._pnet, self._pnet)
 
     def spots(self, picture: UInt8Array) -> Float32Array:
-        """(N, 3) x, y and width of what P-Net takes for a face, of faces of any size, before suppression."""
+        """(N, 3) x, y and width of what P-Net takes for a face, of any size."""
         found = self._stage.propose(halve(picture), CELL, PYRAMID_FACTOR, LEAST_SCORE)
         sides = found.squares[:, 2:] - found.squares[:, :2]
         return np.hstack([found.squares[:, :2] + sides / 2, sides[:, :1]])
@@ -82,7 +83,7 @@ class Teacher:
             return examples(pixels, *(np.empty((0, *rest), np.float32) for rest in ((), (4,), ())))
         probability, boxes = self._rnet.run({"crops": pixels})
         verdicts = np.zeros(len(pixels), np.float32)
-        asked = np.flatnonzero(probability > 0.3)
+        asked = np.flatnonzero(probability > LEAST_ASKED)
         if len(asked):
             refined = square(regress(chosen[asked], boxes[asked]))
             verdicts[asked] = run_on_crops(self._onet, halvings, refined, ONET_SIDE, CROPS)[0]
