@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from time import monotonic
 from typing import Annotated, Literal
 
-from fastapi import Depends, Header, Query, Security
+from fastapi import Header, Query, Security
 from fastapi.security import APIKeyHeader, HTTPAuthorizationCredentials, HTTPBearer
+from pydantic import BaseModel, Field
 from starlette.requests import HTTPConnection
 
 from service import keys
@@ -136,42 +137,36 @@ def deadline_of(connection: HTTPConnection, timeout_ms: str | None) -> float:
     return monotonic() + seconds
 
 
-@dataclass(frozen=True, slots=True)
-class DetectQuery:
+class DetectQuery(BaseModel):
     """The query parameters of a detection."""
 
-    options: AnalysisOptions
-    include_crops: bool
+    model: str | None = Field(None, description="Emotion model; see `GET /models`.", max_length=100)
+    min_face_size: float | None = Field(
+        None,
+        ge=12,
+        le=65535,
+        allow_inf_nan=False,
+        description="Smallest face to look for, in pixels of the upright image. "
+        "Default: the larger of 40 and 4 % of the longer side.",
+    )
+    min_confidence: float = Field(
+        0.0, ge=0, le=1, allow_inf_nan=False, description="Leave out faces the detector is less sure of."
+    )
+    max_faces: int | None = Field(None, ge=1, le=100_000, description="Only the largest so many faces.")
+    include: list[Literal["crops"]] | None = Field(
+        None, description="`crops` adds the 48x48 crop of each face as base64 PNG."
+    )
+
+    @property
+    def options(self) -> AnalysisOptions:
+        """What the pipeline is asked for."""
+        return AnalysisOptions(self.model, self.min_face_size, self.min_confidence, self.max_faces)
+
+    @property
+    def include_crops(self) -> bool:
+        """Whether each face comes with its crop."""
+        return "crops" in (self.include or [])
 
 
-async def _detect_query(
-    model: Annotated[
-        str | None, Query(description="Emotion model; see `GET /models`.", max_length=100)
-    ] = None,
-    min_face_size: Annotated[
-        float | None,
-        Query(
-            ge=12,
-            le=65535,
-            allow_inf_nan=False,
-            description="Smallest face to look for, in pixels of the upright image. "
-            "Default: the larger of 40 and 4 % of the longer side.",
-        ),
-    ] = None,
-    min_confidence: Annotated[
-        float,
-        Query(ge=0, le=1, allow_inf_nan=False, description="Leave out faces the detector is less sure of."),
-    ] = 0.0,
-    max_faces: Annotated[
-        int | None, Query(ge=1, le=100_000, description="Only the largest so many faces.")
-    ] = None,
-    include: Annotated[
-        list[Literal["crops"]] | None,
-        Query(description="`crops` adds the 48x48 crop of each face as base64 PNG."),
-    ] = None,
-) -> DetectQuery:
-    options = AnalysisOptions(model, min_face_size, min_confidence, max_faces)
-    return DetectQuery(options, "crops" in (include or []))
-
-
-DetectQueryDep = Annotated[DetectQuery, Depends(_detect_query)]
+# As one model and no dependency: FastAPI takes its time for each.
+DetectQueryParameters = Annotated[DetectQuery, Query()]

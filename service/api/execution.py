@@ -12,7 +12,7 @@ from fastapi import Depends, Request
 from service.api.answers import detection, server_timing
 from service.api.deps import (
     DetectQuery,
-    DetectQueryDep,
+    DetectQueryParameters,
     Runtime,
     TimeoutHeader,
     deadline_of,
@@ -114,7 +114,7 @@ class Task:
         )
 
 
-async def _task(request: Request, query: DetectQueryDep, timeout_ms: TimeoutHeader = None) -> Task:
+async def _task(request: Request, query: DetectQueryParameters, timeout_ms: TimeoutHeader = None) -> Task:
     deadline = deadline_of(request, timeout_ms)
     runtime = runtime_of(request)
     runtime.pipeline.classifier(query.options.model)  # an unknown model is told before the body is read

@@ -3,7 +3,7 @@
 from fastapi import APIRouter, Depends, WebSocket
 
 from service.api.deps import (
-    DetectQueryDep,
+    DetectQueryParameters,
     metrics_of,
     require_own_origin,
     require_stream_key,
@@ -16,7 +16,7 @@ router = APIRouter()
 
 
 @router.websocket("/stream", dependencies=[Depends(require_own_origin), Depends(require_stream_key)])
-async def stream(socket: WebSocket, query: DetectQueryDep) -> None:
+async def stream(socket: WebSocket, query: DetectQueryParameters) -> None:
     """Binary frames in, one JSON answer for each processed one out; the newest frame wins."""
     runtime = runtime_of(socket)
     runtime.pipeline.classifier(query.options.model)  # an unknown model is told before the first frame
