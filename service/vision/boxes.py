@@ -42,7 +42,7 @@ def suppress(
     better: a box goes when it overlaps so many kept ones.
     """
     order = np.argsort(-scores, kind="stable")
-    if len(order) < 2:
+    if len(order) <= better:
         return order
     boxes, over = boxes[order], np.zeros(len(boxes), np.intp)
     for start in range(0, len(boxes), BLOCK):

@@ -1,9 +1,9 @@
 """The cascade's first stage: what P-Net proposes in every level of the pyramid, and what of it is kept."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
-from itertools import islice
-from typing import Any, NamedTuple
+from itertools import accumulate
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,9 +19,9 @@ STRIDE = 2  # from one of P-Net's windows to the next, in pixels of a level
 # the image, and runs can share the cores.
 TILE = 256
 
-# Candidates kept of one tile, of one level before, and of all levels after suppression, best first.
+# Candidates kept of one tile, of all before, and after suppression, best first.
 MAX_PER_TILE = 4000
-MAX_PER_LEVEL = 8000
+MAX_WINDOWS = 24_000
 MAX_CANDIDATES = 3000
 
 # The filter sees what P-Net answers to so many windows to each side of a candidate. Candidates that it thinks
@@ -31,7 +31,7 @@ LEAST_PROMISE = 0.003
 
 
 class Windows(NamedTuple):
-    """Some of P-Net's windows in a level: their rows, columns (N,), scores (N,) and offsets (N, 4)."""
+    """Some of P-Net's windows: their rows and columns on the canvas (N,), scores (N,) and offsets (N, 4)."""
 
     rows: NDArray[np.intp]
     columns: NDArray[np.intp]
@@ -39,16 +39,45 @@ class Windows(NamedTuple):
     offsets: Float32Array
 
 
-class Peaks(NamedTuple):
-    """Windows that none around them outdoes: boxes (N, 4) in pixels of the image, scores (N,).
+class Tile(NamedTuple):
+    """Some of a level's pixels (H, W, 3), and where on the canvas their first window is."""
 
-    offsets: (N, 4) from the boxes to the faces; surroundings: see `Candidates`.
+    pixels: UInt8Array
+    row: int
+    column: int
+
+
+class Canvas(NamedTuple):
+    """What P-Net answers to all levels, one below the other, each with AROUND of nothing on all sides.
+
+    responses: (rows, columns, 5) P-Net's `response` to each window; tops: (L,) the first row of each level's
+    windows; scales: (L, 2) pixels of the image for one of each level, across and down.
     """
 
-    boxes: Float32Array
-    scores: Float32Array
-    offsets: Float32Array
-    surroundings: UInt8Array
+    responses: UInt8Array
+    tops: NDArray[np.intp]
+    scales: NDArray[np.float64]
+
+    @classmethod
+    def of(cls, levels: Sequence[Level], image: UInt8Array) -> "Canvas":
+        """For these levels of the image, not yet looked at."""
+        sizes = np.array([level.size for level in levels])
+        heights = sizes[:, 1] // STRIDE + 2 * AROUND
+        tops = np.array(list(accumulate(heights, initial=0)))
+        responses = np.zeros((tops[-1], sizes[:, 0].max() // STRIDE + 2 * AROUND, 5), np.uint8)
+        return cls(responses, tops[:-1], np.array(image.shape[1::-1]) / sizes)
+
+    def boxes(self, rows: NDArray[np.intp], columns: NDArray[np.intp]) -> Float32Array:
+        """(N, 4) what windows cover, in pixels of the image."""
+        level = np.searchsorted(self.tops, rows, "right") - 1
+        corners = np.stack([columns, rows - self.tops[level]], axis=1) * STRIDE
+        scales = self.scales[level]
+        return np.concatenate([corners * scales, (corners + CELL) * scales], axis=1, dtype=np.float32)
+
+    def around(self, rows: NDArray[np.intp], columns: NDArray[np.intp]) -> UInt8Array:
+        """(N, 7, 7, 5) responses to windows, in the middle, and to those around them."""
+        windows = self.responses[rows[:, None, None] + SPAN[:, None], columns[:, None, None] + SPAN]
+        return np.asarray(windows, np.uint8)
 
 
 class Candidates(NamedTuple):
@@ -102,89 +131,57 @@ class ProposalStage:
         threshold: float,
         together: Together = one_by_one,
     ) -> Candidates:
-        """What P-Net sees in all levels of the pyramid, best first."""
+        """What P-Net sees in all levels of the pyramid, best first; of windows that overlap, the best."""
         levels = list(pyramid(halvings, min_face_size, factor))
-        large = together([partial(Scan.of, level) for level in levels if max(level.size) > TILE])
-        corners = [list(tiles(*scan.pixels.shape[:2])) for scan in large]
-        runs: list[Callable[[], Any]] = [
-            partial(self._scan, scan, *corner, threshold)
-            for scan, its_corners in zip(large, corners, strict=True)
-            for corner in its_corners
+        if not levels:
+            return NOTHING
+        canvas = Canvas.of(levels, halvings[0])
+        large = sum(max(level.size) > TILE for level in levels)
+        resized = together([partial(resize, *level) for level in levels[:large]])
+        scans = [
+            partial(self._scan_tile, tile, canvas, threshold)
+            for pixels, top in zip(resized, canvas.tops.tolist(), strict=False)
+            for tile in tiles(pixels, top)
         ]
-        runs += [partial(self._scan_whole, level, halvings[0], threshold) for level in levels[len(large) :]]
-        done = iter(together(runs))
-        found = [
-            gathered(list(islice(done, len(its_corners))), scan, halvings[0])
-            for scan, its_corners in zip(large, corners, strict=True)
+        scans += [
+            partial(self._scan_level, level, top, canvas, threshold)
+            for level, top in zip(levels[large:], canvas.tops[large:].tolist(), strict=True)
         ]
-        found += done
-        every = joined([NOTHING, *found])
-        best = rows_at(every, best_of(every.scores, MAX_CANDIDATES))
-        return Candidates(square(regress(best.boxes, best.offsets)), best.scores, best.surroundings)
+        windows = joined(together(scans))
+        if not len(windows.rows):
+            return NOTHING
+        windows = rows_at(windows, best_of(windows.scores, MAX_WINDOWS))
+        best = peaks(windows.rows, windows.columns)[:MAX_CANDIDATES]
+        rows, columns, scores, offsets = rows_at(windows, best)
+        squares = square(regress(canvas.boxes(rows, columns), offsets))
+        return Candidates(squares, scores, canvas.around(rows, columns))
 
-    def _scan_whole(self, level: Level, image: UInt8Array, threshold: float) -> Peaks:
-        """P-Net on a level that is a single tile; see `gathered`."""
-        scan = Scan.of(level)
-        return gathered([self._scan(scan, 0, 0, threshold)], scan, image)
+    def _scan_level(self, level: Level, top: int, canvas: Canvas, threshold: float) -> Windows:
+        """P-Net on a level that is a single tile."""
+        return self._scan_tile(Tile(resize(*level), top, 0), canvas, threshold)
 
-    def _scan(self, scan: "Scan", top: int, left: int, threshold: float) -> Windows:
-        """P-Net on one tile of a level; writes what it answers into the scan."""
-        tile = np.ascontiguousarray(scan.pixels[None, top : top + TILE, left : left + TILE])
-        probability, offsets, response = self._pnet.run({"image": tile})
-        first_row, first_column = top // STRIDE, left // STRIDE
+    def _scan_tile(self, tile: Tile, canvas: Canvas, threshold: float) -> Windows:
+        """P-Net on a tile; what it answers goes onto the canvas."""
+        pixels = np.ascontiguousarray(tile.pixels[None])
+        probability, offsets, response = self._pnet.run({"image": pixels})
         height, width = probability.shape[1:]
-        scan.responses[first_row + AROUND :, first_column + AROUND :][:height, :width] = response[0]
+        canvas.responses[tile.row + AROUND :, tile.column + AROUND :][:height, :width] = response[0]
         rows, columns = np.nonzero(probability[0] > threshold)
         scores = probability[0, rows, columns]
-        windows = Windows(rows + first_row, columns + first_column, scores, offsets[0, rows, columns])
+        windows = Windows(rows + tile.row, columns + tile.column, scores, offsets[0, rows, columns])
         return rows_at(windows, best_of(scores, MAX_PER_TILE)) if len(scores) > MAX_PER_TILE else windows
 
 
-class Scan(NamedTuple):
-    """A level's pixels (H, W, 3), and P-Net's `response` to its windows (h, w, 5), with AROUND of nothing."""
-
-    pixels: UInt8Array
-    responses: UInt8Array
-
-    @classmethod
-    def of(cls, level: Level) -> "Scan":
-        """The level, not yet looked at."""
-        width, height = level.size
-        cells = height // STRIDE + 2 * AROUND, width // STRIDE + 2 * AROUND
-        return cls(resize(*level), np.zeros((*cells, 5), np.uint8))
-
-
-SPAN = 2 * AROUND + 1
-NOTHING = Peaks(
+SPAN = np.arange(2 * AROUND + 1)
+NOTHING = Candidates(
     np.empty((0, 4), np.float32),
     np.empty(0, np.float32),
-    np.empty((0, 4), np.float32),
-    np.empty((0, SPAN, SPAN, 5), np.uint8),
+    np.empty((0, len(SPAN), len(SPAN), 5), np.uint8),
 )
 
 
-def gathered(tiles_windows: Sequence[Windows], scan: Scan, image: UInt8Array) -> Peaks:
-    """What the tiles of a level hold: the best of those that overlap."""
-    windows = joined(tiles_windows) if len(tiles_windows) > 1 else tiles_windows[0]
-    if not len(windows.rows):
-        return NOTHING
-    windows = rows_at(windows, best_of(windows.scores, MAX_PER_LEVEL))
-    rows, columns, scores, offsets = rows_at(windows, peaks(windows.rows, windows.columns))
-    scale = np.array(image.shape[1::-1]) / scan.pixels.shape[1::-1]
-    corners = np.stack([columns, rows], axis=1) * STRIDE
-    boxes = np.concatenate([corners * scale, (corners + CELL) * scale], axis=1, dtype=np.float32)
-    return Peaks(boxes, scores, offsets, around(scan.responses, rows, columns))
-
-
-def around(responses: UInt8Array, rows: NDArray[np.intp], columns: NDArray[np.intp]) -> UInt8Array:
-    """(N, 7, 7, 5) responses to the windows around those of a level."""
-    span = np.arange(SPAN)
-    windows = responses[rows[:, None, None] + span[:, None], columns[:, None, None] + span]
-    return np.asarray(windows, np.uint8)
-
-
 def peaks(rows: NDArray[np.intp], columns: NDArray[np.intp]) -> list[int]:
-    """Which windows of a level greedy non-maximum suppression at one half keeps, of (N,) given best first.
+    """Which windows greedy non-maximum suppression at one half keeps, of (N,) given best first.
 
     Windows overlap by more than half only where they are neighbours: P-Net's stride away, in rows, columns or
     both. At twice that the overlap is exactly a half.
@@ -198,12 +195,13 @@ def peaks(rows: NDArray[np.intp], columns: NDArray[np.intp]) -> list[int]:
     return kept
 
 
-def tiles(height: int, width: int) -> Iterator[tuple[int, int]]:
-    """Top left corners of tiles that share no window of P-Net and miss none."""
+def tiles(pixels: UInt8Array, top: int) -> Iterator[Tile]:
+    """Tiles of a level (H, W, 3) that share no window of P-Net and miss none. top: see `Canvas`."""
     step, shared = TILE - CELL + STRIDE, CELL - STRIDE
-    for top in range(0, height - shared, step):
-        for left in range(0, width - shared, step):
-            yield top, left
+    height, width = pixels.shape[:2]
+    for y in range(0, height - shared, step):
+        for x in range(0, width - shared, step):
+            yield Tile(pixels[y : y + TILE, x : x + TILE], top + y // STRIDE, x // STRIDE)
 
 
 def best_of(scores: Float32Array, most: int) -> NDArray[np.intp]:

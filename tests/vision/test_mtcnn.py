@@ -404,8 +404,9 @@ def test_tiles_share_no_window_and_miss_none(side: int) -> None:
     def windows(length: int, start: int = 0) -> list[int]:
         return [start + 2 * index for index in range((length - 1) // 2 - 4)]
 
-    rows = [top for top, left in tiles(side, CELL) if left == 0]
-    covered = [row for top in rows for row in windows(min(TILE, side - top), top)]
+    found = list(tiles(np.zeros((side, CELL, 3), np.uint8), top=7))
+    assert not any(tile.column for tile in found)
+    covered = [row for tile in found for row in windows(len(tile.pixels), STRIDE * (tile.row - 7))]
     assert covered == windows(side)
 
 
