@@ -1,6 +1,6 @@
 """The cascade's first stage: what P-Net proposes in every level of the pyramid, and what of it is kept."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from itertools import accumulate
 from typing import NamedTuple
@@ -136,9 +136,22 @@ class ProposalStage:
         if not levels:
             return NOTHING
         canvas = Canvas.of(levels, halvings[0])
+        windows = joined(together(self._scans(levels, canvas, threshold, together)))
+        if not len(windows.rows):
+            return NOTHING
+        windows = rows_at(windows, best_of(windows.scores, MAX_WINDOWS))
+        best = peaks(windows.rows, windows.columns)[:MAX_CANDIDATES]
+        rows, columns, scores, offsets = rows_at(windows, best)
+        squares = square(regress(canvas.boxes(rows, columns), offsets))
+        return Candidates(squares, scores, canvas.around(rows, columns))
+
+    def _scans(
+        self, levels: Sequence[Level], canvas: Canvas, threshold: float, together: Together
+    ) -> list[Callable[[], Windows]]:
+        """Runs of P-Net that do not depend on each other: one for each tile of the levels."""
         large = sum(max(level.size) > TILE for level in levels)
         resized = together([partial(resize, *level) for level in levels[:large]])
-        scans = [
+        scans: list[Callable[[], Windows]] = [
             partial(self._scan_tile, tile, canvas, threshold)
             for pixels, top in zip(resized, canvas.tops.tolist(), strict=False)
             for tile in tiles(pixels, top)
@@ -147,14 +160,7 @@ class ProposalStage:
             partial(self._scan_level, level, top, canvas, threshold)
             for level, top in zip(levels[large:], canvas.tops[large:].tolist(), strict=True)
         ]
-        windows = joined(together(scans))
-        if not len(windows.rows):
-            return NOTHING
-        windows = rows_at(windows, best_of(windows.scores, MAX_WINDOWS))
-        best = peaks(windows.rows, windows.columns)[:MAX_CANDIDATES]
-        rows, columns, scores, offsets = rows_at(windows, best)
-        squares = square(regress(canvas.boxes(rows, columns), offsets))
-        return Candidates(squares, scores, canvas.around(rows, columns))
+        return scans
 
     def _scan_level(self, level: Level, top: int, canvas: Canvas, threshold: float) -> Windows:
         """P-Net on a level that is a single tile."""
