@@ -9,6 +9,7 @@ import argparse
 import json
 import warnings
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -24,9 +25,9 @@ from training.data import Faces, load
 from training.engine import load_network, predict, split_held_out
 from training.ensemble import ensemble
 from training.evaluate import STORE, evaluate, probabilities
-from training.heads import merge
 from training.presets import to_network
-from training.recipe import VOTES_SHARE, members
+from training.recipe import SERVED, members
+from training.serving import Serving, prepared
 
 OPSET = 17
 PARITY_IMAGES = 256
@@ -46,32 +47,28 @@ class Served(nn.Module):
         return probabilities
 
 
-def served_network(
-    runs: Sequence[Path], faces: Faces, votes_share: float = 0.0
-) -> tuple[Served, Calibration]:
+def served_network(runs: Sequence[Path], faces: Faces, serving: Serving) -> tuple[Served, Calibration]:
     """The averaged network of a run, or of several as one, calibrated on the images that it held out.
 
-    votes_share: how much of the head that learned FER+'s votes is in it. Raises ValueError where the runs
-    held out different images: each has learned what another would be calibrated by.
+    Raises ValueError where the runs held out different images: each has learned what another would be
+    calibrated by.
     """
     settings = [json.loads((run / "config.json").read_text()) for run in runs]
     held_out, *others = {(config["held_out"], config["seed"]) for config in settings}
     if others:
         raise ValueError(f"{', '.join(run.name for run in runs)} held out different images")
-    network = ensemble([merge(load_network(run), votes_share) for run in runs])
-    seen = split_held_out(faces, *held_out)[1]
+    learned, seen = split_held_out(faces, *held_out)
+    network = ensemble([prepared(load_network(run), learned.labels, serving) for run in runs])
     calibration = calibrate(predict(network, seen), torch.from_numpy(seen.labels))
     return Served(fold(network), calibration.temperature).eval(), calibration
 
 
-def export(
-    runs: Sequence[Path], faces: Faces, store: Path, file: str, votes_share: float = 0.0
-) -> Calibration:
+def export(runs: Sequence[Path], faces: Faces, store: Path, file: str, serving: Serving) -> Calibration:
     """Write the runs' averaged networks to `store / file` as one graph, calibrated.
 
     Raises ValueError where ONNX Runtime and PyTorch differ by more than PARITY.
     """
-    served, calibration = served_network(runs, faces, votes_share)
+    served, calibration = served_network(runs, faces, serving)
     write_graph(served, store / file)
     check_parity(served, store / file, faces.images[:PARITY_IMAGES])
     return calibration
@@ -156,7 +153,7 @@ def _begun_with(runs: Sequence[Path]) -> dict[str, str]:
 def main() -> None:
     """Parse the command line; export, then measure on the public test split and write the figures down."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--variant", default="balanced")
+    parser.add_argument("--variant", choices=SERVED, default="balanced")
     parser.add_argument(
         "--data", type=Path, required=True, help="fer2013.csv, contact sheets or image folders"
     )
@@ -171,20 +168,26 @@ def main() -> None:
         type=float,
         help="share of the head that learned FER+'s votes, 0 to 1 (default: the recipe's)",
     )
+    parser.add_argument(
+        "--adjustment",
+        type=float,
+        help="how far rare emotions are made up for, 0 to 1 (default: the recipe's)",
+    )
     arguments = parser.parse_args()
     name, store, file = arguments.variant, arguments.store, f"emotion/{arguments.variant}.onnx"
     runs = arguments.run or [arguments.runs / member for member in members(name)]
     faces = load(arguments.data, "train", arguments.ferplus)
-    share = VOTES_SHARE.get(name, 0.0) if arguments.votes_share is None else arguments.votes_share
+    given = {key: value for key in asdict(SERVED[name]) if (value := getattr(arguments, key)) is not None}
+    serving = replace(SERVED[name], **given)
     try:
-        calibration = export(runs, faces, store, file, share)
+        calibration = export(runs, faces, store, file, serving)
     except ValueError as error:
         raise SystemExit(f"export: {error}") from error
     provenance = {
         "data": "FER2013 training split with FER+ votes",
         "command": f"make train MODEL={name}",
         "temperature": f"{calibration.temperature:.4f}",
-        "votes_share": f"{share:g}",
+        **serving.record(),
         **_begun_with(runs),
     }
     found = entry(store, file, calibration, provenance, arguments.version)

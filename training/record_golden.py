@@ -15,6 +15,7 @@ from service.vision.types import UInt8Array
 from training.data import SIDE, load
 from training.evaluate import STORE
 from training.export import check_parity, served_network
+from training.serving import Serving
 
 ROOT = Path(__file__).parents[1]
 PHOTO = ROOT / "tests" / "data" / "astronaut.jpg"
@@ -44,8 +45,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=GOLDEN)
     arguments = parser.parse_args()
     entry = json.loads((arguments.store / "manifest.json").read_text())["emotion"][arguments.variant]
-    votes_share = float(entry["provenance"]["votes_share"])
-    served, _ = served_network(arguments.run, load(arguments.data, "train"), votes_share)
+    serving = Serving.recorded(entry["provenance"])
+    served, _ = served_network(arguments.run, load(arguments.data, "train"), serving)
     crops = golden_inputs(PHOTO)
     difference = check_parity(served, arguments.store / entry["file"], crops)
     with torch.no_grad():
