@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from service.vision.batches import batches
 from service.vision.boxes import areas, clip, overlap, regress, square, suppress
 from service.vision.proposals import Proposals, ProposalStage
-from service.vision.pyramid import halve, resize
+from service.vision.pyramid import Resize, averaged, halve, sampled
 from service.vision.tables import joined, rows_at
 from service.vision.types import (
     Box,
@@ -32,7 +32,17 @@ from service.vision.types import (
     one_by_one,
 )
 
-RNET_SIDE, ONET_SIDE = 24, 48
+
+class Look(NamedTuple):
+    """How a network sees squares: at this side, so many at once, resized so."""
+
+    side: int
+    batch: int
+    resize: Resize
+
+
+# R-Net and O-Net see at most so many crops at once, as P-Net sees tiles. In smaller runs a crop takes longer.
+RNET, ONET = Look(24, 16, sampled), Look(48, 4, averaged)
 
 # Of candidates that are this likely to become a face, no more than FIRST go first of those that overlap by
 # more than HEAP. What overlaps them by more than ON_FACE is looked at only where they turn out to be no face.
@@ -44,9 +54,6 @@ CLOSE, BETTER = 0.5, 2
 
 # What O-Net says of two squares is about the same face where its boxes overlap by more than this.
 AGREE = 0.6
-
-# R-Net and O-Net see at most so many crops at once, as P-Net sees tiles. In smaller runs a crop takes longer.
-RNET_BATCH, ONET_BATCH = 16, 4
 
 OUTSIDE = 128  # zero, for the networks: what a crop shows beyond the image
 
@@ -128,7 +135,7 @@ class Mtcnn:
         """R-Net on all candidates at once: fewer and better square candidates, best first."""
         if not len(boxes):
             return boxes
-        scores, offsets = self._run(self._rnet, halvings, boxes, RNET_SIDE, RNET_BATCH)
+        scores, offsets = self._run(self._rnet, halvings, boxes, RNET)
         passed = scores > threshold
         boxes, scores, offsets = boxes[passed], scores[passed], offsets[passed]
         kept = suppress(boxes, scores, 0.7)
@@ -139,16 +146,16 @@ class Mtcnn:
         """O-Net on square candidates."""
         if not len(boxes):
             return NOWHERE
-        scores, offsets, points = self._run(self._onet, halvings, boxes, ONET_SIDE, ONET_BATCH)
+        scores, offsets, points = self._run(self._onet, halvings, boxes, ONET)
         passed = np.flatnonzero(scores > threshold)
         windows = boxes[passed]
         landmarks = windows[:, None, :2] + points[passed] * (windows[:, None, 2:] - windows[:, None, :2])
         return Located(regress(windows, offsets[passed]), scores[passed], landmarks, windows, passed)
 
     def _run(
-        self, session: Session, halvings: list[UInt8Array], squares: Float32Array, side: int, most: int
+        self, session: Session, halvings: list[UInt8Array], squares: Float32Array, look: Look
     ) -> list[Float32Array]:
-        return run_on_crops(session, halvings, squares, side, most, together=self._together)
+        return run_on_crops(session, halvings, squares, look, self._together)
 
 
 class Located(NamedTuple):
@@ -203,29 +210,28 @@ def run_on_crops(
     session: Session,
     halvings: list[UInt8Array],
     squares: Float32Array,
-    side: int,
-    most: int,
-    *,
+    look: Look,
     together: Together = one_by_one,
 ) -> list[Float32Array]:
-    """The session's outputs for the crops of all squares (N, 4), `most` at once."""
+    """The session's outputs for the crops of all squares (N, 4)."""
 
     def run(some: Float32Array) -> Sequence[Float32Array]:
-        return session.run({"crops": cut(halvings, some, side)})
+        return session.run({"crops": cut(halvings, some, look)})
 
-    parts = together([partial(run, some) for some in batches(squares, most) or [squares]])
+    parts = together([partial(run, some) for some in batches(squares, look.batch) or [squares]])
     return [np.concatenate(arrays) for arrays in zip(*parts, strict=True)]
 
 
-def cut(halvings: list[UInt8Array], boxes: Float32Array, side: int) -> UInt8Array:
+def cut(halvings: list[UInt8Array], boxes: Float32Array, look: Look) -> UInt8Array:
     """Crops (N, side, side, 3) of the boxes, each from the smallest halving that has its detail."""
+    side = look.side
     crops = np.empty((len(boxes), side, side, 3), np.uint8)
     shrinking = np.log2(np.maximum((boxes[:, 2] - boxes[:, 0]) / side, 1))
     sources = np.minimum(shrinking.astype(np.intp), len(halvings) - 1)
     scales = np.array([source.shape[1::-1] for source in halvings]) / halvings[0].shape[1::-1]
     corners = np.rint(boxes * np.tile(scales[sources], 2)).astype(np.intp)
     for crop, source, box in zip(crops, sources.tolist(), corners.tolist(), strict=True):
-        resize(cut_window(halvings[source], *box), (side, side), into=crop)
+        look.resize(cut_window(halvings[source], *box), (side, side), crop)
     return crops
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.vision.boxes import regress, square
-from service.vision.pyramid import CELL, Level, pyramid, resize
+from service.vision.pyramid import CELL, Level, pyramid, sampled
 from service.vision.tables import joined, rows_at
 from service.vision.types import Float32Array, Session, Together, UInt8Array, one_by_one
 
@@ -150,7 +150,7 @@ class ProposalStage:
     ) -> list[Callable[[], Windows]]:
         """Runs of P-Net that do not depend on each other: one for each tile of the levels."""
         large = sum(max(level.size) > TILE for level in levels)
-        resized = together([partial(resize, *level) for level in levels[:large]])
+        resized = together([partial(sampled, *level) for level in levels[:large]])
         scans: list[Callable[[], Windows]] = [
             partial(self._scan_tile, tile, canvas, threshold)
             for pixels, top in zip(resized, canvas.tops.tolist(), strict=False)
@@ -164,7 +164,7 @@ class ProposalStage:
 
     def _scan_level(self, level: Level, top: int, canvas: Canvas, threshold: float) -> Windows:
         """P-Net on a level that is a single tile."""
-        return self._scan_tile(Tile(resize(*level), top, 0), canvas, threshold)
+        return self._scan_tile(Tile(sampled(*level), top, 0), canvas, threshold)
 
     def _scan_tile(self, tile: Tile, canvas: Canvas, threshold: float) -> Windows:
         """P-Net on a tile; what it answers goes onto the canvas."""

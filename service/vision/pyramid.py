@@ -1,6 +1,6 @@
 """The image pyramid: one picture at many sizes, so that a face of any size fills P-Net's window in one."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import cv2
@@ -20,7 +20,7 @@ def halve(pixels: UInt8Array) -> list[UInt8Array]:
     halvings: list[UInt8Array] = [pixels]
     while min(halvings[-1].shape[:2]) >= 2 * CELL:
         height, width = halvings[-1].shape[:2]
-        halvings.append(resize(halvings[-1], (width // 2, height // 2)))
+        halvings.append(averaged(halvings[-1], (width // 2, height // 2)))
     return halvings
 
 
@@ -45,7 +45,19 @@ def sufficient(halvings: list[UInt8Array], scale: float) -> UInt8Array:
     return halvings[min(len(halvings) - 1, max(0, int(np.floor(-np.log2(scale)))))]
 
 
-def resize(pixels: UInt8Array, size: tuple[int, int], into: UInt8Array | None = None) -> UInt8Array:
-    """Resize to (width, height), `into` an array if given: averaging to shrink, bilinear to enlarge."""
+# Resizes pixels (H, W, 3) to (width, height), into an array if given.
+Resize = Callable[[UInt8Array, tuple[int, int], UInt8Array | None], UInt8Array]
+
+
+def averaged(pixels: UInt8Array, size: tuple[int, int], into: UInt8Array | None = None) -> UInt8Array:
+    """Resize by averaging to shrink, bilinear to enlarge."""
     interpolation = cv2.INTER_AREA if size[0] <= pixels.shape[1] else cv2.INTER_LINEAR
     return np.asarray(cv2.resize(pixels, size, into, interpolation=interpolation), np.uint8)
+
+
+def sampled(pixels: UInt8Array, size: tuple[int, int], into: UInt8Array | None = None) -> UInt8Array:
+    """Resize bilinear, to no less than half: three times as fast, and not quite what a camera would see.
+
+    For networks that learned to see such pixels (`training/mtcnn/distill.py`).
+    """
+    return np.asarray(cv2.resize(pixels, size, into, interpolation=cv2.INTER_LINEAR), np.uint8)

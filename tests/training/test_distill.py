@@ -54,7 +54,7 @@ def seeded() -> None:
 
 
 def test_teacher_sees_the_portraits_face_in_a_tile(teacher: Teacher, portrait: UInt8Array) -> None:
-    tile = teacher.tile(piece(portrait, 222, 117, 500))
+    tile = teacher.tile(piece(portrait, 222, 117, 500), 1.5)
     assert tile.pixels.shape == (1, SIDE, SIDE, 3)
     assert tile.logits.shape == tile.verdicts.shape == tile.boxes.shape[:-1] == (1, 33, 33)
     rows, columns = np.nonzero(tile.verdicts[0] > 0.7)

@@ -12,7 +12,7 @@ from service.vision.batches import batches
 from service.vision.boxes import overlap, suppress
 from service.vision.mtcnn import (
     ON_FACE,
-    RNET_BATCH,
+    RNET,
     DetectionParameters,
     Mtcnn,
     away,
@@ -294,7 +294,7 @@ def test_candidates_and_batches_are_bounded(sessions: dict[str, Session]) -> Non
     detector = Mtcnn(SeesFacesEverywhere(), LetsPass(), rnet, sessions["onet"])
     detector.detect(decoded(grain), DetectionParameters(12))
     assert 1000 < sum(rnet.counts) <= MAX_CANDIDATES
-    assert max(rnet.counts) == RNET_BATCH
+    assert max(rnet.counts) == RNET.batch
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2])

@@ -29,7 +29,7 @@ from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from service.vision.boxes import overlap, regress, square, suppress
-from service.vision.mtcnn import ONET_SIDE, RNET_SIDE, DetectionParameters, run_on_crops
+from service.vision.mtcnn import ONET, RNET, DetectionParameters, run_on_crops
 from service.vision.proposals import AROUND, Candidates, ProposalStage
 from service.vision.pyramid import halve
 from service.vision.types import Float32Array, UInt8Array
@@ -47,7 +47,6 @@ INPUTS, HIDDEN = 5 * (2 * AROUND + 1) ** 2, 64
 EPOCHS, BATCH, LEARNING_RATE, WEIGHT_DECAY = 20, 512, 4e-3, 1e-3
 FACE_WEIGHT = 2.0  # of all candidates of a face, where one that becomes none has 1: there are more of those
 THRESHOLDS = (0.002, 0.003, 0.005, 0.01, 0.02, 0.05)
-CROPS = 64
 PARITY = 1e-4
 
 
@@ -84,10 +83,10 @@ class Cascade:
         """(N,) the face that R-Net and O-Net find in each candidate; candidates that overlap share one."""
         _, refine, accept = DetectionParameters(SMALLEST_FACE).thresholds
         faces = np.full(len(found.squares), -1, np.intp)
-        scores, offsets = run_on_crops(self._rnet, halvings, found.squares, RNET_SIDE, CROPS)[:2]
+        scores, offsets = run_on_crops(self._rnet, halvings, found.squares, RNET)[:2]
         passed = np.flatnonzero(scores > refine)
         refined = square(regress(found.squares[passed], offsets[passed]))
-        scores, offsets = run_on_crops(self._onet, halvings, refined, ONET_SIDE, CROPS)[:2]
+        scores, offsets = run_on_crops(self._onet, halvings, refined, ONET)[:2]
         accepted = scores > accept
         boxes = regress(refined[accepted], offsets[accepted])
         kept = suppress(boxes, scores[accepted], 0.5)

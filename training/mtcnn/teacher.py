@@ -7,15 +7,16 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 
 from service.vision.boxes import regress, square
-from service.vision.mtcnn import ONET_SIDE, RNET_SIDE, cut, run_on_crops
+from service.vision.mtcnn import ONET, RNET, cut, run_on_crops
 from service.vision.proposals import STRIDE, ProposalStage
-from service.vision.pyramid import CELL, halve
+from service.vision.pyramid import CELL, averaged, halve, sampled
 from service.vision.tables import rows_at
 from service.vision.types import Float32Array, UInt8Array
 from training.mtcnn.build import BUILDERS, load_weights
 from training.scenes import Graph
 
-CROPS = 64
+# The published networks have learned from pictures that were resized by averaging.
+RNET_LOOK, ONET_LOOK = (look._replace(batch=64, resize=averaged) for look in (RNET, ONET))
 SMALLEST_FACE = 20
 PYRAMID_FACTOR = 0.709  # of the paper's programs; finer than the service's, for more candidates
 # What scores less is no candidate; the thresholds of the service lie above.
@@ -61,8 +62,11 @@ class Teacher:
         sides = found.squares[:, 2:] - found.squares[:, :2]
         return np.hstack([found.squares[:, :2] + sides / 2, sides[:, :1]])
 
-    def tile(self, twice: UInt8Array) -> Examples:
-        """One tile for P-Net, from pixels (2S, 2S, 3) in which R-Net sees its windows at its own size."""
+    def tile(self, twice: UInt8Array, larger: float) -> Examples:
+        """One tile for P-Net, from pixels (2S, 2S, 3) in which R-Net sees its windows at its own size.
+
+        larger: how much larger than the tile, 1 to 2, what a student's pixels are sampled from is.
+        """
         halvings = halve(twice)
         probability, boxes, _ = self._pnet.run({"image": halvings[1][None]})
         verdicts = np.full(probability.shape, UNKNOWN, np.float32)
@@ -70,23 +74,25 @@ class Teacher:
         if len(rows):
             corners = STRIDE * np.stack([columns, rows, columns, rows], 1) + np.array([0, 0, CELL, CELL])
             squares = square(regress(corners.astype(np.float32), boxes[0, rows, columns]))
-            verdicts[0, rows, columns] = run_on_crops(self._rnet, halvings, 2 * squares, RNET_SIDE, CROPS)[0]
-        return examples(halvings[1][None], probability, boxes, verdicts)
+            verdicts[0, rows, columns] = run_on_crops(self._rnet, halvings, 2 * squares, RNET_LOOK)[0]
+        side = halvings[1].shape[0]
+        source = averaged(twice, (round(larger * side),) * 2)
+        return examples(sampled(source, (side, side))[None], probability, boxes, verdicts)
 
     def crops(self, picture: UInt8Array, random: Generator) -> Examples:
         """Crops for R-Net: P-Net's candidates in a picture, some of them moved a little."""
         halvings = halve(picture)
         squares = self._stage.propose(halvings, SMALLEST_FACE, PYRAMID_FACTOR, LEAST_SCORE).squares
         chosen = moved(random.permutation(squares)[:MOST_CROPS], random)
-        pixels = cut(halvings, chosen, RNET_SIDE)
+        pixels = cut(halvings, chosen, RNET)
         if not len(pixels):
             return examples(pixels, *(np.empty((0, *rest), np.float32) for rest in ((), (4,), ())))
-        probability, boxes = self._rnet.run({"crops": pixels})
+        probability, boxes = run_on_crops(self._rnet, halvings, chosen, RNET_LOOK)
         verdicts = np.zeros(len(pixels), np.float32)
         asked = np.flatnonzero(probability > LEAST_ASKED)
         if len(asked):
             refined = square(regress(chosen[asked], boxes[asked]))
-            verdicts[asked] = run_on_crops(self._onet, halvings, refined, ONET_SIDE, CROPS)[0]
+            verdicts[asked] = run_on_crops(self._onet, halvings, refined, ONET_LOOK)[0]
         return examples(pixels, probability, boxes, verdicts)
 
 

@@ -188,9 +188,11 @@ def tiles(
     """So many tiles, drawn from a seed. Takes 30 kB of memory each."""
     spots = [teacher.spots(picture) for picture in pictures]
     painter = Painter(pictures, spots, faces, np.random.default_rng(seed))
-    every = empty(number, teacher.tile(painter.draw()))
+    every = empty(number, teacher.tile(painter.draw(), 1.0))
     arrays: list[NDArray[Any]] = [*every]
     for index in trange(number, desc="tiles", unit="tile"):
-        for array, values in zip(arrays, teacher.tile(painter.draw()), strict=True):
+        for array, values in zip(
+            arrays, teacher.tile(painter.draw(), between((1, 2), painter.random)), strict=True
+        ):
             array[index : index + 1] = values
     return every
