@@ -84,10 +84,10 @@ class Teacher:
         halvings = halve(picture)
         squares = self._stage.propose(halvings, SMALLEST_FACE, PYRAMID_FACTOR, LEAST_SCORE).squares
         chosen = moved(random.permutation(squares)[:MOST_CROPS], random)
-        pixels = cut(halvings, chosen, RNET)
+        pixels = cut(halvings, chosen, RNET_LOOK)
         if not len(pixels):
             return examples(pixels, *(np.empty((0, *rest), np.float32) for rest in ((), (4,), ())))
-        probability, boxes = run_on_crops(self._rnet, halvings, chosen, RNET_LOOK)
+        probability, boxes = self._rnet.run({"crops": pixels})
         verdicts = np.zeros(len(pixels), np.float32)
         asked = np.flatnonzero(probability > LEAST_ASKED)
         if len(asked):
