@@ -32,6 +32,7 @@ from service.vision.proposals import (
     tiles,
 )
 from service.vision.pyramid import CELL, halve
+from service.vision.tables import joined, rows_at
 from service.vision.types import DecodedImage, Face, Session, UInt8Array
 
 DATA = Path(__file__).parents[1] / "data"
@@ -321,6 +322,17 @@ def test_surroundings_are_the_responses_around_a_candidate(
     for score, window in zip(found.scores, found.surroundings, strict=True):
         row, column = np.unravel_index(np.abs(probability[0] - score).argmin(), probability[0].shape)
         assert np.array_equal(window, padded[row : row + 7, column : column + 7])
+
+
+def test_levels_do_not_touch_on_the_canvas(sessions: dict[str, Session], astronaut: UInt8Array) -> None:
+    """All levels together propose what each proposes alone."""
+    stage, halvings = ProposalStage(sessions["pnet"], LetsPass()), halve(astronaut)
+    together = stage.propose(halvings, 40, 0.65, threshold=0.6)
+    alone = joined([stage.propose(halvings, 40 / 0.65**level, 0.01, threshold=0.6) for level in range(7)])
+    alone = rows_at(alone, np.argsort(-alone.scores, kind="stable"))
+    assert len(together.scores) > 20
+    for found, expected in zip(together, alone, strict=True):
+        np.testing.assert_array_equal(found, expected)
 
 
 def test_response_is_the_logit_and_the_box_in_steps(
