@@ -3,7 +3,6 @@
 import csv
 import json
 import math
-from collections.abc import Callable, Iterator
 from copy import deepcopy
 from dataclasses import asdict
 from pathlib import Path
@@ -19,9 +18,10 @@ from tqdm import tqdm
 from training.begin import CHECKPOINT, IMAGES, begin_with
 from training.config import Config, ConfigError, differences, from_saved
 from training.data import Faces, vote_shares
-from training.distill import distillation_loss, load_view, view_paths
+from training.distill import View, distillation_loss, load_view, view_paths
 from training.heads import cross_entropy, of_labels, outputs
 from training.presets import augment, class_balanced, mix, random_flip, to_network
+from training.replay import Step, replayed
 from training.shufflenet import EMOTIONS, ShuffleNetV2
 from training.teachers import DenseNetwork
 
@@ -84,11 +84,17 @@ class Run:
             begin_with(self.model, begin, to_network(self.images[:IMAGES].float() / 255))
         self.average = deepcopy(self.model).eval().requires_grad_(False)
         self.views = self._find_views()
+        self.view: View | None = None
+        # Tensors, for a step that is recorded would keep numbers as they were then.
+        self.rate, self.decay = (torch.zeros((), device=self.device) for _ in "rd")
+        self.sums = torch.zeros(2, device=self.device)
+        self.steps: dict[bool, Step] = {}
         self.optimiser = torch.optim.SGD(
             _parameter_groups(self.model, config.weight_decay),
-            lr=config.learning_rate,
+            lr=self.rate,
             momentum=config.momentum,
             nesterov=True,
+            fused=True,
         )
         self.epoch = self.step = 0
         self.saved_at = -math.inf
@@ -122,32 +128,35 @@ class Run:
             self.saved_at = perf_counter()
 
     def _train_epoch(self, bar: "tqdm[Any] | None") -> tuple[float, float]:
-        """Mean loss, and share of (augmented) images whose most likely emotion is their target's."""
-        self.model.train()
-        sums = torch.zeros(2, device=self.device)
-        for images, target, taught in self._batches():
-            self._set_learning_rate()
-            loss, hits = self._loss(images, target, taught)
-            self.optimiser.zero_grad(set_to_none=True)
-            loss.backward()  # type: ignore[no-untyped-call]
-            self.optimiser.step()
-            self._update_average()
-            self.step += 1
-            sums += torch.stack((loss.detach(), hits))
-            if bar is not None:
-                bar.update()
-        mean_loss, accuracy = (sums / self.steps_per_epoch).tolist()
-        return mean_loss, accuracy
-
-    def _batches(self) -> Iterator[tuple[Tensor, Tensor, Tensor | None]]:
-        """Batches of network input (B, 1, 48, 48), targets and what teachers say, if any do.
+        """Mean loss, and share of (augmented) images whose most likely emotion is their target's.
 
         The last batch is left out where it is not full: the next epoch has another order.
         """
-        source = self._taught_batch() if self.views else self._augmented_batch
+        self.model.train()
+        self._show_view()
+        self.sums.zero_()
+        early = self._early()
+        if early not in self.steps:
+            self.steps[early] = replayed(self._learn, self.generator)
         for index in torch.split(self._order(), self.config.batch)[: self.steps_per_epoch]:
-            images, target, taught = source(index)
-            yield to_network(images).contiguous(memory_format=torch.channels_last), target, taught
+            self._set_rates()
+            self.steps[early](index)
+            self.step += 1
+            if bar is not None:
+                bar.update()
+        mean_loss, accuracy = (self.sums / self.steps_per_epoch).tolist()
+        return mean_loss, accuracy
+
+    def _learn(self, index: Tensor) -> None:
+        """One step, from the images at these positions; waits for nothing on the device."""
+        images, target, taught = self._taught_batch(index) if self.view else self._augmented_batch(index)
+        images = to_network(images).contiguous(memory_format=torch.channels_last)
+        loss, hits = self._loss(images, target, taught)
+        self.optimiser.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        self.optimiser.step()
+        self._update_average()
+        self.sums += torch.stack((loss.detach(), hits))
 
     def _augmented_batch(self, index: Tensor) -> tuple[Tensor, Tensor, None]:
         strength = self.config.augmentation
@@ -156,15 +165,21 @@ class Run:
             return images, self.targets[index], None
         return *mix(images, self.targets[index], strength, self.generator), None
 
-    def _taught_batch(self) -> Callable[[Tensor], tuple[Tensor, Tensor, Tensor]]:
-        """Batches from this epoch's view, mirrored anew."""
+    def _taught_batch(self, index: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """A batch of this epoch's view, mirrored anew."""
+        assert self.view is not None
+        images = random_flip(self.view.images[index].float() / 255, self.generator)
+        return images, self.view.targets[index].float(), self.view.taught[index].float()
+
+    def _show_view(self) -> None:
+        """Put this epoch's view where steps look for it, if the run learns from views."""
+        if not self.views:
+            return
         view = load_view(self.views[self.epoch % len(self.views)], self.device)
-
-        def batch(index: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-            images = random_flip(view.images[index].float() / 255, self.generator)
-            return images, view.targets[index].float(), view.taught[index].float()
-
-        return batch
+        if self.view is None:
+            self.view = view
+        for name, tensor in vars(view).items():
+            getattr(self.view, name).copy_(tensor)
 
     def _order(self) -> Tensor:
         """Positions of one epoch's images, shuffled."""
@@ -186,9 +201,10 @@ class Run:
     def _at_early_side(self, images: Tensor) -> Tensor:
         """Small pictures for the first epochs; the network is fully convolutional and does not mind."""
         side = self.config.early_side
-        if not side or self.epoch >= self.config.early_share * self.config.epochs:
-            return images
-        return F.interpolate(images, size=(side, side), mode="area")
+        return F.interpolate(images, size=(side, side), mode="area") if self._early() else images
+
+    def _early(self) -> bool:
+        return self.config.early_side > 0 and self.epoch < self.config.early_share * self.config.epochs
 
     def _autocast(self) -> torch.autocast:
         reduced = self.config.precision == "bfloat16"
@@ -209,21 +225,22 @@ class Run:
             raise ConfigError(f"{folder} was written for other images, or another number of heads")
         return paths
 
-    def _set_learning_rate(self) -> None:
-        """Linear warm-up, then half a cosine down to zero."""
+    def _set_rates(self) -> None:
+        """Learning rate: linear warm-up, then half a cosine down to zero. Decay of the average."""
         warmup = self.config.warmup_epochs * self.steps_per_epoch
         rest = self.config.epochs * self.steps_per_epoch - warmup
         done = (self.step - warmup) / max(rest, 1)
         factor = (self.step + 1) / warmup if self.step < warmup else 0.5 * (1 + math.cos(math.pi * done))
-        for group in self.optimiser.param_groups:
-            group["lr"] = self.config.learning_rate * factor
+        self.rate.fill_(self.config.learning_rate * factor)
+        # A young average would remember the random start, so the decay grows with the steps.
+        self.decay.fill_(min(self.config.average_decay, (self.step + 1) / (self.step + 10)))
 
     @torch.no_grad()
     def _update_average(self) -> None:
-        # A young average would remember the random start, so the decay grows with the steps.
-        decay = min(self.config.average_decay, (self.step + 1) / (self.step + 10))
         averages, values = (_floats(network) for network in (self.average, self.model))
-        torch._foreach_lerp_(averages, values, 1 - decay)
+        changes = torch._foreach_sub(values, averages)
+        torch._foreach_mul_(changes, 1 - self.decay)
+        torch._foreach_add_(averages, changes)
 
     def _log(self, loss: float, accuracy: float, training_accuracy: float, seconds: float) -> None:
         figures = (f"{loss:.5f}", f"{accuracy:.5f}", f"{training_accuracy:.5f}", f"{seconds:.1f}")
@@ -258,6 +275,8 @@ class Run:
         self.model.load_state_dict(state["model"])
         self.average.load_state_dict(state["average"])
         self.optimiser.load_state_dict(state["optimiser"])
+        for group in self.optimiser.param_groups:
+            group["lr"] = self.rate
         self.generator.set_state(state["generator"].cpu())
         self.epoch, self.step = state["epoch"], state["step"]
         # Killed between the log and the checkpoint, the log is one epoch ahead.

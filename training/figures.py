@@ -32,10 +32,10 @@ def predicted_labels(labels: Counts, predicted: Counts) -> Figure:
 
 def accuracy_curves(runs: Mapping[str, Sequence[Mapping[str, str]]]) -> Figure:
     """Accuracy by epoch of each run, from its log (figure 5)."""
-    figure, axes = _figure("Accuracy while training", (10, 4))
+    figure, axes = _figure("Accuracy of held-out images; dotted, of augmented training images", (10, 4))
     for index, (name, rows) in enumerate(runs.items()):
-        _curve(axes, rows, "held_out_accuracy", f"C{index}-", f"{name}, held out")
-        _curve(axes, rows, "training_accuracy", f"C{index}:", f"{name}, training, augmented")
+        _curve(axes, rows, "held_out_accuracy", f"C{index}-", name)
+        _curve(axes, rows, "training_accuracy", f"C{index}:")
     axes.set_xlabel("epoch")
     axes.set_ylabel("accuracy, %")
     axes.legend(frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
@@ -160,7 +160,9 @@ def _grouped(
     axes.legend(frameon=False, fontsize=8, loc="upper right", ncols=2)
 
 
-def _curve(axes: Axes, rows: Sequence[Mapping[str, str]], column: str, style: str, label: str) -> None:
+def _curve(
+    axes: Axes, rows: Sequence[Mapping[str, str]], column: str, style: str, label: str | None = None
+) -> None:
     points = [(int(row["epoch"]), 100 * float(row[column])) for row in rows if row[column]]
     if points:
         axes.plot(*zip(*points, strict=True), style, label=label)

@@ -36,7 +36,7 @@ def test_the_network_figure_follows_the_architecture() -> None:
 def test_curves_leave_out_what_an_old_log_lacks() -> None:
     old = [{"epoch": str(epoch), "held_out_accuracy": "0.5", "training_accuracy": ""} for epoch in (1, 2)]
     (axes,) = figures.accuracy_curves({"run": old}).axes
-    assert [line.get_label() for line in axes.lines] == ["run, held out"]
+    assert [line.get_label() for line in axes.lines] == ["run"]
 
 
 def test_samples_have_two_panels_a_face() -> None:
