@@ -5,7 +5,7 @@ from pathlib import Path
 from training import manifest
 
 STORE = Path(__file__).parents[2] / "model_store"
-# P-Net and R-Net were the published ones first; since its third version P-Net has learned from sampled levels.
+# P-Net and R-Net were the published ones first; the third P-Net learned from sampled levels.
 VERSIONS = {"pnet": "3", "filter": "3", "rnet": "2", "onet": "1"}
 PUBLISHED = {
     "data": "weights of the Python package mtcnn 1.0.0 (MIT); graphs written by this project, see NOTICE",
