@@ -29,7 +29,8 @@ class Replay:
 
     def __init__(self, step: Step, generator: Generator) -> None:
         self.step, self.taken = step, 0
-        self.stream, self.graph = torch.cuda.Stream(generator.device), torch.cuda.CUDAGraph()
+        self.stream = torch.cuda.Stream(generator.device)  # type: ignore[no-untyped-call]
+        self.graph = torch.cuda.CUDAGraph()
         self.graph.register_generator_state(generator)
 
     def __call__(self, index: Tensor) -> None:
