@@ -86,9 +86,9 @@ class Run:
         self.views = self._find_views()
         self.view: View | None = None
         # Tensors, for a step that is recorded would keep numbers as they were then.
-        self.rate, self.decay = (torch.zeros((), device=self.device) for _ in "rd")
+        self.rate, self.decay = torch.tensor(0.0, device=self.device), torch.tensor(0.0, device=self.device)
         self.sums = torch.zeros(2, device=self.device)
-        self.steps: dict[bool, Step] = {}
+        self.replays: dict[bool, Step] = {}
         self.optimiser = torch.optim.SGD(
             _parameter_groups(self.model, config.weight_decay),
             lr=self.rate,
@@ -135,12 +135,12 @@ class Run:
         self.model.train()
         self._show_view()
         self.sums.zero_()
-        early = self._early()
-        if early not in self.steps:
-            self.steps[early] = replayed(self._learn, self.generator)
+        early = self._early()  # other sizes of images are another recording
+        if early not in self.replays:
+            self.replays[early] = replayed(self._learn, self.generator)
         for index in torch.split(self._order(), self.config.batch)[: self.steps_per_epoch]:
             self._set_rates()
-            self.steps[early](index)
+            self.replays[early](index)
             self.step += 1
             if bar is not None:
                 bar.update()
@@ -178,6 +178,7 @@ class Run:
         view = load_view(self.views[self.epoch % len(self.views)], self.device)
         if self.view is None:
             self.view = view
+            return
         for name, tensor in vars(view).items():
             getattr(self.view, name).copy_(tensor)
 
@@ -276,7 +277,9 @@ class Run:
         self.average.load_state_dict(state["average"])
         self.optimiser.load_state_dict(state["optimiser"])
         for group in self.optimiser.param_groups:
-            group["lr"] = self.rate
+            group.update(
+                lr=self.rate, fused=True
+            )  # older checkpoints hold a number, and what cannot be recorded
         self.generator.set_state(state["generator"].cpu())
         self.epoch, self.step = state["epoch"], state["step"]
         # Killed between the log and the checkpoint, the log is one epoch ahead.

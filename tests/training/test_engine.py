@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from training.begin import CHECKPOINT
 from training.config import Config, ConfigError, from_saved, override
 from training.distill import Distillation, distillation_loss, load_view
 from training.engine import Run, accuracy_of, build, load_network, read_log, split_held_out, targets, train
@@ -43,6 +44,18 @@ def test_a_resumed_run_ends_where_an_unbroken_one_does(tmp_path: Path, augmentat
     logs = [read_log(tmp_path / name) for name in ("unbroken", "killed")]
     assert [[row["loss"] for row in log] for log in logs] == [[row["loss"] for row in logs[0]]] * 2
     assert [row["epoch"] for row in logs[1]] == ["1", "2"]
+
+
+def test_a_run_goes_on_whose_checkpoint_holds_its_rate_as_a_number(tmp_path: Path) -> None:
+    Run(config(), faces(), tmp_path).advance()
+    state = torch.load(tmp_path / CHECKPOINT, weights_only=True)
+    for group in state["optimiser"]["param_groups"]:
+        group.update(lr=0.05, fused=None)
+    torch.save(state, tmp_path / CHECKPOINT)
+    resumed = Run(config(), faces(), tmp_path)
+    assert all(group["lr"] is resumed.rate and group["fused"] for group in resumed.optimiser.param_groups)
+    resumed.finish()
+    assert len(read_log(tmp_path)) == config().epochs
 
 
 def test_a_run_can_be_read_back_whole(tmp_path: Path) -> None:
