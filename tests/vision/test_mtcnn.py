@@ -360,11 +360,12 @@ def test_unpromising_candidates_stop_at_the_filter(
     assert not len(squares(0.9 * LEAST_PROMISE))
 
 
+@pytest.mark.parametrize("smallest", [20, 25, 30, 35, 40, 45, 50, 60, 70])
 def test_filter_expects_most_of_the_face(
-    sessions: dict[str, Session], golden: Golden, astronaut: UInt8Array
+    sessions: dict[str, Session], golden: Golden, astronaut: UInt8Array, smallest: int
 ) -> None:
-    stage, options = ProposalStage(sessions["pnet"], sessions["filter"]), DetectionParameters(40)
-    found = stage.find(halve(astronaut), 40, options.pyramid_factor, options.thresholds[0])
+    stage, options = ProposalStage(sessions["pnet"], sessions["filter"]), DetectionParameters(smallest)
+    found = stage.find(halve(astronaut), smallest, options.pyramid_factor, options.thresholds[0])
     on_face = overlap(found.squares, golden["facenet_box"].astype(np.float32))[:, 0] > 0.5
     assert found.promise[on_face].max() > 0.5
     assert found.promise[on_face].max() > found.promise[~on_face].max()
