@@ -53,7 +53,7 @@ def variant(name: str, entry: Mapping[str, Any]) -> str:
   {percent(found, "certain_accuracy")} of which are right.
 - FER+: {percent(found, "ferplus_public_accuracy")} of the {found.get("ferplus_public_images", 0):.0f} images
   whose majority vote is one of the seven emotions.
-- sha256 `{entry["sha256"]}`, made by `{entry["provenance"]["command"]}`."""
+- sha256 `{entry["sha256"]}`, its recipe: `{entry["provenance"]["command"]}`."""
 
 
 def percent(found: Mapping[str, float], key: str) -> str:
