@@ -1,17 +1,19 @@
-"""What handlers ask for: dependencies for what a request says, functions for what its app holds.
+"""What handlers ask for: dependencies for who may ask, functions for what a request says and its app holds.
 
-All dependencies are coroutines, though none awaits: FastAPI calls plain functions in a thread, and under load
-each of those hops waits for the interpreter lock that the workers hold. What the app holds is no dependency,
-because FastAPI takes a tenth of a millisecond of the event loop for each.
+Query and headers are read by functions, because FastAPI takes a tenth of a millisecond of the event loop more
+for them as dependencies, of every answer and of every refusal; `openapi.PARAMETERS` documents them. The
+dependencies that are left are coroutines, though none awaits: FastAPI calls plain functions in a thread, and
+under load each of those hops waits for the interpreter lock that the workers hold.
 """
 
 from dataclasses import dataclass
 from time import monotonic
 from typing import Annotated, Literal
 
-from fastapi import Header, Query, Security
+from fastapi import Security
+from fastapi.exceptions import RequestValidationError
 from fastapi.security import APIKeyHeader, HTTPAuthorizationCredentials, HTTPBearer
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, ValidationError
 from starlette.requests import HTTPConnection
 
 from service import keys
@@ -71,6 +73,7 @@ class ApiKey(APIKeyHeader):
         return key
 
 
+TIMEOUT_HEADER = "X-Request-Timeout-Ms"
 _HEADER, _NEEDED = "X-API-Key", "Needed where the service was started with `FER_API_KEYS`."
 require_api_key = ApiKey(name=_HEADER, scheme_name="APIKeyHeader", auto_error=False, description=_NEEDED)
 _api_key_header = APIKeyHeader(name=_HEADER, auto_error=False, description=_NEEDED)
@@ -113,25 +116,17 @@ def _check_key(connection: HTTPConnection, key: bytes, refusal: str) -> None:
         raise UnauthorizedError(refusal)
 
 
-TimeoutHeader = Annotated[
-    str | None,
-    Header(
-        alias="X-Request-Timeout-Ms",
-        description="Shortens the deadline of this request; never lengthens it.",
-    ),
-]
-
-
-def deadline_of(connection: HTTPConnection, timeout_ms: str | None) -> float:
-    """When this request must be done, on the clock of `time.monotonic`; timeout_ms: of its header.
+def deadline_of(connection: HTTPConnection) -> float:
+    """When this request must be done, on the clock of `time.monotonic`; its header may shorten that.
 
     Raises InvalidParameterError.
     """
     seconds = settings_of(connection).request_timeout_s
+    timeout_ms = connection.headers.get(TIMEOUT_HEADER)
     if timeout_ms is not None:
         if not (timeout_ms.isascii() and timeout_ms.isdecimal() and int(timeout_ms[:10]) > 0):
             raise InvalidParameterError(
-                "X-Request-Timeout-Ms: it must be a positive whole number of milliseconds"
+                f"{TIMEOUT_HEADER}: it must be a positive whole number of milliseconds"
             )
         seconds = min(seconds, int(timeout_ms[:10]) / 1000)
     return monotonic() + seconds
@@ -168,5 +163,12 @@ class DetectQuery(BaseModel):
         return "crops" in (self.include or [])
 
 
-# As one model and no dependency: FastAPI takes its time for each.
-DetectQueryParameters = Annotated[DetectQuery, Query()]
+def query_of(connection: HTTPConnection) -> DetectQuery:
+    """The query parameters of a detection. Raises RequestValidationError."""
+    given = connection.query_params
+    names = [name for name in DetectQuery.model_fields if name in given]
+    values = {name: given.getlist(name) if name == "include" else given[name] for name in names}
+    try:
+        return DetectQuery.model_validate(values)
+    except ValidationError as error:
+        raise RequestValidationError(error.errors()) from error

@@ -18,14 +18,12 @@ is not in the table is an `internal_error`.
 """
 
 import traceback
-from collections.abc import Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Any
 
 import structlog
 from fastapi import FastAPI, Request, Response, WebSocket
-from fastapi.exceptions import RequestValidationError, WebSocketRequestValidationError
+from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import HTTPConnection
 
@@ -165,8 +163,7 @@ def install_error_handlers(app: FastAPI) -> None:
     for error_type in KINDS:
         # Starlette's types have no handler that is for requests and for sockets.
         app.add_exception_handler(error_type, _on_known_error)  # type: ignore[arg-type]
-    app.add_exception_handler(RequestValidationError, _on_invalid_parameter)
-    app.add_exception_handler(WebSocketRequestValidationError, _on_invalid_stream_parameter)  # type: ignore[arg-type]
+    app.add_exception_handler(RequestValidationError, _on_invalid_parameter)  # type: ignore[arg-type]
     app.add_exception_handler(HTTPException, _on_http_error)
 
 
@@ -178,19 +175,16 @@ async def _on_known_error(connection: Request | WebSocket, error: Exception) -> 
     return error_response(error, connection.state.request_id)
 
 
-async def _on_invalid_parameter(request: Request, error: Exception) -> Response:
+async def _on_invalid_parameter(connection: Request | WebSocket, error: Exception) -> Response | None:
     assert isinstance(error, RequestValidationError)
-    return _respond(_invalid_parameter(request, error.errors()[0]))
-
-
-async def _on_invalid_stream_parameter(socket: WebSocket, error: WebSocketRequestValidationError) -> None:
-    await sockets.refuse(socket, _invalid_parameter(socket, error.errors()[0]))
-
-
-def _invalid_parameter(connection: HTTPConnection, first: Mapping[str, Any]) -> Problem:
+    first = error.errors()[0]
     _count(connection, INVALID_PARAMETER)
     detail = f"{first['loc'][-1]}: {first['msg']}"
-    return _problem(INVALID_PARAMETER, detail, connection.state.request_id)
+    problem = _problem(INVALID_PARAMETER, detail, connection.state.request_id)
+    if isinstance(connection, WebSocket):
+        await sockets.refuse(connection, problem)
+        return None
+    return _respond(problem)
 
 
 async def _on_http_error(request: Request, error: Exception) -> Response:

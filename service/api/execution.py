@@ -5,18 +5,17 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Hashable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from time import monotonic
-from typing import Annotated, Literal, TypeVar
+from typing import Literal, TypeVar
 
-from fastapi import Depends, Request
+from fastapi import Request
 
 from service.api.answers import detection, server_timing
 from service.api.deps import (
     DetectQuery,
-    DetectQueryParameters,
     Runtime,
-    TimeoutHeader,
     deadline_of,
     metrics_of,
+    query_of,
     runtime_of,
     settings_of,
 )
@@ -114,14 +113,12 @@ class Task:
         )
 
 
-async def _task(request: Request, query: DetectQueryParameters, timeout_ms: TimeoutHeader = None) -> Task:
-    deadline = deadline_of(request, timeout_ms)
+def task_of(request: Request) -> Task:
+    """What query and headers ask for; raises what `query_of` and `deadline_of` do, and UnknownModelError."""
+    query, deadline = query_of(request), deadline_of(request)
     runtime = runtime_of(request)
     runtime.pipeline.classifier(query.options.model)  # an unknown model is told before the body is read
     return Task(settings_of(request), runtime, metrics_of(request), query, deadline)
-
-
-TaskDep = Annotated[Task, Depends(_task)]
 
 
 async def on_a_worker(

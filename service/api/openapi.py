@@ -5,6 +5,7 @@ from typing import Any, Literal
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
+from service.api.deps import TIMEOUT_HEADER, DetectQuery
 from service.api.errors import (
     ALL_KINDS,
     INVALID_PARAMETER,
@@ -49,6 +50,38 @@ DETECTION_EXAMPLE: Json = {
     ],
     "model": {"name": "balanced", "version": "1", "digest": "sha256:" + "0123456789abcdef" * 4},
     "timings_ms": {"queue": 0.1, "decode": 2.0, "detect": 8.1, "crop": 0.1, "classify": 1.2, "total": 11.6},
+}
+
+
+def query_parameters(model: type[BaseModel]) -> list[Json]:
+    """What a query may hold that is read by hand, as this model."""
+    found = []
+    for name, schema in model.model_json_schema()["properties"].items():
+        if schema.get("default", ...) is None:
+            del schema["default"]
+        found.append(_parameter(name, "query", schema))
+    return found
+
+
+def _parameter(name: str, place: str, schema: Json) -> Json:
+    found = {"name": name, "in": place, "required": False, "schema": schema}
+    return found | {"description": schema["description"]}
+
+
+# Of every route that analyzes images.
+PARAMETERS: Json = {
+    "parameters": [
+        *query_parameters(DetectQuery),
+        _parameter(
+            TIMEOUT_HEADER,
+            "header",
+            {
+                "type": "integer",
+                "minimum": 1,
+                "description": "Shortens the deadline of this request; never lengthens it.",
+            },
+        ),
+    ]
 }
 
 

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Request, Response
 from service.api import openapi
 from service.api.compat import CompatRequest, analyzed, read_request
 from service.api.errors import NoFaceError
-from service.api.execution import Task, TaskDep, while_connected
+from service.api.execution import Task, task_of, while_connected
 from service.api.negotiation import negotiate
 from service.api.schemas import Analyzed, Detection
 from service.api.uploads import Body
@@ -21,13 +21,14 @@ JSON = "application/json"
     "/analyze",
     response_model=Analyzed,
     responses=openapi.ANALYZE_RESPONSES,
-    openapi_extra=openapi.ANALYZE_BODY,
+    openapi_extra=openapi.ANALYZE_BODY | openapi.PARAMETERS,
 )
-async def analyze(request: Request, task: TaskDep) -> Response:
+async def analyze(request: Request) -> Response:
     """For clients of deepface's API: the same request, the same answer, for the emotions only.
 
     The query parameters of `POST /detect-emotions` work here too.
     """
+    task = task_of(request)
     negotiate(request.headers.get("accept"), [JSON])
     async with task.admitted(request) as body:
         asked, found = await while_connected(request, _detect(task, body))

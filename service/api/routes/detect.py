@@ -8,7 +8,7 @@ from fastapi import APIRouter, Request, Response
 from service.api import openapi
 from service.api.answers import server_timing
 from service.api.errors import EmptyBodyError, kind_of, problem_of
-from service.api.execution import Drawn, PictureFormat, Task, TaskDep, while_connected
+from service.api.execution import Drawn, PictureFormat, Task, task_of, while_connected
 from service.api.negotiation import negotiate
 from service.api.schemas import Batch, BatchError, BatchOk, Detection
 from service.api.uploads import Body, batch_images, single_image
@@ -24,14 +24,15 @@ PICTURES: dict[str, PictureFormat] = {"image/jpeg": "jpeg", "image/png": "png"}
     "/detect-emotions",
     response_model=Detection,
     responses=openapi.DETECT_RESPONSES,
-    openapi_extra=openapi.DETECT_BODY,
+    openapi_extra=openapi.DETECT_BODY | openapi.PARAMETERS,
 )
-async def detect_emotions(request: Request, task: TaskDep) -> Response:
+async def detect_emotions(request: Request) -> Response:
     """Find the faces in one image and tell how likely people would call each expression what.
 
     `Accept: image/jpeg` or `image/png` asks for the picture itself instead, upright and full-size, with
     boxes, landmarks and labels drawn on it.
     """
+    task = task_of(request)
     media_type = negotiate(request.headers.get("accept"), [JSON, *PICTURES])
     async with task.admitted(request) as body:
         image = partial(single_image, body)
@@ -51,10 +52,11 @@ def _picture_headers(drawn: Drawn) -> dict[str, str]:
     "/detect-emotions/batch",
     response_model=Batch,
     responses=openapi.BATCH_RESPONSES,
-    openapi_extra=openapi.BATCH_BODY,
+    openapi_extra=openapi.BATCH_BODY | openapi.PARAMETERS,
 )
-async def detect_emotions_batch(request: Request, task: TaskDep) -> Response:
+async def detect_emotions_batch(request: Request) -> Response:
     """The same for several images, answered in their order; one that fails does not fail the others."""
+    task = task_of(request)
     negotiate(request.headers.get("accept"), [JSON])
     async with task.admitted(request) as body:
         answer = await while_connected(request, _detect_all(task, body, request.state.request_id))

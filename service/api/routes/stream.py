@@ -3,8 +3,8 @@
 from fastapi import APIRouter, Depends, WebSocket
 
 from service.api.deps import (
-    DetectQueryParameters,
     metrics_of,
+    query_of,
     require_own_origin,
     require_stream_key,
     runtime_of,
@@ -16,8 +16,8 @@ router = APIRouter()
 
 
 @router.websocket("/stream", dependencies=[Depends(require_own_origin), Depends(require_stream_key)])
-async def stream(socket: WebSocket, query: DetectQueryParameters) -> None:
+async def stream(socket: WebSocket) -> None:
     """Binary frames in, one JSON answer for each processed one out; the newest frame wins."""
-    runtime = runtime_of(socket)
+    query, runtime = query_of(socket), runtime_of(socket)
     runtime.pipeline.classifier(query.options.model)  # an unknown model is told before the first frame
     await Session(socket, settings_of(socket), runtime, metrics_of(socket), query).run()
