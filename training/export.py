@@ -8,7 +8,7 @@ Of several runs one graph is made, in which they answer together (`training.ense
 import argparse
 import json
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -47,8 +47,10 @@ class Served(nn.Module):
         return probabilities
 
 
-def served_network(runs: Sequence[Path], faces: Faces, serving: Serving) -> tuple[Served, Calibration]:
+def served_network(runs: Mapping[Path, float], faces: Faces, serving: Serving) -> tuple[Served, Calibration]:
     """The averaged network of a run, or of several as one, calibrated on the images that it held out.
+
+    runs: with their weights.
 
     Raises ValueError where the runs held out different images: each has learned what another would be
     calibrated by.
@@ -58,13 +60,14 @@ def served_network(runs: Sequence[Path], faces: Faces, serving: Serving) -> tupl
     if others:
         raise ValueError(f"{', '.join(run.name for run in runs)} held out different images")
     learned, seen = split_held_out(faces, *held_out)
-    network = ensemble([prepared(load_network(run), learned.labels, serving) for run in runs])
+    networks = [prepared(load_network(run), learned.labels, serving) for run in runs]
+    network = ensemble(networks, list(runs.values()))
     calibration = calibrate(predict(network, seen), torch.from_numpy(seen.labels))
     return Served(fold(network), calibration.temperature).eval(), calibration
 
 
-def export(runs: Sequence[Path], faces: Faces, store: Path, file: str, serving: Serving) -> Calibration:
-    """Write the runs' averaged networks to `store / file` as one graph, calibrated.
+def export(runs: Mapping[Path, float], faces: Faces, store: Path, file: str, serving: Serving) -> Calibration:
+    """Write the runs' averaged networks, with their weights, to `store / file` as one graph, calibrated.
 
     Raises ValueError where ONNX Runtime and PyTorch differ by more than PARITY.
     """
@@ -143,7 +146,21 @@ def entry(
     return base
 
 
-def _begun_with(runs: Sequence[Path]) -> dict[str, str]:
+def add_source(parser: argparse.ArgumentParser) -> None:
+    """The options that name the runs a graph is made of."""
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("--run", type=Path, nargs="+", help="several answer together, with equal weights")
+    source.add_argument("--runs", type=Path, help="folder of the recipe's runs; takes the variant's members")
+
+
+def source_of(arguments: argparse.Namespace) -> dict[Path, float]:
+    """These runs, and their weights."""
+    if arguments.run:
+        return dict.fromkeys(arguments.run, 1.0)
+    return {arguments.runs / name: weight for name, weight in members(arguments.variant).items()}
+
+
+def _begun_with(runs: Iterable[Path]) -> dict[str, str]:
     """What the runs began with, as far as they did not begin with random weights."""
     configs = (json.loads((run / "config.json").read_text()) for run in runs)
     digests = [f"sha256:{config['begun_with']}" for config in configs if config.get("begun_with")]
@@ -158,9 +175,7 @@ def main() -> None:
         "--data", type=Path, required=True, help="fer2013.csv, contact sheets or image folders"
     )
     parser.add_argument("--ferplus", type=Path, help="FER+ votes (fer2013new.csv) for a Kaggle file")
-    source = parser.add_mutually_exclusive_group(required=True)
-    source.add_argument("--run", type=Path, nargs="+", help="several answer together")
-    source.add_argument("--runs", type=Path, help="folder of the recipe's runs; takes the variant's members")
+    add_source(parser)
     parser.add_argument("--store", type=Path, default=STORE)
     parser.add_argument("--version", default="1")
     parser.add_argument(
@@ -175,7 +190,7 @@ def main() -> None:
     )
     arguments = parser.parse_args()
     name, store, file = arguments.variant, arguments.store, f"emotion/{arguments.variant}.onnx"
-    runs = arguments.run or [arguments.runs / member for member in members(name)]
+    runs = source_of(arguments)
     faces = load(arguments.data, "train", arguments.ferplus)
     given = {key: value for key in asdict(SERVED[name]) if (value := getattr(arguments, key)) is not None}
     serving = replace(SERVED[name], **given)

@@ -2,8 +2,8 @@
 
 `python -m training.recipe --variant balanced --data fer2013.csv --runs runs`
 
-Teachers are trained, what they say of augmented epochs is stored, `balanced` and `fast` learn from that, and
-finish on the labels alone; each then learns once more, from what both and the best teachers say together.
+Two teachers learn labels and votes, and two more what those say of augmented epochs. `balanced` and `fast`
+learn what all four say, and once more what all four and both of them say together.
 Each step has its own folder; a broken recipe is resumed by repeating it.
 """
 
@@ -43,19 +43,23 @@ ARCHITECTURES = {
     "fast": Architecture((24, 80, 304), (1, 3, 4), stem=8, head=384, stem_stride=1, dropout=0.0),
     "balanced": Architecture((64, 192, 448), (2, 6, 6), stem=16, head=704, stem_stride=1, dropout=0.0),
 }
-EPOCHS = {"fast": 290, "balanced": 158}
-# What a student still learns from the labels alone, after its teachers.
-# From a rate of 0.02, two epochs undid what the teachers had taught.
-FINISH = Config(
-    augmentation=MILD, batch=64, learning_rate=0.004, warmup_epochs=0, weight_decay=3e-4, smoothing=0.05
-)
-FINISH_EPOCHS = {"fast": 8, "balanced": 5}
+EPOCHS = {"fast": 473, "balanced": 283}
 # Networks that answer together are better than each alone, and teach each of the students once more
 # (Furlanello et al., "Born-Again Neural Networks", 2018).
-TAUGHT_AGAIN = replace(FINISH, learning_rate=0.01, distillation=Distillation("mild-views", weight=0.7))
-AGAIN_EPOCHS = {"fast": 32, "balanced": 19}
+AGAIN = replace(
+    STUDENT, learning_rate=0.04, warmup_epochs=0, distillation=Distillation("mild-views", weight=0.7)
+)
+AGAIN_EPOCHS = {"fast": 85, "balanced": 57}
 AGAIN_VIEWS = replace(VIEWS, augmentation=MILD)
-AGAIN_COUNT = 6
+AGAIN_COUNT = 8
+# The teachers' architectures; the second gives FER+'s votes as much weight as the labels. Two teachers learn
+# labels and votes, and two of the same forms learn what the first two say.
+DENSE = {
+    "vgg": replace(TEACHER, dense=DenseArchitecture("vgg", 64, (1, 1, 2, 2))),
+    "vgg-votes": replace(TEACHER, dense=DenseArchitecture("vgg", 64, (1, 2, 2, 1)), votes=1.0),
+}
+TEACHERS, TAUGHT_TEACHERS = tuple(DENSE), tuple(f"{name}-taught" for name in DENSE)
+FIRST_VIEWS, FIRST_COUNT = Distillation("first-views", weight=0.6), 24
 
 PRESETS = {
     # The paper: 50 epochs, one-hot labels, 20 % held for validation, classes balanced by augmentation.
@@ -65,36 +69,30 @@ PRESETS = {
     # ShuffleNet V2 1.0x, trained without teachers; what the ablations change one thing of.
     "plain": Config(epochs=54),
     "robust": Config(augmentation=ROBUST, epochs=54),
-    "vgg": replace(TEACHER, dense=DenseArchitecture("vgg", 64, (1, 1, 2, 2)), epochs=75),
-    "vgg-votes": replace(TEACHER, dense=DenseArchitecture("vgg", 64, (1, 2, 2, 1)), votes=1.0, epochs=72),
-    "vgg-short": replace(TEACHER, dense=DenseArchitecture("vgg", 72, (1, 1, 1, 1)), epochs=60),
-    "vgg-deep": replace(TEACHER, dense=DenseArchitecture("vgg", 56, (1, 2, 3, 2)), epochs=59),
+    **{name: replace(teacher, epochs=180) for name, teacher in DENSE.items()},
+    **{
+        f"{name}-taught": replace(teacher, epochs=110, distillation=FIRST_VIEWS)
+        for name, teacher in DENSE.items()
+    },
     **{
         name: replace(STUDENT, architecture=found, epochs=EPOCHS[name])
         for name, found in ARCHITECTURES.items()
     },
     **{
-        f"{name}-finish": replace(FINISH, architecture=found, epochs=FINISH_EPOCHS[name])
-        for name, found in ARCHITECTURES.items()
-    },
-    **{
-        f"{name}-again": replace(TAUGHT_AGAIN, architecture=found, epochs=AGAIN_EPOCHS[name])
+        f"{name}-again": replace(AGAIN, architecture=found, epochs=AGAIN_EPOCHS[name])
         for name, found in ARCHITECTURES.items()
     },
 }
-# A tenth of the votes gives FER+ two points for nothing. The adjustment brings `disgust` to two thirds in
-# `balanced`; `fast` has none, since it costs accuracy (docs/training.md).
-SERVED = {"fast": Serving(0.1, 0.0), "balanced": Serving(0.1, 0.6), "accurate": Serving(0.1, 0.3)}
-TEACHERS = ("vgg", "vgg-votes", "vgg-short", "vgg-deep")
-# Those who still teach beside the finished students.
-BEST_TEACHERS = TEACHERS[:2]
-# What a variant is made of, where that is not the one network of its name: these answer together.
-MEMBERS = {"accurate": ("balanced", "fast")}
+# A little of the votes gives FER+ one or two points for next to nothing. The adjustment names more of
+# `disgust` in `fast`; `balanced` needs none (docs/training.md).
+SERVED = {"fast": Serving(0.1, 0.3), "balanced": Serving(0.15, 0.0), "accurate": Serving(0.1, 0.0)}
+# What a variant is made of, where that is not the network of its name: these answer together, so weighted.
+MEMBERS = {"accurate": {"balanced": 3.0, "balanced-taught": 1.0, "fast": 1.0}}
 
 
-def members(variant: str) -> tuple[str, ...]:
-    """The networks that a variant is made of."""
-    return MEMBERS.get(variant, (variant,))
+def members(variant: str) -> dict[str, float]:
+    """The runs that a variant is made of, and their weights."""
+    return MEMBERS.get(variant, {variant: 1.0})
 
 
 def run(
@@ -102,8 +100,9 @@ def run(
 ) -> None:
     """All steps of a variant; the folders of `runs` that bear its members' names are what is exported."""
     recipe = Recipe(faces, runs, presets, views)
-    for member in members(variant):
-        recipe.learn(member)
+    for name in ARCHITECTURES:
+        if name in members(variant):
+            recipe.learn(name)
 
 
 @dataclass(frozen=True)
@@ -117,33 +116,37 @@ class Recipe:
 
     def learn(self, name: str) -> None:
         """Train the network of that name to the end, in the folder of that name."""
-        finished = {student: self.runs / f"{student}-finished" for student in ARCHITECTURES}
-        for student, folder in finished.items():
-            self.finish(student, folder)
+        teachers = self.teachers()
+        taught = {student: self.taught(student, teachers) for student in ARCHITECTURES}
         config = self.presets[f"{name}-again"]
-        assert config.distillation is not None
-        teachers = [*finished.values(), *(self.runs / teacher for teacher in BEST_TEACHERS)]
-        self.write(AGAIN_VIEWS, config, teachers, config.distillation.views, AGAIN_COUNT)
-        train(
-            replace(config, begun_with=digest(finished[name])), self.faces, self.runs / name, finished[name]
-        )
+        self.write(AGAIN_VIEWS, config, [*teachers, *taught.values()], AGAIN_COUNT)
+        train(replace(config, begun_with=digest(taught[name])), self.faces, self.runs / name, taught[name])
 
-    def finish(self, name: str, folder: Path) -> None:
-        """Teachers, what they say, a student, and its epochs on the labels alone."""
-        for teacher in TEACHERS:
-            train(self.presets[teacher], self.faces, self.runs / teacher)
-        student = self.presets[name]
-        self.write(VIEWS, student, [self.runs / teacher for teacher in TEACHERS], "views", self.views)
-        taught = self.runs / f"{name}-taught"
-        train(replace(student, distillation=Distillation("views")), self.faces, taught)
-        config = replace(self.presets[f"{name}-finish"], begun_with=digest(taught))
-        train(config, self.faces, folder, taught)
+    def teachers(self) -> list[Path]:
+        """Those that learned from labels and votes, and those that learned from them."""
+        first, second = ([self.runs / name for name in names] for names in (TEACHERS, TAUGHT_TEACHERS))
+        for run in first:
+            train(self.presets[run.name], self.faces, run)
+        for run in second:
+            self.write(VIEWS, self.presets[run.name], first, FIRST_COUNT)
+            train(self.presets[run.name], self.faces, run)
+        return [*first, *second]
 
-    def write(self, views: Config, student: Config, teachers: list[Path], folder: str, count: int) -> None:
-        """Write what the teachers say of the images that the student learns from."""
+    def taught(self, name: str, teachers: list[Path]) -> Path:
+        """The student of that name, and what it learns: what all teachers say."""
+        folder = self.runs / f"{name}-taught"
+        config = replace(self.presets[name], distillation=Distillation("views"))
+        self.write(VIEWS, config, teachers, COUNT)
+        train(config, self.faces, folder)
+        return folder
+
+    def write(self, views: Config, student: Config, teachers: list[Path], count: int) -> None:
+        """Write what the teachers say of the student's images, where it looks for it."""
+        assert student.distillation is not None
         seen = replace(views, held_out=student.held_out, seed=student.seed)
         networks = [load_network(teacher) for teacher in teachers]
-        write_views(seen, self.faces, networks, self.runs / folder, min(count, self.views))
+        folder = self.runs / student.distillation.views
+        write_views(seen, self.faces, networks, folder, min(count, self.views))
 
 
 def main() -> None:

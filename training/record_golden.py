@@ -14,7 +14,7 @@ import torch
 from service.vision.types import UInt8Array
 from training.data import SIDE, load
 from training.evaluate import STORE
-from training.export import check_parity, served_network
+from training.export import add_source, check_parity, served_network, source_of
 from training.serving import Serving
 
 ROOT = Path(__file__).parents[1]
@@ -39,14 +39,14 @@ def main() -> None:
     """Parse the command line, compare PyTorch with the store's graph, and write the recording."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--variant", default="balanced")
-    parser.add_argument("--data", type=Path, required=True, help="what the run was trained on")
-    parser.add_argument("--run", type=Path, nargs="+", required=True, help="as it was exported")
+    parser.add_argument("--data", type=Path, required=True, help="what the runs were trained on")
+    add_source(parser)
     parser.add_argument("--store", type=Path, default=STORE)
     parser.add_argument("--out", type=Path, default=GOLDEN)
     arguments = parser.parse_args()
     entry = json.loads((arguments.store / "manifest.json").read_text())["emotion"][arguments.variant]
     serving = Serving.recorded(entry["provenance"])
-    served, _ = served_network(arguments.run, load(arguments.data, "train"), serving)
+    served, _ = served_network(source_of(arguments), load(arguments.data, "train"), serving)
     crops = golden_inputs(PHOTO)
     difference = check_parity(served, arguments.store / entry["file"], crops)
     with torch.no_grad():

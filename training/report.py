@@ -134,7 +134,7 @@ def _training(page: Page, runs: Path) -> None:
     if not logs:
         page.text("No runs were at hand.")
         return
-    caption = "Accuracy by epoch; `-taught` is what was learned from teachers, `-finished` what from labels."
+    caption = "Accuracy by epoch; `-taught` is what was learned from others before the last step."
     page.figure(figures.accuracy_curves(logs), "fig05-accuracy", caption)
 
 

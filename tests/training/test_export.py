@@ -50,7 +50,7 @@ def test_another_graph_does_not_pass_for_this_one(served: Served, tmp_path: Path
 
 def test_a_run_becomes_a_calibrated_graph_and_a_manifest_entry(tmp_path: Path) -> None:
     train(config(epochs=1), faces(), tmp_path / "run")
-    calibration = export([tmp_path / "run"], faces(), tmp_path / "store", "emotion/tiny.onnx", Serving())
+    calibration = export({tmp_path / "run": 1.0}, faces(), tmp_path / "store", "emotion/tiny.onnx", Serving())
     assert calibration.temperature > 0
     entry = manifest.graph_entry(
         tmp_path / "store", "emotion/tiny.onnx", version="1", licence="MIT", provenance={}
@@ -61,15 +61,16 @@ def test_a_run_becomes_a_calibrated_graph_and_a_manifest_entry(tmp_path: Path) -
     assert entry["outputs"] == [{"name": "probabilities", "dtype": "float32", "shape": ["faces", 7]}]
 
 
-def test_several_runs_become_one_graph_of_their_mean_answers(tmp_path: Path) -> None:
-    runs = [tmp_path / "one", tmp_path / "other"]
+def test_several_runs_become_one_graph_of_their_weighted_answers(tmp_path: Path) -> None:
+    runs = {tmp_path / "one": 3.0, tmp_path / "other": 1.0}
     for seed, run in enumerate(runs):
         torch.manual_seed(seed)
         train(config(epochs=1, learning_rate=0.01 * (seed + 1)), faces(), run)
     calibration = export(runs, faces(), tmp_path / "store", "both.onnx", Serving())
     with torch.no_grad():
         images = to_network(torch.from_numpy(faces().images)[:, None].float() / 255)
-        mean = torch.stack([load_network(run)(images).log_softmax(1) for run in runs]).mean(0)
+        one, other = (load_network(run)(images).log_softmax(1) for run in runs)
+    mean = 0.75 * one + 0.25 * other
     expected = (mean / calibration.temperature).softmax(1).numpy()
     np.testing.assert_allclose(
         probabilities(tmp_path / "store" / "both.onnx", faces().images), expected, atol=1e-5
@@ -80,7 +81,13 @@ def test_runs_that_held_out_different_images_are_not_exported_together(tmp_path:
     train(config(epochs=1), faces(), tmp_path / "one")
     train(config(epochs=1, seed=7), faces(), tmp_path / "other")
     with pytest.raises(ValueError, match="one, other held out different images"):
-        export([tmp_path / "one", tmp_path / "other"], faces(), tmp_path / "store", "both.onnx", Serving())
+        export(
+            {tmp_path / "one": 1.0, tmp_path / "other": 1.0},
+            faces(),
+            tmp_path / "store",
+            "both.onnx",
+            Serving(),
+        )
 
 
 def test_the_manifest_keeps_what_it_is_not_told_of(tmp_path: Path) -> None:

@@ -6,26 +6,26 @@ import torch
 from training.begin import digest
 from training.distill import Distillation, view_paths
 from training.engine import load_network, read_log
-from training.recipe import TEACHERS, run
+from training.recipe import TAUGHT_TEACHERS, TEACHERS, run
 from training.teachers import DenseArchitecture
 
 from .helpers import config, faces
 
 DENSE = DenseArchitecture("vgg", 4, (1, 1))
-TEACHES_AGAIN = Distillation("mild-views")
+FIRST, TEACHES_AGAIN = Distillation("first-views"), Distillation("mild-views")
 STUDENTS = ("fast", "balanced")
 PRESETS = {
     **{name: config(dense=DENSE, epochs=1, votes=0.5) for name in TEACHERS},
+    **{name: config(dense=DENSE, epochs=2, votes=0.5, distillation=FIRST) for name in TAUGHT_TEACHERS},
     **{name: config(epochs=2, votes=0.5) for name in STUDENTS},
-    **{f"{name}-finish": config(epochs=1, votes=0.5, learning_rate=0.01) for name in STUDENTS},
     **{f"{name}-again": config(epochs=3, votes=0.5, distillation=TEACHES_AGAIN) for name in STUDENTS},
 }
 
 
 def test_the_recipe_ends_with_a_variant_and_repeating_it_changes_nothing(tmp_path: Path) -> None:
     run("fast", faces(), tmp_path, PRESETS, views=2)
-    steps = (*TEACHERS, "fast-taught", "fast-finished", "fast")
-    assert [len(read_log(tmp_path / name)) for name in steps] == [1, 1, 1, 1, 2, 1, 3]
+    steps = (*TEACHERS, *TAUGHT_TEACHERS, "fast-taught", "fast")
+    assert [len(read_log(tmp_path / name)) for name in steps] == [1, 1, 2, 2, 2, 3]
     first = load_network(tmp_path / "fast").state_dict()
     run("fast", faces(), tmp_path, PRESETS, views=2)
     again = load_network(tmp_path / "fast").state_dict()
@@ -35,7 +35,7 @@ def test_the_recipe_ends_with_a_variant_and_repeating_it_changes_nothing(tmp_pat
 def test_accurate_is_balanced_and_fast_each_taught_by_both(tmp_path: Path) -> None:
     run("accurate", faces(), tmp_path, PRESETS, views=2)
     for name in STUDENTS:
-        assert [len(read_log(tmp_path / run)) for run in (f"{name}-finished", name)] == [1, 3]
+        assert [len(read_log(tmp_path / run)) for run in (f"{name}-taught", name)] == [2, 3]
         began = json.loads((tmp_path / name / "config.json").read_text())["begun_with"]
-        assert began == digest(tmp_path / f"{name}-finished")
+        assert began == digest(tmp_path / f"{name}-taught")
     assert len(view_paths(tmp_path / "mild-views")) == 2
