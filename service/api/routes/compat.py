@@ -2,17 +2,18 @@
 
 from functools import partial
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Depends, Request, Response
 
 from service.api import openapi
 from service.api.compat import CompatRequest, analyzed, read_request
+from service.api.deps import require_key_or_bearer
 from service.api.errors import NoFaceError
 from service.api.execution import Task, task_of, while_connected
 from service.api.negotiation import negotiate
 from service.api.schemas import Analyzed, Detection
 from service.api.uploads import Body
 
-router = APIRouter(tags=["compatibility"])
+router = APIRouter(dependencies=[Depends(require_key_or_bearer)], tags=["compatibility"])
 
 JSON = "application/json"
 

@@ -1,14 +1,14 @@
 """GET /models."""
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Depends, Request, Response
 
 from service.api.answers import digest
-from service.api.deps import runtime_of
+from service.api.deps import require_api_key, runtime_of
 from service.api.openapi import problem_responses
 from service.api.schemas import ModelInfo, Models
 from service.runtime.model_store import EmotionEntry
 
-router = APIRouter(tags=["models"])
+router = APIRouter(dependencies=[Depends(require_api_key)], tags=["models"])
 
 
 @router.get("/models", response_model=Models, responses=problem_responses("unauthorized", "not_ready"))
