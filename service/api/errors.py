@@ -179,7 +179,9 @@ async def _on_invalid_parameter(connection: Request | WebSocket, error: Exceptio
     assert isinstance(error, RequestValidationError)
     first = error.errors()[0]
     _count(connection, INVALID_PARAMETER)
-    detail = f"{first['loc'][-1]}: {first['msg']}"
+    # Where a parameter has several values, the place ends with the number of the one that is wrong.
+    name = [part for part in first["loc"] if isinstance(part, str)][-1]
+    detail = f"{name}: {first['msg']}"
     problem = _problem(INVALID_PARAMETER, detail, connection.state.request_id)
     if isinstance(connection, WebSocket):
         await sockets.refuse(connection, problem)
