@@ -53,7 +53,7 @@ DETECTION_EXAMPLE: Json = {
 }
 
 
-def query_parameters(model: type[BaseModel]) -> list[Json]:
+def _query_parameters(model: type[BaseModel]) -> list[Json]:
     """What a query may hold that is read by hand, as this model."""
     found = []
     for name, schema in model.model_json_schema()["properties"].items():
@@ -71,13 +71,12 @@ def _parameter(name: str, place: str, schema: Json) -> Json:
 # Of every route that analyzes images.
 PARAMETERS: Json = {
     "parameters": [
-        *query_parameters(DetectQuery),
+        *_query_parameters(DetectQuery),
         _parameter(
             TIMEOUT_HEADER,
             "header",
             {
-                "type": "integer",
-                "minimum": 1,
+                "type": "string",
                 "description": "Shortens the deadline of this request; never lengthens it.",
             },
         ),
