@@ -277,9 +277,8 @@ class Run:
         self.average.load_state_dict(state["average"])
         self.optimiser.load_state_dict(state["optimiser"])
         for group in self.optimiser.param_groups:
-            group.update(
-                lr=self.rate, fused=True
-            )  # older checkpoints hold a number, and what cannot be recorded
+            # Older checkpoints hold a number, and a step that cannot be recorded.
+            group.update(lr=self.rate, fused=True)
         self.generator.set_state(state["generator"].cpu())
         self.epoch, self.step = state["epoch"], state["step"]
         # Killed between the log and the checkpoint, the log is one epoch ahead.

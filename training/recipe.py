@@ -127,8 +127,8 @@ class Recipe:
         first, second = ([self.runs / name for name in names] for names in (TEACHERS, TAUGHT_TEACHERS))
         for run in first:
             train(self.presets[run.name], self.faces, run)
+        self.write(VIEWS, self.presets[TAUGHT_TEACHERS[0]], first, FIRST_COUNT)
         for run in second:
-            self.write(VIEWS, self.presets[run.name], first, FIRST_COUNT)
             train(self.presets[run.name], self.faces, run)
         return [*first, *second]
 

@@ -200,7 +200,8 @@ def _robustness(page: Page, path: Path, subject: Subject) -> None:
         page.text("Not measured for this graph: run `make evaluate-robustness` first.")
         return
     page.text(
-        f"On {study['images']} images: {study['original_accuracy']:.2%} named right as published, "
+        f"On {study['images']} images of the {study['split']}: "
+        f"{study['original_accuracy']:.2%} named right as published, "
         f"{study['accuracy']:.2%} in scenes, found by the MTCNN and cropped by the service; "
         f"{study['found']:.2%} were found. "
         f"Each point below is {study['curve_images']} images."

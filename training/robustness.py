@@ -91,8 +91,11 @@ def conditions() -> list[tuple[str, Condition]]:
     return [(name, replace(plain, **{name: value})) for name, values in CURVES.items() for value in values]
 
 
-def study(store: Path, model: str, faces: Faces, curve_images: int) -> dict[str, Any]:
-    """The main figure on all faces and the curves on the first `curve_images`, as numbers for a report."""
+def study(store: Path, model: str, faces: Faces, split: str, curve_images: int) -> dict[str, Any]:
+    """The main figure on all faces and the curves on the first `curve_images`, as numbers for a report.
+
+    split: what the faces are called.
+    """
     entry = json.loads((store / "manifest.json").read_text())["emotion"][model]
     classifier = EmotionClassifier(Graph(store / entry["file"]), entry["uncertain_below"])
     detector = load_detector(store)
@@ -110,6 +113,7 @@ def study(store: Path, model: str, faces: Faces, curve_images: int) -> dict[str,
     return {
         "model": model,
         "sha256": entry["sha256"],
+        "split": split,
         "images": len(faces),
         "original_accuracy": classify_originals(classifier, faces),
         **asdict(found),
@@ -122,7 +126,7 @@ def study(store: Path, model: str, faces: Faces, curve_images: int) -> dict[str,
 def text(result: dict[str, Any]) -> str:
     """A table for people."""
     lines = [
-        f"{result['model']} on {result['images']} images",
+        f"{result['model']} on {result['images']} images of the {result['split']}",
         f"{'as published, 48x48':<30}{result['original_accuracy']:.2%}",
         f"{'in a scene, found and cropped':<30}{result['accuracy']:.2%}, {result['found']:.2%} found",
         f"curves, {result['curve_images']} images, {result['curve_original_accuracy']:.2%} as published",
@@ -147,19 +151,20 @@ def main() -> None:
     parser.add_argument("--model", default="balanced")
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--store", type=Path, default=STORE)
-    parser.add_argument("--images", type=int, help="only so many of the test split")
+    parser.add_argument("--images", type=int, help="only so many of the split")
     parser.add_argument(
         "--held-out", action="store_true", help="training images that no network learned, to choose by"
     )
     parser.add_argument("--curve-images", type=int, default=1000, help="images behind each point of a curve")
     parser.add_argument("--out", type=Path, help="JSON file for training.report")
     arguments = parser.parse_args()
+    split = "training split, held out" if arguments.held_out else "public test split"
     try:
         faces = held_out(arguments.data) if arguments.held_out else load(arguments.data, "public_test")
     except DataError as error:
         raise SystemExit(f"robustness: {error}") from error
     faces = faces.first(arguments.images)
-    result = study(arguments.store, arguments.model, faces, arguments.curve_images)
+    result = study(arguments.store, arguments.model, faces, split, arguments.curve_images)
     print(text(result))
     if arguments.out:
         arguments.out.parent.mkdir(parents=True, exist_ok=True)

@@ -97,6 +97,12 @@ def test_every_preset_survives_its_own_json(name: str) -> None:
     assert from_saved(json.loads(json.dumps(asdict(PRESETS[name])))) == PRESETS[name]
 
 
+@pytest.mark.parametrize("name", sorted(PRESETS.keys() - {"paper"}))
+def test_all_presets_hold_out_the_same_images(name: str) -> None:
+    """They teach each other and answer together, and `training.robustness --held-out` shows these images."""
+    assert (PRESETS[name].held_out, PRESETS[name].seed) == (Config().held_out, Config().seed)
+
+
 def test_targets_are_the_label_and_beside_it_the_votes() -> None:
     some = faces(2)  # angry, disgust
     some.votes[0] = 0
