@@ -8,10 +8,10 @@ deviations, in sides). A frame from eyes and mouth is no nearer: its side spread
 overlap with FER2013's frame is 0.767, where the box has 0.795.
 
 What lies outside FER2013's frame is new to the networks, so a crop that is too wide costs more than one that
-is too close, and the best is a little closer than the median. Of 1,425 training images that no network
-learned, shown in scenes, `balanced` names 64.8 % cut at 1.07, 66.1 % at 1.0, 66.0 % at 0.96 and 65.8 % at
-0.88; `fast` 63.6, 65.4, 65.1 and 64.3 % (`python -m training.robustness --held-out` has it as a curve of
-margins).
+is too close, and the best is a little closer than the median. Of the 1,425 training images that no network
+learned, shown in scenes, `balanced` names 63.4, 66.0, 66.1, 64.1, 62.8 % with 0.8, 0.9, 1.0, 1.1 and 1.2
+times the box, and `fast` 63.7, 64.3, 65.4, 61.8, 60.1 % (`python -m training.robustness --held-out
+--curve-images 1425`).
 """
 
 from collections.abc import Sequence
