@@ -1,8 +1,8 @@
 """Runs an analysis for a request: on a worker, within the deadline, and only while somebody waits."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Hashable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from time import monotonic
 from typing import Literal, TypeVar
@@ -20,7 +20,6 @@ from service.api.deps import (
     settings_of,
 )
 from service.api.errors import DeadlineExceededError
-from service.api.intake import Upload
 from service.api.schemas import Detection
 from service.api.uploads import Body, read_body
 from service.runtime.engine import Finished, OverloadedError
@@ -64,20 +63,12 @@ class Task:
         engine, intake = self.runtime.engine, self.runtime.intake
         engine.check(self.deadline)
         with intake.upload() as upload:
-            body = await self._read(request, upload)
+            with ended_by(lambda: OverloadedError(engine.retry_after)) as upload.evict:
+                reading = read_body(request, self.settings.max_body_bytes, upload.grow)
+                body = await within(self.deadline, reading)
             intake.complete(upload)
             with engine.admit(self.deadline):
                 yield body
-
-    async def _read(self, request: Request, upload: Upload) -> Body:
-        reading = asyncio.ensure_future(read_body(request, self.settings.max_body_bytes, upload.grow))
-        upload.evict = reading.cancel
-        try:
-            return await within(self.deadline, reading)
-        except asyncio.CancelledError:
-            if upload.evicted:
-                raise OverloadedError(self.runtime.engine.retry_after) from None
-            raise
 
     async def run(self, call: Callable[[], T]) -> Finished[T]:
         """Make a call on a worker; raises DeadlineExceededError when it is not done in time."""
@@ -102,8 +93,9 @@ class Task:
         return Drawn(picture.data, len(answer.faces), server_timing(answer.timings_ms, picture.draw_ms))
 
     def _observe(self, analysis: Analysis, queue_ms: float) -> None:
-        self.metrics.analysis(analysis, queue_ms)
         self.runtime.tracing.analyzed(analysis)
+        # In the event loop's next round: by then the answer is on its way.
+        asyncio.get_running_loop().call_soon(self.metrics.analysis, analysis, queue_ms)
 
     def _answer(self, analysis: Analysis, queue_ms: float, started: float) -> Detection:
         entry = self.runtime.store.manifest.emotion[analysis.model]
@@ -144,18 +136,47 @@ async def within(deadline: float, work: Awaitable[T]) -> T:
         raise DeadlineExceededError("the request ran past its deadline") from error
 
 
-async def while_connected(request: Request, work: Awaitable[T]) -> T:
-    """The result of `work`; it is cancelled, and ClientGoneError raised, when the client hangs up first.
+@contextmanager
+def while_connected(request: Request) -> Iterator[None]:
+    """Ends the block with ClientGoneError when the client hangs up.
 
     The body must have been read: from then on a disconnect is all that can arrive.
     """
-    task = asyncio.ensure_future(work)
-    gone = asyncio.ensure_future(request.receive())
+    with ended_by(ClientGoneError) as end:
+        listening = asyncio.ensure_future(request.receive())
+        listening.add_done_callback(lambda _: end())
+        try:
+            yield
+        finally:
+            listening.cancel()
+
+
+@contextmanager
+def ended_by(error: Callable[[], Exception]) -> Iterator[Callable[[], None]]:
+    """A block of the current task, and what ends it, at what it waits for, with this error.
+
+    By a cancellation, as `asyncio.timeout` does it: a task of its own for what is waited for would take the
+    event loop three more rounds, in each of which it may have to wait for the interpreter lock.
+    """
+    here = asyncio.current_task()
+    assert here is not None
+    left = ended = False
+
+    def end() -> None:
+        nonlocal ended
+        if left or ended:
+            return
+        if asyncio.current_task() is here:
+            raise error()
+        ended = True
+        here.cancel()
+
     try:
-        await asyncio.wait((task, gone), return_when=asyncio.FIRST_COMPLETED)
-        if not task.done():
-            raise ClientGoneError
-        return task.result()
+        yield end
+    except asyncio.CancelledError:
+        if not ended:
+            raise
+        here.uncancel()
+        raise error() from None
     finally:
-        task.cancel()
-        gone.cancel()
+        left = True

@@ -10,7 +10,6 @@ class Upload:
     def __init__(self, intake: "Intake") -> None:
         self._intake = intake
         self.size = 0
-        self.evicted = False
         self.evict: Callable[[], object] = lambda: None
 
     def grow(self, count: int) -> None:
@@ -55,5 +54,5 @@ class Intake:
     def _give_up(self, upload: Upload) -> None:
         self._growing.discard(upload)
         self.held -= upload.size
-        upload.size, upload.evicted = 0, True
+        upload.size = 0
         upload.evict()

@@ -2,7 +2,7 @@
 
 import asyncio
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from http import HTTPStatus
 from time import perf_counter
@@ -81,10 +81,11 @@ class _Exchange:
         """Pass a message on, with the ids of request and trace and what browsers are told in the headers."""
         if message["type"] == "http.response.start":
             self.status = message["status"]
-            headers = MutableHeaders(scope=message)
-            headers.update({REQUEST_ID_HEADER: self.request_id, **self.span.headers})
-            for name, value in DEFAULTS.items():
-                headers.setdefault(name, value)
+            headers = message["headers"]
+            told = {name for name, _ in headers}
+            defaults = (header for header in _DEFAULTS if header[0] not in told)
+            ids = _raw({REQUEST_ID_HEADER: self.request_id, **self.span.headers})
+            message["headers"] = [*headers, *defaults, *ids]
         await self._send(message)
 
     async def _fail(self, error: Exception, receive: Receive) -> None:
@@ -165,6 +166,14 @@ class _Conversation:
         if self.code is None:
             reason = f"{problem.code}: {problem.title}"
             await self.send({"type": "websocket.close", "code": sockets.INTERNAL_ERROR, "reason": reason})
+
+
+def _raw(headers: Mapping[str, str]) -> list[tuple[bytes, bytes]]:
+    """Headers as a message has them."""
+    return [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()]
+
+
+_DEFAULTS = _raw(DEFAULTS)
 
 
 @contextmanager

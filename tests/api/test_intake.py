@@ -2,6 +2,7 @@
 
 import socket
 from contextlib import ExitStack
+from functools import partial
 
 from service.api.intake import Intake, Upload
 from tests.conftest import Serve
@@ -15,24 +16,28 @@ def uploads(intake: Intake, opened: ExitStack, *sizes: int) -> list[Upload]:
 
 
 def test_the_largest_that_is_still_read_makes_room() -> None:
-    intake, evicted = Intake(100), []
+    intake = Intake(100)
+    evicted: list[int] = []
     with ExitStack() as opened:
-        small, large, middle = uploads(intake, opened, 10, 50, 30)
-        large.evict = lambda: evicted.append("large")
+        small, *others = uploads(intake, opened, 10, 50, 30)
+        for upload in (small, *others):
+            upload.evict = partial(evicted.append, upload.size)
         small.grow(11)
-        assert evicted == ["large"]
-        assert (large.evicted, small.evicted, middle.evicted) == (True, False, False)
+        assert evicted == [50]
         assert intake.held == 51
     assert intake.held == 0
 
 
 def test_what_is_read_whole_stays() -> None:
     intake = Intake(100)
+    evicted: list[int] = []
     with ExitStack() as opened:
         whole, growing = uploads(intake, opened, 80, 20)
         intake.complete(whole)
+        for upload in (whole, growing):
+            upload.evict = partial(evicted.append, upload.size)
         growing.grow(1)
-        assert (whole.evicted, growing.evicted) == (False, True)
+        assert evicted == [20]
         assert intake.held == 80
     assert intake.held == 0
 

@@ -32,7 +32,8 @@ async def analyze(request: Request) -> Response:
     task = task_of(request)
     negotiate(request.headers.get("accept"), [JSON])
     async with task.admitted(request) as body:
-        asked, found = await while_connected(request, _detect(task, body))
+        with while_connected(request):
+            asked, found = await _detect(task, body)
     if asked.enforce_detection and not found.faces:
         raise NoFaceError("no face was found; send enforce_detection=false for an empty list instead")
     return Response(analyzed(found).model_dump_json(), media_type=JSON)

@@ -39,9 +39,11 @@ async def detect_emotions(request: Request) -> Response:
     async with task.admitted(request) as body:
         image = partial(single_image, body)
         if media_type in PICTURES:
-            drawn = await while_connected(request, task.draw(image, PICTURES[media_type]))
+            with while_connected(request):
+                drawn = await task.draw(image, PICTURES[media_type])
             return Response(drawn.data, media_type=media_type, headers=_picture_headers(drawn))
-        answer = await while_connected(request, task.detect(image))
+        with while_connected(request):
+            answer = await task.detect(image)
     headers = {"Server-Timing": server_timing(answer.timings_ms), "Vary": "Accept"}
     return Response(answer.model_dump_json(exclude_none=True), media_type=JSON, headers=headers)
 
@@ -61,7 +63,8 @@ async def detect_emotions_batch(request: Request) -> Response:
     task = task_of(request)
     negotiate(request.headers.get("accept"), [JSON])
     async with task.admitted(request) as body:
-        answer = await while_connected(request, _detect_all(task, body, request.state.request_id))
+        with while_connected(request):
+            answer = await _detect_all(task, body, request.state.request_id)
     return Response(answer.model_dump_json(exclude_none=True), media_type=JSON)
 
 
