@@ -52,8 +52,9 @@ LIKELY, HEAP, FIRST, ON_FACE = 0.3, 0.45, 2, 0.2
 # it is O-Net, not R-Net, that knows which square shows a face and its landmarks best.
 CLOSE, BETTER = 0.5, 2
 
-# What O-Net says of two squares is about the same face where its boxes overlap by more than this.
-AGREE = 0.6
+# What O-Net says of two squares is about the same face where its boxes overlap by more than this. A square
+# counts the more, by this power of the overlap, the better it fits the face's box; at least a little.
+AGREE, FIT, LEAST_FIT = 0.6, 4, 0.01
 
 OUTSIDE = 128  # zero, for the networks: what a crop shows beyond the image
 
@@ -175,10 +176,12 @@ def apart(found: Located) -> Located:
     """Of faces that lie on each other the best one, with the landmarks that all of them agree on.
 
     O-Net's points move with the square that it is shown. The mean of what it says about several squares of a
-    face, weighted by its scores, moves less.
+    face, weighted by its scores and by how well the squares fit, moves less.
     """
     kept = suppress(found.boxes, found.scores, 0.7, "min")
-    votes = (overlap(found.boxes[kept], found.boxes) > AGREE) * found.scores
+    boxes = found.boxes[kept]
+    fit = np.maximum(overlap(square(boxes), found.windows), LEAST_FIT) ** FIT
+    votes = (overlap(boxes, found.boxes) > AGREE) * fit * found.scores
     shares = (votes / votes.sum(axis=1, keepdims=True)).astype(np.float32)
     return rows_at(found, kept)._replace(landmarks=np.tensordot(shares, found.landmarks, 1))
 

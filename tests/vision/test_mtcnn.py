@@ -14,7 +14,9 @@ from service.vision.mtcnn import (
     ON_FACE,
     RNET,
     DetectionParameters,
+    Located,
     Mtcnn,
+    apart,
     away,
     default_min_face_size,
     going_first,
@@ -167,6 +169,20 @@ def test_landmarks_of_a_given_square_are_the_peers(
         located = detector._look([astronaut], square[None], 0.0)
         distance = np.linalg.norm(located.landmarks[0] - expected, axis=1).mean()
         assert distance < 0.01 * (located.boxes[0, 2] - located.boxes[0, 0])
+
+
+def test_landmarks_are_what_the_squares_that_fit_best_show() -> None:
+    box = np.array([[10, 10, 30, 30]], np.float32)
+    windows = np.array([[10, 10, 30, 30], [16, 10, 36, 30], [90, 90, 99, 99]], np.float32)
+    shown = np.array([5.0, 9.0, 99.0], np.float32)
+    scores = np.array([0.8, 0.9, 0.9], np.float32)
+    found = Located(
+        np.repeat(box, 3, axis=0), scores, np.tile(shown[:, None, None], (1, 5, 2)), windows, np.arange(3)
+    )
+    face = apart(found)
+    assert len(face.boxes) == 1
+    assert (face.landmarks > 5).all()
+    assert (face.landmarks < 6).all()
 
 
 def test_whole_cascade_finds_the_peers_face(detector: Mtcnn, golden: Golden, astronaut: UInt8Array) -> None:
