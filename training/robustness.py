@@ -139,10 +139,10 @@ def text(result: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def held_out(data: Path) -> Faces:
-    """The images of the training split that the presets hold out."""
+def divided(data: Path) -> tuple[Faces, Faces]:
+    """The training split as the presets divide it: what networks learn from, and what they hold out."""
     plan = Config()
-    return split_held_out(load(data, "train"), plan.held_out, plan.seed)[1]
+    return split_held_out(load(data, "train"), plan.held_out, plan.seed)
 
 
 def main() -> None:
@@ -160,7 +160,7 @@ def main() -> None:
     arguments = parser.parse_args()
     split = "training split, held out" if arguments.held_out else "public test split"
     try:
-        faces = held_out(arguments.data) if arguments.held_out else load(arguments.data, "public_test")
+        faces = divided(arguments.data)[1] if arguments.held_out else load(arguments.data, "public_test")
     except DataError as error:
         raise SystemExit(f"robustness: {error}") from error
     faces = faces.first(arguments.images)

@@ -7,13 +7,15 @@ import numpy as np
 import pytest
 import torch
 
+from service.vision.boxes import overlap, regress
+from service.vision.pyramid import halve
 from service.vision.types import UInt8Array
 from training.mtcnn.build import BUILDERS, load_weights
 from training.mtcnn.crops import lit_too
 from training.mtcnn.distill import PLANS, answered, calibrate, learn, loss, pixels, write
 from training.mtcnn.students import SmallPNet, SmallRNet, begin
-from training.mtcnn.teacher import Examples, Teacher
-from training.mtcnn.tiles import SIDE, TWICE, Painter, piece, tiles
+from training.mtcnn.teacher import KNOWN, KNOWN_LOGIT, SHOWN_CROPS, Examples, Teacher, corrected
+from training.mtcnn.tiles import SIDE, TWICE, Painter, alone, piece, tiles
 from training.scenes import Graph
 
 ASTRONAUT = Path(__file__).parents[1] / "data" / "astronaut.jpg"
@@ -79,7 +81,7 @@ def test_a_flat_picture_gives_no_crops(teacher: Teacher) -> None:
 def test_tiles_follow_the_seed(teacher: Teacher, portrait: UInt8Array, faces: UInt8Array) -> None:
     def draw(seed: int) -> UInt8Array:
         painter = Painter([portrait], [teacher.spots(portrait)], faces, np.random.default_rng(seed))
-        return np.stack([painter.draw() for _ in range(8)])
+        return np.stack([painter.draw()[0] for _ in range(8)])
 
     assert draw(1).shape == (8, TWICE, TWICE, 3)
     assert np.array_equal(draw(1), draw(1))
@@ -89,7 +91,59 @@ def test_tiles_follow_the_seed(teacher: Teacher, portrait: UInt8Array, faces: UI
 def test_a_picture_without_spots_has_tiles_too(faces: UInt8Array) -> None:
     flat = np.full((40, 60, 3), 90, np.uint8)
     painter = Painter([flat], [np.empty((0, 3), np.float32)], faces, np.random.default_rng(0))
-    assert {painter.draw().shape for _ in range(8)} == {(TWICE, TWICE, 3)}
+    assert {painter.draw()[0].shape for _ in range(8)} == {(TWICE, TWICE, 3)}
+
+
+def test_a_tiles_frames_show_the_faces_that_were_put_into_it(teacher: Teacher, faces: UInt8Array) -> None:
+    flat = np.full((40, 60, 3), 90, np.uint8)
+    painter = Painter([flat], [np.empty((0, 3), np.float32)], faces, np.random.default_rng(0))
+    drawn = [painter.draw() for _ in range(20)]
+    large = [(tile, [frame]) for tile, frames in drawn for frame in frames if frame[2] - frame[0] > 40]
+    assert len(large) > 3
+    assert sum(len(teacher.known(halve(tile), frames)) for tile, frames in large) > 0.8 * len(large)
+
+
+def test_a_face_alone_fills_its_frame() -> None:
+    random = np.random.default_rng(0)
+    white = np.full((48, 48), 255, np.uint8)
+    for _ in range(20):
+        picture, (x1, y1, x2, y2) = alone(white, random)
+        assert x2 - x1 == y2 - y1
+        assert (picture[int(y1) : int(y2), int(x1) : int(x2)] == 255).all()
+        assert picture.shape[0] >= y2
+        assert picture.shape[1] >= x2
+
+
+def test_of_known_faces_those_remain_that_onet_knows(teacher: Teacher, portrait: UInt8Array) -> None:
+    face, sky = (165.0, 60.0, 279.0, 174.0), (10.0, 10.0, 90.0, 90.0)
+    boxes = teacher.known(halve(portrait), [sky, face])
+    assert len(boxes) == 1
+    assert overlap(boxes, np.array([face], np.float32)).item() > 0.6
+    assert teacher.known(halve(portrait), []).shape == (0, 4)
+
+
+def test_a_refused_window_of_a_known_face_is_corrected() -> None:
+    windows = np.array([[0, 0, 12, 12], [1, 0, 13, 12], [40, 40, 52, 52]], np.float32)
+    answers = Examples(
+        np.zeros((3, 24, 24, 3), np.uint8),
+        np.array([-3, 4, -3], np.float16),
+        np.zeros((3, 4), np.float16),
+        np.array([0, 0.9, 0], np.float16),
+    )
+    box = np.array([[1.2, 0, 10.8, 12]], np.float32)
+    better = corrected(answers, windows, box)
+    assert better.logits.tolist() == [KNOWN_LOGIT, 4, -3]
+    assert better.verdicts.tolist() == pytest.approx([KNOWN, 0.9, 0], abs=1e-3)
+    np.testing.assert_allclose(regress(windows[:1], better.boxes[:1].astype(np.float32)), box, atol=0.01)
+    assert not better.boxes[1:].any()
+    assert answers.logits.tolist() == [-3, 4, -3]
+
+
+def test_crops_of_a_known_face_lie_about_it(teacher: Teacher, portrait: UInt8Array) -> None:
+    frame = (165.0, 60.0, 279.0, 174.0)
+    without, with_it = (teacher.crops(portrait, np.random.default_rng(0), frames) for frames in ([], [frame]))
+    assert len(with_it.pixels) == len(without.pixels) + SHOWN_CROPS
+    assert (with_it.verdicts[-SHOWN_CROPS:] > 0.7).all()
 
 
 @pytest.mark.parametrize(("x", "y"), [(0, 0), (99, 59), (-500, 30)])
@@ -171,3 +225,13 @@ def test_calibration_lets_the_wanted_share_of_faces_pass(cut_out: Examples) -> N
     faces = (cut_out.logits > np.log(0.7 / 0.3)) & (cut_out.verdicts > 0.7)
     passed = torch.sigmoid(answered(student, cut_out)[0]).numpy()[faces] > 0.7
     assert passed.mean() == pytest.approx(0.8, abs=1.5 / len(passed))
+
+
+def test_faces_that_the_published_network_refuses_do_not_shift_a_student(cut_out: Examples) -> None:
+    student = SmallRNet()
+    refused = np.flatnonzero(cut_out.logits < 0)
+    logits, verdicts = cut_out.logits.copy(), cut_out.verdicts.copy()
+    logits[refused], verdicts[refused] = KNOWN_LOGIT, KNOWN
+    known = cut_out._replace(logits=logits, verdicts=verdicts)
+    assert calibrate(student, cut_out, 0.7, 0.8) != 0
+    assert calibrate(student, known, 0.7, 0.8) == pytest.approx(0, abs=1e-5)

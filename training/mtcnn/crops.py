@@ -1,7 +1,7 @@
 """What a smaller R-Net learns from: crops of P-Net's candidates, and the published networks' answers."""
 
 from collections.abc import Iterable, Iterator
-from itertools import chain, islice
+from itertools import chain, islice, repeat
 
 import numpy as np
 from numpy.random import Generator
@@ -12,15 +12,17 @@ from training.mtcnn.pictures import varied
 from training.mtcnn.teacher import Examples, Teacher
 from training.mtcnn.tiles import lit, scenes_with_faces
 
-SCENES = 9000
+SCENES = 14_000
 
 
 def crops(teacher: Teacher, originals: Iterable[UInt8Array], faces: UInt8Array, seed: int = 1) -> Examples:
     """The candidates of pictures (H, W, 3), at several sizes, and of made-up scenes with FER2013's faces."""
     random = np.random.default_rng(seed)
-    made_up = (picture for picture, _ in islice(scenes_with_faces(faces, random), SCENES))
-    shown = chain(lit_too(varied(originals), random), made_up)
-    parts = [teacher.crops(picture, random) for picture in tqdm(shown, desc="crops", unit="picture")]
+    photos = zip(lit_too(varied(originals), random), repeat(None), strict=False)
+    shown = tqdm(
+        chain(photos, islice(scenes_with_faces(faces, random), SCENES)), desc="crops", unit="picture"
+    )
+    parts = [teacher.crops(picture, random, [frame] if frame else []) for picture, frame in shown]
     mixed = random.permutation(sum(len(part.pixels) for part in parts))
     return Examples(*(np.concatenate(arrays)[mixed] for arrays in zip(*parts, strict=True)))
 

@@ -4,7 +4,8 @@
 
 Hinton, Vinyals, Dean (2015): Distilling the Knowledge in a Neural Network. No picture needs labels. What the
 next network of the cascade says of a window tells how much the answer matters: that of a face most, that of
-a candidate which the next network refuses anyway least.
+a candidate which the next network refuses anyway least. FER2013's faces, which the published networks often
+refuse, are known to be faces (`training/mtcnn/teacher.py`).
 
 Every second file of `--halved`, in the order of their names, is not learned from.
 """
@@ -26,12 +27,13 @@ from tqdm import trange
 from service.vision.mtcnn import DetectionParameters
 from service.vision.tables import rows_at
 from service.vision.types import UInt8Array
-from training.data import DataError, load
+from training.data import DataError
 from training.mtcnn.crops import crops
 from training.mtcnn.pictures import files, pictures
 from training.mtcnn.students import Answers, SmallPNet, SmallRNet, begin
-from training.mtcnn.teacher import SMALLEST_FACE, Examples, Teacher
+from training.mtcnn.teacher import KNOWN, SMALLEST_FACE, Examples, Teacher
 from training.mtcnn.tiles import tiles
+from training.robustness import divided
 from training.scenes import Graph
 
 STORE = Path(__file__).parents[2] / "model_store"
@@ -47,7 +49,7 @@ REFUSED = 0.1
 CERTAIN = 7.0  # beyond it, one logit is as good as another
 LARGEST_GRADIENT = 2.0
 # Of windows that show a face, how many pass. A face has many windows, and R-Net sees few of them.
-KEPT = {"pnet": 0.95, "rnet": 0.985}
+KEPT = {"pnet": 0.95, "rnet": 0.995}
 PARITY = 1e-4
 
 
@@ -75,12 +77,13 @@ def loss(answers: Answers, learned: Examples) -> Tensor:
     probability = wanted.sigmoid()
     candidate = probability > 0.5
     face, refused = (candidate & some for some in (verdicts > SURE, verdicts < REFUSED))
+    published = face & (verdicts < KNOWN)  # of other faces the place is known less well
     possible = (3 * probability).clamp(max=1) * torch.where(refused, REFUSED_CANDIDATE, CANDIDATE)
     weight = WINDOW + possible + FACE * face.float()
     of_logits = binary_cross_entropy_with_logits(logits, probability, reduction="none")
     given, asked = (tensor.clamp(-CERTAIN, CERTAIN) for tensor in (logits, wanted))
     of_logits = of_logits + LOGIT_WEIGHT * smooth_l1_loss(given, asked, reduction="none")
-    box_weight = candidate.float() * (OF_NO_FACE + face.float())
+    box_weight = candidate.float() * (OF_NO_FACE + published.float())
     of_boxes = smooth_l1_loss(boxes, wanted_boxes, reduction="none", beta=0.03).sum(-1)
     of_box: Tensor = (of_boxes * box_weight).sum() / (box_weight.sum() + 1)
     return (of_logits * weight).sum() / weight.sum() + BOX_WEIGHT * of_box
@@ -119,10 +122,11 @@ def pixels(examples: Examples) -> Tensor:
 def calibrate(student: SmallPNet | SmallRNet, last: Examples, threshold: float, kept: float) -> float:
     """Shift the student's logits so that this share of the windows of faces passes the threshold.
 
-    A face that one network drops is lost; a candidate too many costs a run of the next. Returns the shift.
+    A face that one network drops is lost; a candidate too many costs a run of the next. Faces that the
+    published network refuses do not count. Returns the shift.
     """
     least = np.log(threshold / (1 - threshold))
-    faces = (last.logits > least) & (last.verdicts > SURE)
+    faces = (last.logits > least) & (last.verdicts > SURE) & (last.verdicts < KNOWN)
     logits = answered(student, last)[0].numpy()[faces]
     shift = float(least - np.quantile(logits, 1 - kept))
     assert student.heads.bias is not None
@@ -172,9 +176,9 @@ def main() -> None:
 
 
 def make(network: str, store: Path, learned: Sequence[Path], faces: Path) -> None:
-    """Collect examples from the files and FER2013's training faces, teach a student, write its graph."""
+    """Collect examples from the files and the faces that networks learn, teach a student, write its graph."""
     teacher, student = Teacher(), STUDENTS[network]()
-    shown, pasted = pictures(learned), load(faces, "train").images
+    shown, pasted = pictures(learned), divided(faces)[0].images
     if network == "pnet":
         examples = tiles(teacher, list(shown), pasted, TILES)
     else:

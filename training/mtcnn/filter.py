@@ -18,6 +18,7 @@ printed how many candidates each threshold lets pass, and how many faces are sti
 import argparse
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -33,10 +34,12 @@ from service.vision.mtcnn import ONET, RNET, DetectionParameters, run_on_crops
 from service.vision.proposals import AROUND, Candidates, ProposalStage
 from service.vision.pyramid import halve
 from service.vision.types import Float32Array, UInt8Array
-from training.data import DataError, load
+from training.data import DataError
 from training.mtcnn.build import GraphBuilder
 from training.mtcnn.pictures import files, pictures, varied
-from training.scenes import Condition, Graph, scenes
+from training.mtcnn.tiles import scenes_with_faces
+from training.robustness import divided
+from training.scenes import Graph
 
 STORE = Path(__file__).parents[2] / "model_store"
 SMALLEST_FACE = 20
@@ -97,9 +100,9 @@ class Cascade:
 
 def pasted(data: Path) -> Iterator[UInt8Array]:
     """FER2013's training faces in made-up pictures: cut close, they look other than those of photos."""
-    faces = load(data, "train").images
-    chosen = np.random.default_rng(5).permutation(len(faces))[-PASTED_FACES:]
-    yield from (image.pixels for image, _ in scenes(faces[chosen], Condition()))
+    faces = divided(data)[0].images
+    made_up = scenes_with_faces(faces, np.random.default_rng(5))
+    yield from (picture for picture, _ in islice(made_up, PASTED_FACES))
 
 
 def collect(cascade: Cascade, originals: Iterable[UInt8Array]) -> Examples:

@@ -1,19 +1,25 @@
-"""The published cascade, and what it says of windows: the examples that smaller networks learn from."""
+"""The published cascade, and what it says of windows: the examples that smaller networks learn from.
 
+The published P-Net and R-Net refuse one in ten of FER2013's faces: they are cut close, and these networks
+look for the outline of a head, too. O-Net knows nearly all of them. Of a face that is known to be there, the
+smaller networks therefore learn that it is one, wherever the published ones refuse or doubt it.
+"""
+
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
-from service.vision.boxes import regress, square
+from service.vision.boxes import overlap, regress, square
 from service.vision.mtcnn import ONET, RNET, cut, run_on_crops
 from service.vision.proposals import STRIDE, ProposalStage
 from service.vision.pyramid import CELL, averaged, halve, sampled
 from service.vision.tables import rows_at
 from service.vision.types import Float32Array, UInt8Array
 from training.mtcnn.build import BUILDERS, load_weights
-from training.scenes import Graph
+from training.scenes import Graph, Square
 
 # The published networks have learned from pictures that were resized by averaging.
 RNET_LOOK, ONET_LOOK = (look._replace(batch=64, resize=averaged) for look in (RNET, ONET))
@@ -26,6 +32,14 @@ MOST_CROPS = 1200  # of one picture
 MOVED, MOVE = 0.35, 0.07  # share of crops that are moved, and how far, in sides
 
 UNKNOWN = np.nan
+# The verdict on a window that the published network refuses or doubts, of a face that O-Net knows.
+KNOWN = 2.0
+KNOWN_LOGIT = 1.5  # what the published network should have said
+# A window shows a known face if it overlaps its box by so much; R-Net sees so many such squares of a face.
+SHOWN = 0.55
+SHOWN_CROPS, SHIFT, GROWTH = 8, 0.08, 0.12  # standard deviations in sides, and of the side's logarithm
+ACCEPTED = 0.7  # O-Net's probability of a known face, as the service asks of it
+FRAMES = (0.9, 1.05, 1.2)  # what O-Net is shown of a known face, in sides of FER2013's frame
 
 
 class Examples(NamedTuple):
@@ -33,7 +47,7 @@ class Examples(NamedTuple):
 
     logits: (N, h, w) or (N,) of the published network's probability; boxes: (N, h, w, 4) or (N, 4) its
     offsets; verdicts: (N, h, w) or (N,) the next network's probability. Where that was not asked it is
-    UNKNOWN, or 0 for crops.
+    UNKNOWN, or 0 for crops; KNOWN where it is known that the published network is wrong.
     """
 
     pixels: UInt8Array
@@ -62,10 +76,23 @@ class Teacher:
         sides = found.squares[:, 2:] - found.squares[:, :2]
         return np.hstack([found.squares[:, :2] + sides / 2, sides[:, :1]])
 
-    def tile(self, twice: UInt8Array, larger: float) -> Examples:
+    def known(self, halvings: list[UInt8Array], frames: Sequence[Square]) -> Float32Array:
+        """(M, 4) boxes of those faces in a picture that O-Net knows. frames: FER2013's, about each face."""
+        if not len(frames):
+            return np.empty((0, 4), np.float32)
+        squares = np.concatenate([resized(np.array(frames, np.float32), factor) for factor in FRAMES])
+        scores, offsets, _ = run_on_crops(self._onet, halvings, squares, ONET_LOOK)
+        boxes = regress(squares, offsets).reshape(len(FRAMES), -1, 4)
+        scores = scores.reshape(len(FRAMES), -1)
+        accepted = scores.max(axis=0) > ACCEPTED
+        best: Float32Array = boxes[scores.argmax(axis=0), np.arange(len(frames))][accepted]
+        return best
+
+    def tile(self, twice: UInt8Array, larger: float, frames: Sequence[Square] = ()) -> Examples:
         """One tile for P-Net, from pixels (2S, 2S, 3) in which R-Net sees its windows at its own size.
 
-        larger: how much larger than the tile, 1 to 2, what a student's pixels are sampled from is.
+        larger: how much larger than the tile, 1 to 2, what a student's pixels are sampled from is; frames: of
+        faces in it, see `known`.
         """
         halvings = halve(twice)
         probability, boxes, _ = self._pnet.run({"image": halvings[1][None]})
@@ -77,13 +104,22 @@ class Teacher:
             verdicts[0, rows, columns] = run_on_crops(self._rnet, halvings, 2 * squares, RNET_LOOK)[0]
         side = halvings[1].shape[0]
         source = averaged(twice, (round(larger * side),) * 2)
-        return examples(sampled(source, (side, side))[None], probability, boxes, verdicts)
+        answers = examples(sampled(source, (side, side))[None], probability, boxes, verdicts)
+        # Two pixels of the halving above are one of the tile; P-Net's windows fit faces of about their size.
+        fitting = [frame for frame in frames if CELL < frame[2] - frame[0] < 4 * CELL]
+        known = self.known(halvings, fitting) / np.float32(2)
+        return corrected(answers, every_window(*probability.shape[1:]), known)
 
-    def crops(self, picture: UInt8Array, random: Generator) -> Examples:
-        """Crops for R-Net: P-Net's candidates in a picture, some of them moved a little."""
+    def crops(self, picture: UInt8Array, random: Generator, frames: Sequence[Square] = ()) -> Examples:
+        """Crops for R-Net: P-Net's candidates in a picture, some of them moved a little.
+
+        frames: of faces in it, see `known`; of these, squares about them too.
+        """
         halvings = halve(picture)
         squares = self._stage.propose(halvings, SMALLEST_FACE, PYRAMID_FACTOR, LEAST_SCORE).squares
+        known = self.known(halvings, frames)
         chosen = moved(random.permutation(squares)[:MOST_CROPS], random)
+        chosen = np.concatenate([chosen, about(known, random)])
         pixels = cut(halvings, chosen, RNET_LOOK)
         if not len(pixels):
             return examples(pixels, *(np.empty((0, *rest), np.float32) for rest in ((), (4,), ())))
@@ -93,7 +129,47 @@ class Teacher:
         if len(asked):
             refined = square(regress(chosen[asked], boxes[asked]))
             verdicts[asked] = run_on_crops(self._onet, halvings, refined, ONET_LOOK)[0]
-        return examples(pixels, probability, boxes, verdicts)
+        return corrected(examples(pixels, probability, boxes, verdicts), chosen, known)
+
+
+def every_window(height: int, width: int) -> Float32Array:
+    """(height, width, 4) P-Net's windows of a tile, in its pixels."""
+    corners = np.stack(np.meshgrid(np.arange(width), np.arange(height)), axis=-1) * STRIDE
+    return np.concatenate([corners, corners + CELL], axis=-1).astype(np.float32)
+
+
+def corrected(answers: Examples, windows: Float32Array, known: Float32Array) -> Examples:
+    """The same, and right where the published network refuses or doubts a window of a known face.
+
+    windows: (..., 4) of the answers, and known: (M, 4) boxes, in the same pixels.
+    """
+    if not len(known):
+        return answers
+    flat = windows.reshape(-1, 4)
+    shares = overlap(flat, known)
+    refused = (shares.max(axis=1) > SHOWN) & (answers.logits.reshape(-1) < KNOWN_LOGIT)
+    logits, boxes, verdicts = (array.copy() for array in answers[1:])
+    shown = flat[refused]
+    offsets = (known[shares[refused].argmax(axis=1)] - shown) / (shown[:, 2:3] - shown[:, :1])
+    logits.reshape(-1)[refused], verdicts.reshape(-1)[refused] = KNOWN_LOGIT, KNOWN
+    boxes.reshape(-1, 4)[refused] = offsets
+    return Examples(answers.pixels, logits, boxes, verdicts)
+
+
+def about(boxes: Float32Array, random: Generator) -> Float32Array:
+    """(M * SHOWN_CROPS, 4) squares about boxes (M, 4), as P-Net might propose them."""
+    squares = np.repeat(square(boxes), SHOWN_CROPS, axis=0)
+    sides = squares[:, 2:3] - squares[:, :1]
+    shifts = random.normal(0, SHIFT, (len(squares), 2)) * sides
+    factors = np.exp(random.normal(0, GROWTH, (len(squares), 1)))
+    return resized((squares + np.tile(shifts, 2)).astype(np.float32), factors.astype(np.float32))
+
+
+def resized(squares: Float32Array, factor: float | Float32Array) -> Float32Array:
+    """The squares (N, 4) so many times as large, about their centres."""
+    centres = (squares[:, :2] + squares[:, 2:]) / 2
+    halves = factor * (squares[:, 2:] - squares[:, :2]) / 2
+    return np.concatenate([centres - halves, centres + halves], axis=1)
 
 
 def moved(squares: Float32Array, random: Generator) -> Float32Array:

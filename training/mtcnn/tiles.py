@@ -1,8 +1,8 @@
 """What a smaller P-Net learns from: tiles, and what the published networks say of each of their windows.
 
 A tile is a piece of a picture at some size, with faces of FER2013 pasted into half of them, and varied as
-photos vary; or, one in SCENES, a piece of a made-up scene with nothing but such a face. Most pieces lie about
-places where P-Net sees a face: elsewhere there is little to learn.
+photos vary; or, one in SCENES, a piece of a made-up picture with nothing but such a face. Most pieces lie
+about places where P-Net sees a face: elsewhere there is little to learn.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -22,12 +22,15 @@ from training.scenes import Condition, Square, scenes
 
 SIDE = 76  # pixels of a tile; it is drawn at twice that, so that R-Net sees in it what it would in a photo
 TWICE = 2 * SIDE
-SCENES = 7
+SCENES = 5
 ABOUT_A_SPOT = 0.6
 WITH_FACES = 0.5
 FACE_SIDES = (18, 70)  # of pasted faces in a tile of twice the side: P-Net's window is 24 there
 SCENE_SIDES = (20, 110)
 WINDOWS = (9, 24)  # what the face of a scene measures in the tile
+# How the picture about a face that fills it goes on, and how far: in sides of the face.
+BORDERS = (cv2.BORDER_CONSTANT, cv2.BORDER_REPLICATE, cv2.BORDER_REFLECT)
+BORDER = 0.7
 
 
 @dataclass
@@ -44,16 +47,19 @@ class Painter:
         self._of_spots = np.repeat(np.arange(len(self.spots)), [len(some) for some in self.spots])
         self._every_spot = np.concatenate(self.spots)
 
-    def draw(self) -> UInt8Array:
-        """One tile (2 * SIDE, 2 * SIDE, 3)."""
+    def draw(self) -> tuple[UInt8Array, list[Square]]:
+        """One tile (2 * SIDE, 2 * SIDE, 3), and the frames of the faces that were put into it."""
+        frames: list[Square] = []
         if self.random.integers(SCENES) == 0:
-            tile = self._piece_of_scene()
+            tile, frames = self._piece_of_scene()
         else:
             tile = self._piece()
             if self.random.random() < WITH_FACES:
-                tile = self._with_faces(tile)
+                tile, frames = self._with_faces(tile)
             tile = varied(tile, self.random)
-        return np.ascontiguousarray(tile[:, ::-1] if self.random.random() < 0.5 else tile)
+        if self.random.random() < 0.5:
+            tile, frames = tile[:, ::-1], [(TWICE - x2, y1, TWICE - x1, y2) for x1, y1, x2, y2 in frames]
+        return np.ascontiguousarray(tile), frames
 
     def _piece(self) -> UInt8Array:
         """A piece of a picture: about a spot, whose face then fills some window of P-Net; or any."""
@@ -68,31 +74,37 @@ class Painter:
         span = between((60, max(61, min(height, width))), self.random)
         return piece(picture, self.random.uniform(0, width), self.random.uniform(0, height), span)
 
-    def _piece_of_scene(self) -> UInt8Array:
-        """A piece of a made-up scene about its face."""
+    def _piece_of_scene(self) -> tuple[UInt8Array, list[Square]]:
+        """A piece of a made-up scene about its face, and the face's frame in it."""
         picture, square = next(self._scenes)
-        span = SIDE * (square[2] - square[0]) / between(WINDOWS, self.random)
-        x, y = (
-            (low + high) / 2 + self.random.uniform(-0.3, 0.3) * span
+        span = round(SIDE * (square[2] - square[0]) / between(WINDOWS, self.random))
+        corners = [
+            round((low + high - span) / 2 + self.random.uniform(-0.3, 0.3) * span)
             for low, high in zip(square[:2], square[2:], strict=True)
+        ]
+        x1, y1, x2, y2 = (
+            (edge - corner) * TWICE / span for edge, corner in zip(square, 2 * corners, strict=True)
         )
-        return piece(picture, x, y, span)
+        x, y = (corner + span / 2 for corner in corners)
+        return piece(picture, x, y, span), [(x1, y1, x2, y2)]
 
-    def _with_faces(self, tile: UInt8Array) -> UInt8Array:
-        """A few faces of FER2013 in it: tinted, turned, most with soft outlines."""
-        blended = tile.astype(np.float32)
+    def _with_faces(self, tile: UInt8Array) -> tuple[UInt8Array, list[Square]]:
+        """A few faces of FER2013 in it, tinted, turned, most with soft outlines; and their frames."""
+        blended, frames = tile.astype(np.float32), []
         for _ in range(self.random.integers(1, 5)):
             side = int(between(FACE_SIDES, self.random))
             shrinks = cv2.INTER_AREA if side < self.faces.shape[1] else cv2.INTER_CUBIC
             face = cv2.resize(self._face(), (side, side), interpolation=shrinks)
             tinted = face[:, :, None] * self._tint()
             turn = cv2.getRotationMatrix2D((side / 2, side / 2), self.random.choice([0, *range(-20, 21)]), 1)
-            turn[:, 2] = turn[:, 2] + self.random.uniform(0, TWICE - side, 2)
+            x, y = self.random.uniform(0, TWICE - side, 2).tolist()
+            turn[:, 2] = turn[:, 2] + (x, y)
             mask = outline(side, soft=self.random.random() < 0.7)
             opacity = cv2.warpAffine(mask, turn, (TWICE, TWICE))[:, :, None]
             pasted = cv2.warpAffine(tinted.astype(np.float32), turn, (TWICE, TWICE))
             blended = blended * (1 - opacity) + pasted * opacity
-        return blended.clip(0, 255).astype(np.uint8)
+            frames.append((x, y, x + side, y + side))
+        return blended.clip(0, 255).astype(np.uint8), frames
 
     def _face(self) -> UInt8Array:
         return np.asarray(self.faces[self.random.integers(len(self.faces))])
@@ -104,7 +116,7 @@ class Painter:
 
 
 def scenes_with_faces(faces: UInt8Array, random: Generator) -> Iterator[tuple[UInt8Array, Square]]:
-    """Endless made-up scenes (H, W, 3) with a face each, and where it is."""
+    """Endless made-up pictures (H, W, 3) with a face each, and its frame in them: scenes, and faces alone."""
     while True:
         side = int(between(SCENE_SIDES, random))
         blur, turn = random.choice([0, 0, 0, 0.7, 1.5]), random.choice([0, 0, 0, -20, -10, 10, 20])
@@ -112,6 +124,20 @@ def scenes_with_faces(faces: UInt8Array, random: Generator) -> Iterator[tuple[UI
         condition = Condition(side, float(blur), float(turn))
         for image, square in scenes(chosen, condition, int(random.integers(1 << 31))):
             yield image.pixels, square
+        yield from (alone(face, random) for face in chosen)
+
+
+def alone(face: UInt8Array, random: Generator) -> tuple[UInt8Array, Square]:
+    """A picture (H, W, 3) of a face (48, 48) and little else, and the face's frame in it."""
+    side = int(between(SCENE_SIDES, random))
+    interpolation = cv2.INTER_AREA if side < len(face) else cv2.INTER_CUBIC
+    resized = cv2.resize(face, (side, side), interpolation=interpolation)
+    above, below, before, after = (
+        (random.random(4) * BORDER * side * (random.random(4) < 0.7)).astype(int).tolist()
+    )
+    border, gray = int(random.choice(BORDERS)), int(random.integers(256))
+    gone_on = cv2.copyMakeBorder(resized, above, below, before, after, border, value=gray)
+    return np.repeat(gone_on[:, :, None], 3, axis=2), (before, above, before + side, above + side)
 
 
 def between(bounds: tuple[float, float], random: Generator) -> float:
@@ -188,11 +214,11 @@ def tiles(
     """So many tiles, drawn from a seed. Takes 30 kB of memory each."""
     spots = [teacher.spots(picture) for picture in pictures]
     painter = Painter(pictures, spots, faces, np.random.default_rng(seed))
-    every = empty(number, teacher.tile(painter.draw(), 1.0))
+    every = empty(number, teacher.tile(painter.draw()[0], 1.0))
     arrays: list[NDArray[Any]] = [*every]
     for index in trange(number, desc="tiles", unit="tile"):
-        for array, values in zip(
-            arrays, teacher.tile(painter.draw(), between((1, 2), painter.random)), strict=True
-        ):
+        tile, frames = painter.draw()
+        answers = teacher.tile(tile, between((1, 2), painter.random), frames)
+        for array, values in zip(arrays, answers, strict=True):
             array[index : index + 1] = values
     return every
