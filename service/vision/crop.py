@@ -1,16 +1,16 @@
 """The face as the classifier knows it: 48x48 gray pixels, framed as FER2013 frames a face.
 
 Measured by `python -m training.framing` on 3,000 faces of FER2013's training split, enlarged to 192 pixels
-with a gray border; 2,841 of them are found. The side of FER2013's frame is 1.063 times the mean of the
+with a gray border; 2,841 of them are found. The side of FER2013's frame is 1.065 times the mean of the
 detected box's width and height (median), and its centre is that of the box, to about a hundredth of its side.
-So cut, the frame's side spreads by 0.086, its centre by 0.032 across and 0.030 down (median absolute
+So cut, the frame's side spreads by 0.085, its centre by 0.032 across and 0.030 down (median absolute
 deviations, in sides). A frame from eyes and mouth is no nearer: its side spreads by 0.112, and its median
 overlap with FER2013's frame is 0.762, where the box has 0.790.
 
 What lies outside FER2013's frame is new to the networks, so a crop that is too wide costs more than one that
 is too close, and the best is a little closer than the median. Of the 1,425 training images that no network
-learned, shown in scenes, `balanced` names 63.4, 66.0, 66.1, 64.1, 62.8 % with 0.8, 0.9, 1.0, 1.1 and 1.2
-times the box, and `fast` 63.7, 64.3, 65.4, 61.8, 60.1 % (`python -m training.robustness --held-out
+learned, shown in scenes, `balanced` names 65.2, 68.4, 68.6, 66.3, 64.1 % with 0.8, 0.9, 1.0, 1.1 and 1.2
+times the box, and `fast` 65.1, 67.4, 66.5, 64.8, 62.7 % (`python -m training.robustness --held-out
 --curve-images 1425`).
 """
 

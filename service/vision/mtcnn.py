@@ -50,7 +50,7 @@ LIKELY, HEAP, FIRST, ON_FACE = 0.3, 0.45, 2, 0.2
 
 # O-Net sees no candidate that overlaps so many better ones by more than CLOSE. The best alone would not do:
 # it is O-Net, not R-Net, that knows which square shows a face and its landmarks best.
-CLOSE, BETTER = 0.5, 2
+CLOSE, BETTER = 0.6, 2
 
 # What O-Net says of two squares is about the same face where its boxes overlap by more than this. A square
 # counts the more, by this power of the overlap, the better it fits the face's box; at least a little.
@@ -140,8 +140,8 @@ class Mtcnn:
         passed = scores > threshold
         boxes, scores, offsets = boxes[passed], scores[passed], offsets[passed]
         kept = suppress(boxes, scores, 0.7)
-        kept = kept[suppress(boxes[kept], scores[kept], CLOSE, better=BETTER)]
-        return square(regress(boxes[kept], offsets[kept]))
+        squares = square(regress(boxes[kept], offsets[kept]))
+        return squares[suppress(squares, scores[kept], CLOSE, better=BETTER)]
 
     def _look(self, halvings: list[UInt8Array], boxes: Float32Array, threshold: float) -> "Located":
         """O-Net on square candidates."""

@@ -11,6 +11,8 @@ from service.runtime.model_store import DETECTOR_GRAPHS, ModelStore
 from service.vision.batches import batches
 from service.vision.boxes import overlap, suppress
 from service.vision.mtcnn import (
+    BETTER,
+    CLOSE,
     ON_FACE,
     RNET,
     DetectionParameters,
@@ -306,6 +308,19 @@ def test_stages_without_candidates_are_not_run(sessions: dict[str, Session]) -> 
     detect(Mtcnn(*(counting[name] for name in DETECTOR_GRAPHS)), np.zeros((100, 100, 3), np.uint8))
     assert counting["pnet"].counts
     assert not any(counting[name].counts for name in DETECTOR_GRAPHS[1:])
+
+
+@pytest.mark.parametrize("smallest", [20, 30, 40, 60])
+def test_onet_sees_few_squares_of_a_place(
+    sessions: dict[str, Session], detector: Mtcnn, astronaut: UInt8Array, smallest: int
+) -> None:
+    halvings, options = halve(astronaut), DetectionParameters(smallest)
+    stage = ProposalStage(sessions["pnet"], sessions["filter"])
+    found = stage.find(halvings, smallest, options.pyramid_factor, options.thresholds[0])
+    squares = detector._refine(halvings, found.squares, 0.3)
+    close = np.tril(overlap(squares, squares) > CLOSE, -1)
+    assert len(squares) > 2
+    assert close.sum(axis=1).max() == BETTER - 1
 
 
 def test_candidates_and_batches_are_bounded(sessions: dict[str, Session]) -> None:
