@@ -10,7 +10,7 @@ overlap with FER2013's frame is 0.762, where the box has 0.790.
 What lies outside FER2013's frame is new to the networks, so a crop that is too wide costs more than one that
 is too close, and the best is a little closer than the median. Of the 1,425 training images that no network
 learned, shown in scenes, `balanced` names 65.2, 68.4, 68.6, 66.3, 64.1 % with 0.8, 0.9, 1.0, 1.1 and 1.2
-times the box, and `fast` 65.1, 67.4, 66.5, 64.8, 62.7 % (`python -m training.robustness --held-out
+times the box, and `fast` 65.2, 67.4, 66.8, 64.8, 63.0 % (`python -m training.robustness --held-out
 --curve-images 1425`).
 """
 
