@@ -48,7 +48,7 @@ RNET, ONET = Look(24, 16, sampled), Look(48, 4, averaged)
 # more than HEAP. What overlaps them by more than ON_FACE is looked at only where they turn out to be no face.
 LIKELY, HEAP, FIRST, ON_FACE = 0.3, 0.45, 2, 0.2
 
-# O-Net sees no candidate that overlaps so many better ones by more than CLOSE. The best alone would not do:
+# O-Net sees no square of R-Net's that overlaps so many better ones by more than CLOSE. The best would not do:
 # it is O-Net, not R-Net, that knows which square shows a face and its landmarks best.
 CLOSE, BETTER = 0.6, 2
 
