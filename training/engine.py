@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from training.begin import CHECKPOINT, IMAGES, begin_with
 from training.config import Config, ConfigError, differences, from_saved
-from training.data import Faces, vote_shares
+from training.data import Faces, load, vote_shares
 from training.distill import View, distillation_loss, load_view, view_paths
 from training.heads import cross_entropy, of_labels, outputs
 from training.presets import augment, class_balanced, mix, random_flip, to_network
@@ -37,6 +37,12 @@ def split_held_out(faces: Faces, share: float, seed: int) -> tuple[Faces, Faces]
     order = np.random.default_rng(seed).permutation(len(faces))
     cut = int(len(faces) * share)
     return faces.subset(order[cut:]), faces.subset(order[:cut])
+
+
+def divided(data: Path) -> tuple[Faces, Faces]:
+    """The training split as the presets divide it: what networks learn from, and what they hold out."""
+    plan = Config()
+    return split_held_out(load(data, "train"), plan.held_out, plan.seed)
 
 
 def targets(faces: Faces, smoothing: float, votes: bool) -> Tensor:

@@ -19,9 +19,8 @@ from service.vision.crop import crop_face
 from service.vision.emotion import EmotionClassifier
 from service.vision.mtcnn import Mtcnn
 from service.vision.types import Face, UInt8Array
-from training.config import Config
 from training.data import DataError, Faces, load
-from training.engine import split_held_out
+from training.engine import divided
 from training.evaluate import STORE
 from training.scenes import Condition, Graph, find, load_detector, scenes
 
@@ -137,12 +136,6 @@ def text(result: dict[str, Any]) -> str:
         for name in (point["curve"],)
     ]
     return "\n".join(lines)
-
-
-def divided(data: Path) -> tuple[Faces, Faces]:
-    """The training split as the presets divide it: what networks learn from, and what they hold out."""
-    plan = Config()
-    return split_held_out(load(data, "train"), plan.held_out, plan.seed)
 
 
 def main() -> None:

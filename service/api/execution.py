@@ -156,7 +156,7 @@ def ended_by(error: Callable[[], Exception]) -> Iterator[Callable[[], None]]:
     """A block of the current task, and what ends it, at what it waits for, with this error.
 
     By a cancellation, as `asyncio.timeout` does it: a task of its own for what is waited for would take the
-    event loop three more rounds, in each of which it may have to wait for the interpreter lock.
+    event loop more rounds, in each of which it may have to wait for the interpreter lock.
     """
     here = asyncio.current_task()
     assert here is not None

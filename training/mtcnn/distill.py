@@ -28,12 +28,12 @@ from service.vision.mtcnn import DetectionParameters
 from service.vision.tables import rows_at
 from service.vision.types import UInt8Array
 from training.data import DataError
+from training.engine import divided
 from training.mtcnn.crops import crops
 from training.mtcnn.pictures import files, pictures
 from training.mtcnn.students import Answers, SmallPNet, SmallRNet, begin
 from training.mtcnn.teacher import KNOWN, SMALLEST_FACE, Examples, Teacher
 from training.mtcnn.tiles import tiles
-from training.robustness import divided
 from training.scenes import Graph
 
 STORE = Path(__file__).parents[2] / "model_store"

@@ -35,10 +35,10 @@ from service.vision.proposals import AROUND, Candidates, ProposalStage
 from service.vision.pyramid import halve
 from service.vision.types import Float32Array, UInt8Array
 from training.data import DataError
+from training.engine import divided
 from training.mtcnn.build import GraphBuilder
 from training.mtcnn.pictures import files, pictures, varied
 from training.mtcnn.tiles import scenes_with_faces
-from training.robustness import divided
 from training.scenes import Graph
 
 STORE = Path(__file__).parents[2] / "model_store"
