@@ -142,9 +142,9 @@ lock:
 PICTURES ?= $(filter-out %/multiface.jpg %/phone-12mp.jpg %/group-1.jpg,$(sort $(wildcard $(DATA)/photos/*))) $(DATA)/videos
 SHOWN = --pictures $(PICTURES) --faces $(DATA)/fer2013 --halved $(DATA)/detection/wider_subset/images
 detector: $(TRAIN_VENV)/.training
-	$(TRAIN)/python -m training.mtcnn.build
 	$(TRAIN)/python -m training.mtcnn.distill pnet $(SHOWN)
 	$(TRAIN)/python -m training.mtcnn.distill rnet $(SHOWN)
+	$(TRAIN)/python -m training.mtcnn.opinion $(SHOWN)
 	$(TRAIN)/python -m training.mtcnn.filter $(SHOWN)
 	$(TRAIN)/python -m training.mtcnn.register
 

@@ -147,7 +147,7 @@ class Mtcnn:
         """O-Net on square candidates."""
         if not len(boxes):
             return NOWHERE
-        scores, offsets, points = self._run(self._onet, halvings, boxes, ONET)
+        _, offsets, points, scores = self._run(self._onet, halvings, boxes, ONET)
         passed = np.flatnonzero(scores > threshold)
         windows = boxes[passed]
         landmarks = windows[:, None, :2] + points[passed] * (windows[:, None, 2:] - windows[:, None, :2])

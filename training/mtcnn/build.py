@@ -1,10 +1,9 @@
-"""The published P-Net, R-Net and O-Net as ONNX graphs that take plain upright RGB; writes O-Net.
-
-    python -m training.mtcnn.build --out model_store/mtcnn
+"""The published P-Net, R-Net and O-Net as ONNX graphs that take plain upright RGB.
 
 The weights are those that the MIT-licensed package `mtcnn` 1.0.0 carries in its wheel. The package is located
-but never imported, because importing it needs TensorFlow. The service runs the published O-Net, and smaller
-networks that learned from the published P-Net and R-Net (`training/mtcnn/distill.py`).
+but never imported, because importing it needs TensorFlow. The service runs the published O-Net, which has a
+second opinion there (`training/mtcnn/opinion.py`), and smaller networks that learned from the published P-Net
+and R-Net (`training/mtcnn/distill.py`).
 
 | graph | input | outputs, float32 |
 |---|---|---|
@@ -16,7 +15,8 @@ P-Net's cell (i, j) looks at the 12x12 pixels whose corner is (x, y) = (2j, 2i);
 and w likewise. `box` moves the corners x1, y1, x2, y2 in units of the window's width and height.
 `landmarks` are x, y from the window's corner in the same units: left eye, right eye, nose, left and right
 corner of the mouth (the viewer's left). P-Net has a third output, `response` uint8 (N, h, w, 5): the logit of
-`probability`, and `box`, in a byte each, for the filter (`training/mtcnn/filter.py`).
+`probability`, and `box`, in a byte each, for the filter (`training/mtcnn/filter.py`). O-Net as it is served
+has a fourth, `face` (N,): see `training/mtcnn/opinion.py`.
 
 What the weights expect, and how it was verified (recall on the 1,031 faces of `benchmarks.detection`,
 smallest face 40, where the right order has 0.535):
@@ -37,7 +37,6 @@ The landmark columns, x1..x5 y1..y5 in the weights, are put into x, y pairs. The
 face) is written as the sigmoid of the difference of the two logits, which is the same function.
 """
 
-import argparse
 import hashlib
 import importlib.util
 import io
@@ -65,6 +64,7 @@ BLOCK = 8  # channels that ONNX Runtime keeps together; it pools in that layout 
 # P-Net's `response` is the face's logit and the offsets in steps of these, from these values for zero.
 RESPONSE_SCALES = np.array([14 / 255, *[2 / 255] * 4], np.float32)
 RESPONSE_ZEROS = np.array([109, *[128] * 4], np.uint8)
+ONET_POOLS = [3, 3, 2]  # of its convolutions but the last
 LANDMARK_PAIRS = [0, 5, 1, 6, 2, 7, 3, 8, 4, 9]
 
 
@@ -303,31 +303,48 @@ def build_rnet(weights: list[FloatArray]) -> bytes:
     return builder.model("rnet", ("crops", ["N", 24, 24, 3]), {"probability": ["N"], "box": ["N", 4]})
 
 
-def build_onet(weights: list[FloatArray]) -> bytes:
-    """One 48x48 window, refined, with landmarks."""
+def build_onet(weights: list[FloatArray], opinion: list[FloatArray] | None = None) -> bytes:
+    """One 48x48 window, refined, with landmarks.
+
+    opinion: kernel and bias of a convolution and of two dense layers, which read what O-Net's last
+    convolution reads; `face` is then the larger of their probability and O-Net's.
+    """
     builder = GraphBuilder("crops")
-    convolutions(builder, weights, [3, 3, 2, 0])
+    convolutions(builder, weights[:9], ONET_POOLS)
+    features = builder.last
+    builder.convolution(*weights[9:11])
+    builder.slope(weights[11])
     dense_layer(builder, weights[12:15], side=3)
     landmarks = [array[..., LANDMARK_PAIRS] for array in weights[17:19]]
     heads(builder, weights[19:21], {"box": weights[15:17], "points": landmarks})
     builder.node("Reshape", ["points", builder.constant(np.array([0, 5, 2], np.int64))], ["landmarks"])
     shapes: dict[str, list[int | str]] = {"probability": ["N"], "box": ["N", 4], "landmarks": ["N", 5, 2]}
+    if opinion:
+        builder.last = features
+        larger_of_both(builder, opinion)
+        shapes["face"] = ["N"]
     return builder.model("onet", ("crops", ["N", 48, 48, 3]), shapes)
 
 
+def larger_of_both(builder: GraphBuilder, opinion: list[FloatArray]) -> None:
+    """`face`: the larger probability of the graph's own and the opinion's."""
+    builder.convolution(*opinion[:2])
+    builder.add("Relu")
+    builder.add("Flatten")
+    builder.dense(*opinion[2:4])
+    builder.add("Relu")
+    builder.dense(*opinion[4:])
+    builder.add("Squeeze", np.array([1], np.int64))
+    builder.node("Max", ["logit", builder.last], ["larger"])
+    builder.node("Sigmoid", ["larger"], ["face"])
+
+
+def build_features(weights: list[FloatArray]) -> bytes:
+    """What O-Net's last convolution reads: `features` (N, 64, 4, 4) of crops (N, 48, 48, 3)."""
+    builder = GraphBuilder("crops")
+    convolutions(builder, weights[:9], ONET_POOLS)
+    builder.node("Identity", [builder.last], ["features"])
+    return builder.model("features", ("crops", ["N", 48, 48, 3]), {"features": ["N", 64, 4, 4]})
+
+
 BUILDERS = {"pnet": build_pnet, "rnet": build_rnet, "onet": build_onet}
-
-
-def main() -> None:
-    """Write O-Net."""
-    parser = argparse.ArgumentParser(description="Write onet.onnx.")
-    parser.add_argument("--out", type=Path, default=Path("model_store/mtcnn"), help="folder to write to")
-    out: Path = parser.parse_args().out
-    out.mkdir(parents=True, exist_ok=True)
-    content = build_onet(load_weights("onet"))
-    (out / "onet.onnx").write_bytes(content)
-    print(f"onet.onnx {len(content)} bytes sha256 {hashlib.sha256(content).hexdigest()}")
-
-
-if __name__ == "__main__":
-    main()

@@ -89,7 +89,7 @@ class Cascade:
         scores, offsets = run_on_crops(self._rnet, halvings, found.squares, RNET)[:2]
         passed = np.flatnonzero(scores > refine)
         refined = square(regress(found.squares[passed], offsets[passed]))
-        scores, offsets = run_on_crops(self._onet, halvings, refined, ONET)[:2]
+        _, offsets, _, scores = run_on_crops(self._onet, halvings, refined, ONET)
         accepted = scores > accept
         boxes = regress(refined[accepted], offsets[accepted])
         kept = suppress(boxes, scores[accepted], 0.5)

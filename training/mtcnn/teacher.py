@@ -1,8 +1,9 @@
 """The published cascade, and what it says of windows: the examples that smaller networks learn from.
 
 The published P-Net and R-Net refuse one in ten of FER2013's faces: they are cut close, and these networks
-look for the outline of a head, too. O-Net knows nearly all of them. Of a face that is known to be there, the
-smaller networks therefore learn that it is one, wherever the published ones refuse or doubt it.
+look for the outline of a head, too. O-Net knows nearly all of them, in one frame or another. Of a face that
+is known to be there, the smaller networks therefore learn that it is one, wherever the published ones refuse
+or doubt it.
 """
 
 from collections.abc import Sequence
@@ -76,15 +77,20 @@ class Teacher:
         sides = found.squares[:, 2:] - found.squares[:, :2]
         return np.hstack([found.squares[:, :2] + sides / 2, sides[:, :1]])
 
-    def known(self, halvings: list[UInt8Array], frames: Sequence[Square]) -> Float32Array:
-        """(M, 4) boxes of those faces in a picture that O-Net knows. frames: FER2013's, about each face."""
+    def known(
+        self, halvings: list[UInt8Array], frames: Sequence[Square], least: float = ACCEPTED
+    ) -> Float32Array:
+        """(M, 4) boxes of those faces in a picture that O-Net knows.
+
+        frames: FER2013's, about each face; least: probability that O-Net gives those it knows.
+        """
         if not len(frames):
             return np.empty((0, 4), np.float32)
         squares = np.concatenate([resized(np.array(frames, np.float32), factor) for factor in FRAMES])
         scores, offsets, _ = run_on_crops(self._onet, halvings, squares, ONET_LOOK)
         boxes = regress(squares, offsets).reshape(len(FRAMES), -1, 4)
         scores = scores.reshape(len(FRAMES), -1)
-        accepted = scores.max(axis=0) > ACCEPTED
+        accepted = scores.max(axis=0) > least
         best: Float32Array = boxes[scores.argmax(axis=0), np.arange(len(frames))][accepted]
         return best
 

@@ -61,6 +61,11 @@ class Painter:
             tile, frames = tile[:, ::-1], [(TWICE - x2, y1, TWICE - x1, y2) for x1, y1, x2, y2 in frames]
         return np.ascontiguousarray(tile), frames
 
+    def photo_with_faces(self) -> tuple[UInt8Array, list[Square]]:
+        """A piece of a picture with a few faces (2 * SIDE, 2 * SIDE, 3), and their frames."""
+        tile, frames = self._with_faces(self._piece())
+        return np.ascontiguousarray(varied(tile, self.random)), frames
+
     def _piece(self) -> UInt8Array:
         """A piece of a picture: about a spot, whose face then fills some window of P-Net; or any."""
         if len(self._every_spot) and self.random.random() < ABOUT_A_SPOT:
