@@ -27,7 +27,7 @@ MAX_CANDIDATES = 3000
 # The filter sees what P-Net answers to so many windows to each side of a candidate. Candidates that it thinks
 # less likely than this to become a face stop there (docs/performance.md).
 AROUND = 3
-LEAST_PROMISE = 0.003
+LEAST_PROMISE = 0.005
 
 
 class Windows(NamedTuple):
