@@ -73,7 +73,7 @@ class Face:
 
     region: the detector's own box (x1, y1, x2, y2) in float pixels of the upright image, before it is
     rounded and clipped for show; may reach beyond the image. The crop is cut from this one.
-    confidence: O-Net's face probability, 0..1.
+    confidence: O-Net's `face` probability, 0..1.
     window: what O-Net looked at to find it, in the same pixels; where a film's next frame is looked at. None
     for faces of other detectors.
     """

@@ -2,7 +2,7 @@
 
     python -m training.mtcnn.opinion --pictures FILE_OR_FOLDER ... --faces FER2013 [--halved FOLDER]
 
-The published O-Net looks for the outline of a head, too, and refuses one in six squares about a face that is
+The published O-Net looks for the outline of a head, too, and refuses one in five squares about a face that is
 cut as FER2013 cuts it. What its last convolution reads tells these faces from all else: a small network that
 reads the same learns to. FER2013's faces are shown to it in made-up scenes and pasted into photos, where
 their places are known; of every other square, and of pieces of photos that are shown like faces, it learns
@@ -56,7 +56,7 @@ HARDLY = 0.05  # what the published O-Net gives all faces; a picture with less i
 CERTAIN = 0.97  # what is wanted of a square that shows a known face
 CHANNELS, HIDDEN = 64, 64
 EPOCHS, BATCH, LEARNING_RATE, WEIGHT_DECAY = 8, 256, 2e-3, 1e-2
-DROPPED = 0.2  # of the channels, while learning
+DROPPED = 0.2  # of the hidden layer's values, while learning
 PARITY = 1e-4
 # Half of what is learned shows a known face, far more than of what the service sees: where the opinion is
 # SURE, it says what the service asks of O-Net, ACCEPT.
