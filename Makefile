@@ -138,7 +138,7 @@ lock:
 	uv pip compile pyproject.toml --extra media --extra ray --group dev --group ray --universal --generate-hashes \
 		--no-header -q -c requirements/dev.txt -o requirements/ray.txt
 
-# An hour and a quarter. The three photos of the benchmark are kept out of it.
+# About an hour and a half. The three photos of the benchmark are kept out of it.
 PICTURES ?= $(filter-out %/multiface.jpg %/phone-12mp.jpg %/group-1.jpg,$(sort $(wildcard $(DATA)/photos/*))) $(DATA)/videos
 SHOWN = --pictures $(PICTURES) --faces $(DATA)/fer2013 --halved $(DATA)/detection/wider_subset/images
 detector: $(TRAIN_VENV)/.training

@@ -32,18 +32,12 @@ from matplotlib import pyplot as plt
 
 # Multiply-adds of a pyramid level's pixel, or of a crop: kernel times input and output channels, for each
 # place of the output, over all layers of `training/mtcnn`. P-Net's pooling leaves a quarter of them.
+ONET = 27 * 48 * 46**2 + 288 * 64 * 21**2 + 576 * 64 * 8**2 + 256 * 128 * 3**2 + 1152 * 256 + 256 * 15
+OPINION = 256 * 64 * 3**2 + 576 * 64 + 64
 COSTS = {
     "pnet": 27 * 16 + (90 * 16 + 144 * 32 + 32 * 16) / 4,
     "rnet": 27 * 40 * 22**2 + 252 * 48 * 9**2 + 192 * 64 * 3**2 + 576 * 128 + 128 * 5,
-    "onet": 27 * 48 * 46**2
-    + 288 * 64 * 21**2
-    + 576 * 64 * 8**2
-    + 256 * 128 * 3**2
-    + 1152 * 256
-    + 256 * 15
-    + 256 * 64 * 3**2
-    + 576 * 64
-    + 64,
+    "onet": ONET + OPINION,
 }
 GRAY = 128
 FACE, CELL = (150, 40, 300, 190), 160  # the portrait's face, and the side it has in a mosaic

@@ -7,7 +7,6 @@ import pytest
 from service.vision.types import UInt8Array
 from training.mtcnn.filter import (
     FACE_WEIGHT,
-    STORE,
     Cascade,
     Examples,
     Perceptron,
@@ -19,6 +18,7 @@ from training.mtcnn.filter import (
     weights,
     write,
 )
+from training.mtcnn.pictures import STORE
 
 ASTRONAUT = Path(__file__).parents[1] / "data" / "astronaut.jpg"
 

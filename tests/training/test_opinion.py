@@ -11,7 +11,6 @@ from training.mtcnn.build import build_onet, load_weights
 from training.mtcnn.opinion import (
     ACCEPT,
     CERTAIN,
-    STORE,
     SURE,
     Onlooker,
     Opinion,
@@ -21,11 +20,11 @@ from training.mtcnn.opinion import (
     collect,
     judgement,
     learn,
-    logit,
     pieces,
     probabilities,
     write,
 )
+from training.mtcnn.pictures import STORE
 from training.scenes import Graph
 
 ASTRONAUT = Path(__file__).parents[1] / "data" / "astronaut.jpg"
@@ -109,7 +108,8 @@ def test_an_opinion_must_be_sure_to_be_believed() -> None:
     opinion = Opinion().eval()
     features = np.random.default_rng(0).normal(size=(50, 64, 4, 4)).astype(np.float16)
     with torch.no_grad():
-        opinion.last.bias.add_(logit(SURE) - logit(float(np.median(probabilities(opinion, features)))))
+        median = torch.tensor(probabilities(opinion, features)).quantile(0.5)
+        opinion.last.bias.add_(torch.tensor(SURE).logit() - median.logit())
     before = probabilities(opinion, features)
     calibrate(opinion)
     assert 0 < (before > SURE).sum() < 50

@@ -1,4 +1,5 @@
 from collections.abc import Mapping, Sequence
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -146,6 +147,27 @@ def test_onet_computes_what_other_programs_compute(
     assert (face >= outputs[0]).all()
     for output, kind in zip(outputs, ("probability", "box", "landmarks"), strict=True):
         np.testing.assert_allclose(output, golden[f"{peer}_onet_{kind}"], atol=1e-4, rtol=0)
+
+
+def test_onets_second_opinion_knows_faces_that_are_cut_close(
+    sessions: dict[str, Session], astronaut: UInt8Array
+) -> None:
+    def accepted(left: int, top: int) -> tuple[int, int]:
+        """How many squares about a point, shown as FER2013 shows faces, one and both accept."""
+        crops = []
+        for side, degrees, across, down in product(range(60, 112, 4), (-20, 0, 20), (-6, 0, 6), (-6, 0, 6)):
+            x, y = left + across - side // 2, top + down - side // 2
+            small = cv2.resize(astronaut[y : y + side, x : x + side], (48, 48), interpolation=cv2.INTER_AREA)
+            turn = cv2.getRotationMatrix2D((23.5, 23.5), degrees, 1)
+            turned = cv2.warpAffine(small, turn, (48, 48), borderMode=cv2.BORDER_REPLICATE)
+            crops.append(np.repeat(cv2.cvtColor(turned, cv2.COLOR_RGB2GRAY)[:, :, None], 3, axis=2))
+        probability, _, _, face = sessions["onet"].run({"crops": np.stack(crops).astype(np.uint8)})
+        return int((probability > 0.7).sum()), int((face > 0.7).sum())
+
+    published, both = accepted(224, 119)
+    assert both >= published + 10
+    for published, both in (accepted(400, 250), accepted(250, 400)):
+        assert both == published < 5
 
 
 def test_pnet_sees_what_the_published_one_is_sure_of(sessions: dict[str, Session], golden: Golden) -> None:

@@ -30,13 +30,12 @@ from service.vision.types import UInt8Array
 from training.data import DataError
 from training.engine import divided
 from training.mtcnn.crops import crops
-from training.mtcnn.pictures import files, pictures
+from training.mtcnn.pictures import add_arguments, files, pictures
 from training.mtcnn.students import Answers, SmallPNet, SmallRNet, begin
 from training.mtcnn.teacher import KNOWN, SMALLEST_FACE, Examples, Teacher
 from training.mtcnn.tiles import tiles
 from training.scenes import Graph
 
-STORE = Path(__file__).parents[2] / "model_store"
 TILES = 140_000
 HELD_OUT = 6000  # of the examples
 AVERAGED = 0.004  # what each step adds to the running average of the weights, which is what is kept
@@ -159,12 +158,7 @@ def main() -> None:
     """Parse the command line, and make one of the networks."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("network", choices=PLANS)
-    parser.add_argument(
-        "--pictures", type=Path, nargs="+", required=True, help="images, videos, folders of them"
-    )
-    parser.add_argument("--faces", type=Path, required=True, help="FER2013, in any of its forms")
-    parser.add_argument("--halved", type=Path, help="a folder; every second image is learned from")
-    parser.add_argument("--store", type=Path, default=STORE)
+    add_arguments(parser, others="is left out")
     arguments = parser.parse_args()
     halved = files([arguments.halved])[::2] if arguments.halved else []
     torch.set_num_threads(1)  # the networks are tiny: two threads take longer

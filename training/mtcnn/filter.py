@@ -37,11 +37,10 @@ from service.vision.types import Float32Array, UInt8Array
 from training.data import DataError
 from training.engine import divided
 from training.mtcnn.build import GraphBuilder
-from training.mtcnn.pictures import files, pictures, varied
+from training.mtcnn.pictures import add_arguments, files, pictures, varied
 from training.mtcnn.tiles import scenes_with_faces
 from training.scenes import Graph
 
-STORE = Path(__file__).parents[2] / "model_store"
 SMALLEST_FACE = 20
 # P-Net's threshold while candidates are collected: those that a lower threshold would add are learned too.
 LEAST_SCORE = 0.5
@@ -214,12 +213,7 @@ def judgement(network: Perceptron, examples: Examples) -> str:
 def main() -> None:
     """Parse the command line, and make the filter."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument(
-        "--pictures", type=Path, nargs="+", required=True, help="images, videos, folders of them"
-    )
-    parser.add_argument("--faces", type=Path, required=True, help="FER2013, in any of its forms")
-    parser.add_argument("--halved", type=Path, help="a folder; every second image judges instead")
-    parser.add_argument("--store", type=Path, default=STORE)
+    add_arguments(parser, others="judges instead")
     arguments = parser.parse_args()
     try:
         make(arguments.store, files(arguments.pictures), arguments.faces, arguments.halved)

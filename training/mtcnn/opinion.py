@@ -36,13 +36,12 @@ from service.vision.types import Float32Array, UInt8Array
 from training.data import SIDE, DataError
 from training.engine import divided
 from training.mtcnn.build import FloatArray, build_features, build_onet, load_weights
-from training.mtcnn.pictures import files, pictures, rescaled
+from training.mtcnn.pictures import add_arguments, files, pictures, rescaled
 from training.mtcnn.students import array, give, published_weights
-from training.mtcnn.teacher import MOST_CROPS, SMALLEST_FACE, Teacher, about, moved, resized
+from training.mtcnn.teacher import MOST_CROPS, SHOWN, SMALLEST_FACE, Teacher, about, moved, resized
 from training.mtcnn.tiles import Painter, between, lit, scenes_with_faces
 from training.scenes import Graph, Square
 
-STORE = Path(__file__).parents[2] / "model_store"
 LEAST_REFINED = 0.1  # R-Net's probability of squares of photos that are learned from
 OF_A_PHOTO, SMALLER = 250, 0.76  # squares of each; its other size
 SCENES = 7000  # made-up pictures of a face; of photos with faces, and of pieces of photos, half as many
@@ -50,8 +49,8 @@ JUDGED = 600  # of them, on what was not learned from
 PIECE_SIDES = (24, 200)
 CANDIDATES, ASKED = 30, 0.35  # squares of the cascade's own in a scene, and in what share of the scenes
 # A square shows a known face if it overlaps its box or frame by more than SHOWN, and none if by less than
-# BESIDE. Of those between there is nothing to learn.
-SHOWN, BESIDE = 0.55, 0.4
+# this. Of those between there is nothing to learn.
+BESIDE = 0.4
 HARDLY = 0.05  # what the published O-Net gives all faces; a picture with less is hardly one
 CERTAIN = 0.97  # what is wanted of a square that shows a known face
 CHANNELS, HIDDEN = 64, 64
@@ -124,8 +123,8 @@ class Onlooker:
 
     def _squares(self, halvings: list[UInt8Array], smallest: float, random: Generator) -> Float32Array:
         """What R-Net makes of P-Net's candidates."""
-        factor = DetectionParameters(smallest).pyramid_factor
-        found = self._stage.propose(halvings, smallest, factor, DetectionParameters(smallest).thresholds[0])
+        options = DetectionParameters(smallest)
+        found = self._stage.propose(halvings, smallest, options.pyramid_factor, options.thresholds[0])
         squares = random.permutation(found.squares)[:MOST_CROPS]
         if not len(squares):
             return squares
@@ -234,12 +233,7 @@ def learn(shown: Shown, epochs: int = EPOCHS) -> Opinion:
 @torch.no_grad()
 def calibrate(opinion: Opinion) -> None:
     """Shift its logits so that ACCEPT is where it was SURE."""
-    opinion.last.bias.add_(logit(ACCEPT) - logit(SURE))
-
-
-def logit(probability: float) -> float:
-    """The inverse of the sigmoid."""
-    return float(np.log(probability / (1 - probability)))
+    opinion.last.bias.add_(torch.tensor(ACCEPT).logit() - torch.tensor(SURE).logit())
 
 
 @torch.no_grad()
@@ -276,12 +270,7 @@ def write(opinion: Opinion, path: Path, sample: UInt8Array) -> None:
 def main() -> None:
     """Parse the command line, and make O-Net."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument(
-        "--pictures", type=Path, nargs="+", required=True, help="images, videos, folders of them"
-    )
-    parser.add_argument("--faces", type=Path, required=True, help="FER2013, in any of its forms")
-    parser.add_argument("--halved", type=Path, help="a folder; every second image judges instead")
-    parser.add_argument("--store", type=Path, default=STORE)
+    add_arguments(parser, others="judges instead")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     try:

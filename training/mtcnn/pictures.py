@@ -1,5 +1,6 @@
 """The pictures in which the detector's small networks see what the published ones answer."""
 
+from argparse import ArgumentParser
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -8,9 +9,23 @@ import numpy as np
 
 from service.vision.types import UInt8Array
 
+STORE = Path(__file__).parents[2] / "model_store"
 LARGEST_SIDE = 1600
 EVERY_FRAME = 25
 SCALES = (1.0, 0.88, 0.76, 1.15, 1.3)  # other sizes, so that every face is seen between the levels too
+
+
+def add_arguments(parser: ArgumentParser, *, others: str) -> None:
+    """What every network of the detector learns from, and the store it goes to.
+
+    others: what becomes of the images of `--halved` that are not learned from.
+    """
+    parser.add_argument(
+        "--pictures", type=Path, nargs="+", required=True, help="images, videos, folders of them"
+    )
+    parser.add_argument("--faces", type=Path, required=True, help="FER2013, in any of its forms")
+    parser.add_argument("--halved", type=Path, help=f"a folder; every second image {others}")
+    parser.add_argument("--store", type=Path, default=STORE)
 
 
 def files(paths: Iterable[Path]) -> list[Path]:

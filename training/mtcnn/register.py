@@ -1,10 +1,8 @@
 """Enter the detector's graphs into the model store's manifest: `python -m training.mtcnn.register`."""
 
-from pathlib import Path
-
 from training import manifest
+from training.mtcnn.pictures import STORE
 
-STORE = Path(__file__).parents[2] / "model_store"
 # P-Net and R-Net were the published ones first; the third P-Net learned from sampled levels, and the last of
 # each that FER2013's faces are faces. The first O-Net had no second opinion.
 VERSIONS = {"pnet": "4", "filter": "4", "rnet": "3", "onet": "2"}
