@@ -1,14 +1,15 @@
 """Recall and precision of the detector on a subset of WIDER FACE, beside facenet-pytorch's MTCNN.
 
     python -m benchmarks.detection --data ../shared/data/detection/wider_subset [--min-face-size 20]
-        [--peer-python PATH] [--unseen]
+        [--peer-python PATH] [--unseen] [--turned DEGREES]
 
 The set is a folder with `boxes.tsv` (columns path, x, y, w, h, invalid) and the images it names. A
 detection is right when its intersection over union with a face is at least 0.5; the most certain detections
 choose first. Faces lower than 20 pixels, and those marked invalid, count neither as found nor as missed;
 detections lower than that are not counted as false. The peer has the same smallest face, thresholds and
 pyramid; it runs under the Python given by --peer-python, which needs facenet-pytorch, and is left out
-without it.
+without it. With --turned all photos are turned about their middle, counter-clockwise, and each face's box is
+what holds the ellipse that its upright box holds, turned likewise.
 """
 
 import argparse
@@ -20,7 +21,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from json import loads
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
@@ -28,7 +31,7 @@ from PIL import Image
 from service.runtime.model_store import load_pipeline
 from service.vision.boxes import overlap
 from service.vision.mtcnn import DetectionParameters, Mtcnn
-from service.vision.types import DecodedImage
+from service.vision.types import DecodedImage, UInt8Array
 
 LEAST_OVERLAP, LEAST_HEIGHT = 0.5, 20
 PEER = Path(__file__).parent / "peers" / "facenet.py"
@@ -59,6 +62,35 @@ class Score:
     def __str__(self) -> str:
         precision = self.found / max(self.found + self.false, 1)
         return f"{self.found / max(self.faces, 1):.4f} | {precision:.4f} | {self.found} | {self.false}"
+
+
+def turn(source: Path, truth: Mapping[str, Truth], degrees: float, target: Path) -> dict[str, Truth]:
+    """Write the photos, turned, and tell where their faces are."""
+    faces = {}
+    for path, known in truth.items():
+        pixels = cv2.imread(str(source / path))
+        assert pixels is not None, path
+        leaning, matrix = turned(np.asarray(pixels, np.uint8), degrees)
+        (target / path).parent.mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(target / path), leaning)
+        faces[path] = Truth(turned_boxes(known.boxes, matrix), known.counts)
+    return faces
+
+
+def turned(pixels: UInt8Array, degrees: float) -> tuple[UInt8Array, NDArray[np.float64]]:
+    """(H, W, 3) pixels turned about their middle, as large as that asks for; (2, 3) where a point goes."""
+    height, width = pixels.shape[:2]
+    matrix = np.asarray(cv2.getRotationMatrix2D((width / 2, height / 2), degrees, 1.0), np.float64)
+    room = np.ceil(np.abs(matrix[:, :2]) @ (width, height)).astype(int)
+    matrix[:, 2] += (room - (width, height)) / 2
+    return np.asarray(cv2.warpAffine(pixels, matrix, room.tolist(), flags=cv2.INTER_CUBIC), np.uint8), matrix
+
+
+def turned_boxes(boxes: NDArray[np.float32], matrix: NDArray[np.float64]) -> NDArray[np.float32]:
+    """(N, 4) what holds the ellipses in boxes (N, 4), turned."""
+    centres = (boxes[:, :2] + boxes[:, 2:]) / 2 @ matrix[:, :2].T + matrix[:, 2]
+    halves = np.sqrt(((boxes[:, 2:] - boxes[:, :2]) / 2) ** 2 @ (matrix[:, :2] ** 2).T)
+    return np.hstack([centres - halves, centres + halves]).astype(np.float32)
 
 
 def read_truth(folder: Path) -> dict[str, Truth]:
@@ -117,6 +149,19 @@ def run_peer(python: Path, folder: Path, paths: Iterable[str], size: int) -> Det
     return found
 
 
+def compare(
+    detector: Mtcnn, folder: Path, truth: Mapping[str, Truth], sizes: Sequence[int], peer: Path | None
+) -> None:
+    """Print a row for each detector and smallest face."""
+    print("| detector | smallest face | recall | precision | found | false | CPU ms per image |")
+    print("|---|---|---|---|---|---|---|")
+    for size in sizes:
+        ours, took = run_ours(detector, folder, truth, size)
+        print(f"| this project | {size} | {score(truth, ours)} | {took:.0f} |")
+        if peer:
+            print(f"| facenet-pytorch | {size} | {score(truth, run_peer(peer, folder, truth, size))} | |")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description="Recall and precision of the face detector.")
     parser.add_argument("--data", type=Path, default=Path("../shared/data/detection/wider_subset"))
@@ -126,6 +171,7 @@ def main() -> None:
     parser.add_argument(
         "--unseen", action="store_true", help="every second photo, which taught the detector nothing"
     )
+    parser.add_argument("--turned", type=float, default=0.0, metavar="DEGREES", help="turn the photos first")
     parser.add_argument("--peer-python", type=Path, help="Python of an environment with facenet-pytorch")
     arguments = parser.parse_args()
     if not (arguments.data / "boxes.tsv").exists():
@@ -133,14 +179,13 @@ def main() -> None:
     truth, detector = read_truth(arguments.data), load_pipeline().detector
     if arguments.unseen:
         truth = {path: truth[path] for path in sorted(truth)[1::2]}
-    print("| detector | smallest face | recall | precision | found | false | CPU ms per image |")
-    print("|---|---|---|---|---|---|---|")
-    for size in arguments.min_face_size or (20, 40):
-        ours, took = run_ours(detector, arguments.data, truth, size)
-        print(f"| this project | {size} | {score(truth, ours)} | {took:.0f} |")
-        if arguments.peer_python:
-            peer = run_peer(arguments.peer_python, arguments.data, truth, size)
-            print(f"| facenet-pytorch | {size} | {score(truth, peer)} | |")
+    sizes = arguments.min_face_size or (20, 40)
+    if not arguments.turned:
+        compare(detector, arguments.data, truth, sizes, arguments.peer_python)
+    else:
+        with TemporaryDirectory() as folder:
+            turned = turn(arguments.data, truth, arguments.turned, Path(folder))
+            compare(detector, Path(folder), turned, sizes, arguments.peer_python)
     if not arguments.peer_python:
         print("\nfacenet-pytorch is left out: pass --peer-python to measure it too.")
 

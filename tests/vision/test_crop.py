@@ -2,7 +2,7 @@ import cv2
 import numpy as np
 import pytest
 
-from service.vision.crop import SIDE, SIDE_PER_BOX, crop_face, crop_faces, cut_square
+from service.vision.crop import SIDE, SIDE_PER_BOX, TILTED, crop_face, crop_faces, cut_square, roll
 from service.vision.types import Box, DecodedImage, Face, Landmarks, Point, UInt8Array
 
 NOWHERE = Point(0, 0)
@@ -11,6 +11,15 @@ MARKS = Landmarks(NOWHERE, NOWHERE, NOWHERE, NOWHERE, NOWHERE)
 
 def face(x1: float, y1: float, x2: float, y2: float) -> Face:
     return Face(Box(0, 0, 1, 1), (x1, y1, x2, y2), 1.0, MARKS)
+
+
+def leaning(degrees: float, middle: float = 100, side: float = 80) -> Face:
+    """A face about the middle of a picture, whose right eye is so many degrees lower than its left one."""
+    across, down = 20 * np.cos(np.radians(degrees)), 20 * np.sin(np.radians(degrees))
+    left, right = Point(middle - across, middle - down), Point(middle + across, middle + down)
+    edges = (middle - side / 2, middle + side / 2)
+    marks = Landmarks(left, right, NOWHERE, NOWHERE, NOWHERE)
+    return Face(Box(0, 0, 1, 1), (edges[0], edges[0], edges[1], edges[1]), 1.0, marks)
 
 
 def image(pixels: UInt8Array, scale: float = 1.0) -> DecodedImage:
@@ -59,6 +68,33 @@ def test_reduced_decode_gives_the_same_crop() -> None:
     region = face(201, 150, 530, 560)
     one, other = crop_face(image(full), region), crop_face(image(half, 0.5), region)
     assert np.abs(one.astype(int) - other).mean() < 2
+
+
+@pytest.mark.parametrize("degrees", [-45, -21, 21, 30, 60])
+@pytest.mark.parametrize("side", [30, 80])
+def test_a_face_that_leans_is_cut_as_if_it_stood_upright(degrees: float, side: float) -> None:
+    grain = np.random.default_rng(0).integers(0, 256, (10, 10, 3), np.uint8)
+    upright = np.asarray(cv2.resize(grain, (200, 200), interpolation=cv2.INTER_CUBIC), np.uint8)
+    # OpenCV turns counter-clockwise, and counts from the middle of the first pixel.
+    turn = cv2.getRotationMatrix2D((99.5, 99.5), -degrees, 1)
+    turned = np.asarray(cv2.warpAffine(upright, turn, (200, 200), flags=cv2.INTER_CUBIC), np.uint8)
+    face = leaning(degrees, side=side)
+    assert roll(face.landmarks) == pytest.approx(degrees)
+    expected = crop_face(image(upright), leaning(0, side=side)).astype(int)
+    assert np.abs(crop_face(image(turned), face) - expected).mean() < 2
+
+
+@pytest.mark.parametrize("degrees", [-TILTED, -5, 12, TILTED])
+def test_a_face_that_leans_little_is_cut_as_it_is(degrees: float) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (200, 200, 3), np.uint8)
+    crop, level = (crop_face(image(pixels), leaning(angle * 0.999)) for angle in (degrees, 0))
+    assert np.array_equal(crop, level)
+
+
+@pytest.mark.parametrize("middle", [-20, 0, 195, 260])
+def test_a_face_that_leans_over_the_edge_shows_the_edge_going_on(middle: float) -> None:
+    pixels = np.full((200, 200, 3), 90, np.uint8)
+    assert np.unique(crop_face(image(pixels), leaning(40, middle))).tolist() == [90]
 
 
 @pytest.mark.parametrize(("colour", "gray"), [((255, 0, 0), 76), ((0, 255, 0), 150), ((0, 0, 255), 29)])

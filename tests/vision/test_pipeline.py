@@ -25,6 +25,20 @@ def test_a_portrait_has_one_happy_face(pipeline: EmotionPipeline, photo: bytes) 
     assert (analysis.width, analysis.height, analysis.model) == (512, 512, "balanced")
 
 
+@pytest.mark.parametrize("degrees", [-45, -40, 40, 45])
+def test_a_portrait_that_leans_is_named_like_the_upright_one(
+    pipeline: EmotionPipeline, photo: bytes, degrees: float
+) -> None:
+    pixels = cv2.imdecode(np.frombuffer(photo, np.uint8), cv2.IMREAD_COLOR)
+    assert pixels is not None
+    turn = cv2.getRotationMatrix2D((256, 256), degrees, 1)
+    turned = cv2.warpAffine(pixels, turn, (512, 512), borderMode=cv2.BORDER_REPLICATE)
+    (upright,) = pipeline.analyze(photo).faces
+    (leaning,) = pipeline.analyze(cv2.imencode(".png", turned)[1].tobytes()).faces
+    assert leaning.dominant_emotion == upright.dominant_emotion
+    assert np.abs(np.subtract(leaning.probabilities, upright.probabilities)).max() < 0.01
+
+
 def test_options_filter_faces(pipeline: EmotionPipeline, photo: bytes) -> None:
     assert not pipeline.analyze(photo, AnalysisOptions(min_confidence=1.0)).faces
     assert not pipeline.analyze(photo, AnalysisOptions(min_face_size=300)).faces
