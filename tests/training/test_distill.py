@@ -103,6 +103,13 @@ def test_a_tiles_frames_show_the_faces_that_were_put_into_it(teacher: Teacher, f
     assert sum(len(teacher.known(halve(tile), frames)) for tile, frames in large) > 0.8 * len(large)
 
 
+def test_the_teacher_frames_the_faces_of_a_photo(teacher: Teacher, portrait: UInt8Array) -> None:
+    (frame,) = teacher.faces(portrait)
+    assert overlap(np.array([frame], np.float32), np.array([[165, 60, 279, 174]], np.float32)).item() > 0.6
+    assert frame[2] - frame[0] == pytest.approx(frame[3] - frame[1])
+    assert teacher.faces(portrait[300:, :100]) == []
+
+
 def test_a_face_alone_fills_its_frame() -> None:
     random = np.random.default_rng(0)
     white = np.full((48, 48), 255, np.uint8)

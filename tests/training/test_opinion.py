@@ -25,6 +25,7 @@ from training.mtcnn.opinion import (
     write,
 )
 from training.mtcnn.pictures import STORE
+from training.mtcnn.turned import turned
 from training.scenes import Graph
 
 ASTRONAUT = Path(__file__).parents[1] / "data" / "astronaut.jpg"
@@ -70,6 +71,17 @@ def test_of_a_scene_the_squares_about_its_face_are_known(onlooker: Onlooker, por
     assert 0 < shown.known.sum() < len(shown.known)
     assert (shown.wanted[shown.known] >= np.float32(CERTAIN)).all()
     assert np.array_equal(shown.wanted[~shown.known], shown.published[~shown.known])
+
+
+def test_of_a_turned_photo_the_squares_about_its_face_are_known(
+    onlooker: Onlooker, portrait: UInt8Array
+) -> None:
+    random = np.random.default_rng(0)
+    picture, frames = turned(portrait, [FACE], 40)
+    shown = onlooker.turned(picture, frames, random)
+    assert 0 < shown.known.sum() < len(shown.known)
+    assert (shown.wanted[shown.known] >= np.float32(CERTAIN)).all()
+    assert not onlooker.turned(picture[:, 300:], [], random).known.any()
 
 
 def test_a_piece_of_a_photo_is_no_face(onlooker: Onlooker, portrait: UInt8Array) -> None:

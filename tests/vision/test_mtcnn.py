@@ -149,6 +149,18 @@ def test_onet_computes_what_other_programs_compute(
         np.testing.assert_allclose(output, golden[f"{peer}_onet_{kind}"], atol=1e-4, rtol=0)
 
 
+@pytest.mark.parametrize(("degrees", "size"), [(-75, 0.5), (75, 1)])
+def test_onets_second_opinion_knows_a_head_that_lies_on_its_side(
+    detector: Mtcnn, astronaut: UInt8Array, degrees: float, size: float
+) -> None:
+    middle = (222, 117)  # of the face
+    turn = cv2.getRotationMatrix2D(middle, degrees, size)
+    leaning = cv2.warpAffine(astronaut, turn, (512, 512), borderMode=cv2.BORDER_REPLICATE)
+    (face,) = detect(detector, np.asarray(leaning, np.uint8))
+    x1, y1, x2, y2 = face.region
+    assert np.hypot((x1 + x2) / 2 - middle[0], (y1 + y2) / 2 - middle[1]) < 0.25 * (x2 - x1)
+
+
 def test_onets_second_opinion_knows_faces_that_are_cut_close(
     sessions: dict[str, Session], astronaut: UInt8Array
 ) -> None:

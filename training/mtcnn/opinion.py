@@ -1,4 +1,4 @@
-"""Give O-Net a second opinion, which knows faces that are cut close: writes `onet.onnx`.
+"""Give O-Net a second opinion, which knows faces that are cut close or lean: writes `onet.onnx`.
 
     python -m training.mtcnn.opinion --pictures FILE_OR_FOLDER ... --faces FER2013 [--halved FOLDER]
 
@@ -6,8 +6,9 @@ The published O-Net looks for the outline of a head, too, and refuses one in fiv
 cut as FER2013 cuts it. What its last convolution reads tells these faces from all else: a small network that
 reads the same learns to. FER2013's faces are shown to it in made-up scenes and pasted into photos, where
 their places are known; of every other square, and of pieces of photos that are shown like faces, it learns
-what the published O-Net says. The graph's `face` is the larger of both probabilities. `probability`, `box`
-and `landmarks` are the published ones.
+what the published O-Net says. It refuses heads that lean, too, which it knows upright: where the faces of a
+turned photo are is known as well (`training/mtcnn/turned.py`). The graph's `face` is the larger of both
+probabilities. `probability`, `box` and `landmarks` are the published ones.
 
 Every second file of `--halved`, in the order of their names, is not learned from.
 """
@@ -40,11 +41,14 @@ from training.mtcnn.pictures import add_arguments, files, pictures, rescaled
 from training.mtcnn.students import array, give, published_weights
 from training.mtcnn.teacher import MOST_CROPS, SHOWN, SMALLEST_FACE, Teacher, about, moved, resized
 from training.mtcnn.tiles import Painter, between, lit, scenes_with_faces
+from training.mtcnn.turned import turned_photos
 from training.scenes import Graph, Square
 
 LEAST_REFINED = 0.1  # R-Net's probability of squares of photos that are learned from
 OF_A_PHOTO, SMALLER = 250, 0.76  # squares of each; its other size
 SCENES = 7000  # made-up pictures of a face; of photos with faces, and of pieces of photos, half as many
+TURNS = 3  # of each photo
+LEANS = (0, 0, 0, 0, -40, -30, -20, -10, 10, 20, 30, 40)  # of faces in scenes, degrees
 JUDGED = 600  # of them, on what was not learned from
 PIECE_SIDES = (24, 200)
 CANDIDATES, ASKED = 30, 0.35  # squares of the cascade's own in a scene, and in what share of the scenes
@@ -59,7 +63,7 @@ DROPPED = 0.2  # of the hidden layer's values, while learning
 PARITY = 1e-4
 # Half of what is learned shows a known face, far more than of what the service sees: where the opinion is
 # SURE, it says what the service asks of O-Net, ACCEPT.
-SURE, ACCEPT = 0.92, DetectionParameters(SMALLEST_FACE).thresholds[2]
+SURE, ACCEPT = 0.88, DetectionParameters(SMALLEST_FACE).thresholds[2]
 
 
 class Shown(NamedTuple):
@@ -85,7 +89,7 @@ class Onlooker:
     def __init__(self, store: Path) -> None:
         pnet, self._rnet = (Graph(store / f"mtcnn/{name}.onnx") for name in ("pnet", "rnet"))
         self._stage = ProposalStage(pnet, pnet)
-        self._teacher = Teacher()
+        self.teacher = Teacher()
         published = load_weights("onet")
         self._features, self._onet = Graph(build_features(published)), Graph(build_onet(published))
 
@@ -98,10 +102,22 @@ class Onlooker:
     def scene(self, picture: UInt8Array, frames: Sequence[Square], random: Generator) -> Shown:
         """Squares about known faces, and others; the frames are those that FER2013 has."""
         halvings = halve(picture)
-        known = self._teacher.known(halvings, frames, HARDLY)
-        squares = np.concatenate(
-            [self._asked(halvings, frames, random), about(known, random), beside(known, random)]
-        )
+        return self._known(halvings, frames, self._asked(halvings, frames, random), random)
+
+    def turned(self, picture: UInt8Array, frames: Sequence[Square], random: Generator) -> Shown:
+        """The same of a photo that is turned, which shows far more that is no face."""
+        if not frames:
+            return self.photo(picture, random)
+        halvings = halve(picture)
+        squares = moved(self._squares(halvings, SMALLEST_FACE, random), random)
+        return self._known(halvings, frames, random.permutation(squares)[:OF_A_PHOTO], random)
+
+    def _known(
+        self, halvings: list[UInt8Array], frames: Sequence[Square], asked: Float32Array, random: Generator
+    ) -> Shown:
+        """The squares asked for, and some about and beside known faces."""
+        known = self.teacher.known(halvings, frames, HARDLY)
+        squares = np.concatenate([asked, about(known, random), beside(known, random)])
         places = np.concatenate([square(known), np.array(frames, np.float32)])
         shares = overlap(squares, places).max(axis=1)
         shown = self._shown(halvings, squares)
@@ -173,8 +189,12 @@ def collect(
     painter = Painter(photos, [np.empty((0, 3), np.float32)] * len(photos), faces, random)
     parts = [onlooker.photo(photo, random) for photo in tqdm(seen(photos, random), "photos")]
     parts += [
+        onlooker.turned(picture, frames, random)
+        for picture, frames in tqdm(turned_photos(onlooker.teacher, photos, random, TURNS), "turned photos")
+    ]
+    parts += [
         onlooker.scene(picture, [frame], random)
-        for picture, frame in tqdm(islice(scenes_with_faces(faces, random), scenes), "scenes")
+        for picture, frame in tqdm(islice(scenes_with_faces(faces, random, LEANS), scenes), "scenes")
     ]
     parts += [
         onlooker.scene(*painter.photo_with_faces(), random)
@@ -183,7 +203,9 @@ def collect(
     shown = pieces(photos, scenes // 2, random)
     parts += [
         onlooker.piece(picture, frame, random)
-        for picture, frame in tqdm(islice(scenes_with_faces(shown, random), scenes // 2), "pieces of photos")
+        for picture, frame in tqdm(
+            islice(scenes_with_faces(shown, random, LEANS), scenes // 2), "pieces of photos"
+        )
     ]
     return joined(parts)
 

@@ -5,10 +5,10 @@ from training.mtcnn.pictures import STORE
 
 # P-Net and R-Net were the published ones first; the third P-Net learned from sampled levels, and the last of
 # each that FER2013's faces are faces. The first O-Net had no second opinion.
-VERSIONS = {"pnet": "4", "filter": "4", "rnet": "3", "onet": "2"}
+VERSIONS = {"pnet": "4", "filter": "4", "rnet": "3", "onet": "3"}
 EXTENDED = {
     "data": "weights of the Python package mtcnn 1.0.0 (MIT), see NOTICE; the second opinion: what that says "
-    "of photos and frames of videos, and where FER2013's training faces are",
+    "of photos, also turned, and frames of videos, and where their and FER2013's training faces are",
     "command": "make detector",
 }
 LEARNED = {

@@ -13,8 +13,8 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
-from service.vision.boxes import overlap, regress, square
-from service.vision.mtcnn import ONET, RNET, cut, run_on_crops
+from service.vision.boxes import overlap, regress, square, suppress
+from service.vision.mtcnn import ONET, RNET, DetectionParameters, cut, run_on_crops
 from service.vision.proposals import STRIDE, ProposalStage
 from service.vision.pyramid import CELL, averaged, halve, sampled
 from service.vision.tables import rows_at
@@ -40,6 +40,8 @@ KNOWN_LOGIT = 1.5  # what the published network should have said
 SHOWN = 0.55
 SHOWN_CROPS, SHIFT, GROWTH = 8, 0.08, 0.12  # standard deviations in sides, and of the side's logarithm
 ACCEPTED = 0.7  # O-Net's probability of a known face, as the service asks of it
+FRAME_PER_BOX = 1.061  # side of FER2013's frame in terms of a box's mean side (`python -m training.framing`)
+CERTAIN = 0.95  # O-Net's probability of a face that is known to be there when the photo is turned
 FRAMES = (0.9, 1.05, 1.2)  # what O-Net is shown of a known face, in sides of FER2013's frame
 
 
@@ -76,6 +78,20 @@ class Teacher:
         found = self._stage.propose(halve(picture), CELL, PYRAMID_FACTOR, LEAST_SCORE)
         sides = found.squares[:, 2:] - found.squares[:, :2]
         return np.hstack([found.squares[:, :2] + sides / 2, sides[:, :1]])
+
+    def faces(self, picture: UInt8Array) -> list[Square]:
+        """Squares about the faces of a photo that the cascade is CERTAIN of, as large as FER2013's frames."""
+        halvings = halve(picture)
+        propose, refine, _ = DetectionParameters(SMALLEST_FACE).thresholds
+        found = self._stage.propose(halvings, SMALLEST_FACE, PYRAMID_FACTOR, propose).squares
+        if not len(found):
+            return []
+        scores, offsets = run_on_crops(self._rnet, halvings, found, RNET_LOOK)
+        refined = square(regress(found, offsets)[scores > refine])
+        scores, offsets, _ = run_on_crops(self._onet, halvings, refined, ONET_LOOK)
+        sure = scores > CERTAIN
+        boxes = regress(refined[sure], offsets[sure])
+        return framed(boxes[suppress(boxes, scores[sure], 0.5)])
 
     def known(
         self, halvings: list[UInt8Array], frames: Sequence[Square], least: float = ACCEPTED
@@ -160,6 +176,14 @@ def corrected(answers: Examples, windows: Float32Array, known: Float32Array) -> 
     logits.reshape(-1)[refused], verdicts.reshape(-1)[refused] = KNOWN_LOGIT, KNOWN
     boxes.reshape(-1, 4)[refused] = offsets
     return Examples(answers.pixels, logits, boxes, verdicts)
+
+
+def framed(boxes: Float32Array) -> list[Square]:
+    """What FER2013's frames would be about faces with these boxes (N, 4)."""
+    sides = FRAME_PER_BOX * (boxes[:, 2:] - boxes[:, :2]).mean(axis=1, keepdims=True)
+    centres = (boxes[:, :2] + boxes[:, 2:]) / 2
+    corners = np.concatenate([centres - sides / 2, centres + sides / 2], axis=1)
+    return [(x1, y1, x2, y2) for x1, y1, x2, y2 in corners.tolist()]
 
 
 def about(boxes: Float32Array, random: Generator) -> Float32Array:

@@ -28,6 +28,7 @@ WITH_FACES = 0.5
 FACE_SIDES = (18, 70)  # of pasted faces in a tile of twice the side: P-Net's window is 24 there
 SCENE_SIDES = (20, 110)
 WINDOWS = (9, 24)  # what the face of a scene measures in the tile
+LEANS = (0, 0, 0, -20, -10, 10, 20)
 # How the picture about a face that fills it goes on, and how far: in sides of the face.
 BORDERS = (cv2.BORDER_CONSTANT, cv2.BORDER_REPLICATE, cv2.BORDER_REFLECT)
 BORDER = 0.7
@@ -120,11 +121,16 @@ class Painter:
         return light * (np.array([1.0, 0.85, 0.75]) if self.random.random() < 0.6 else 1.0)
 
 
-def scenes_with_faces(faces: UInt8Array, random: Generator) -> Iterator[tuple[UInt8Array, Square]]:
-    """Endless made-up pictures (H, W, 3) with a face each, and its frame in them: scenes, and faces alone."""
+def scenes_with_faces(
+    faces: UInt8Array, random: Generator, leans: Sequence[int] = LEANS
+) -> Iterator[tuple[UInt8Array, Square]]:
+    """Endless made-up pictures (H, W, 3) with a face each, and its frame in them: scenes, and faces alone.
+
+    leans: by how many degrees faces of scenes are turned, each as often.
+    """
     while True:
         side = int(between(SCENE_SIDES, random))
-        blur, turn = random.choice([0, 0, 0, 0.7, 1.5]), random.choice([0, 0, 0, -20, -10, 10, 20])
+        blur, turn = random.choice([0, 0, 0, 0.7, 1.5]), random.choice(leans)
         chosen = faces[random.integers(len(faces), size=20)]
         condition = Condition(side, float(blur), float(turn))
         for image, square in scenes(chosen, condition, int(random.integers(1 << 31))):
