@@ -76,13 +76,28 @@ def cut_square(pixels: UInt8Array, left: int, top: int, side: int) -> UInt8Array
 
 
 def cut_turned(pixels: UInt8Array, left: int, top: int, side: int, lean: float) -> UInt8Array:
-    """(side, side) gray pixels of the square, which leans by so many degrees about its centre."""
+    """(side, side) gray pixels of the square, which leans by so many degrees about its centre.
+
+    Takes no more memory than the image and the square have pixels, wherever the square lies.
+    """
     margin = ceil(side * (sqrt(2) - 1) / 2)  # what its corners need beyond the upright square
-    whole = to_gray(cut_square(pixels, left - margin, top - margin, side + 2 * margin))
-    centre = (len(whole) - 1) / 2
-    turn = cv2.getRotationMatrix2D((centre, centre), lean, 1.0)
-    turn[:, 2] -= margin
-    return np.asarray(cv2.warpAffine(whole, turn, (side, side), flags=cv2.INTER_CUBIC), np.uint8)
+    height, width = pixels.shape[:2]
+    x1, x2 = inside(left - margin, left + side + margin, width)
+    y1, y2 = inside(top - margin, top + side + margin, height)
+    middle = (side - 1) / 2
+    centre = (left + middle - x1, top + middle - y1)
+    turn = np.asarray(cv2.getRotationMatrix2D(centre, lean, 1.0), np.float64)
+    turn[:, 2] += middle - np.array(centre)
+    window = to_gray(pixels[y1:y2, x1:x2])
+    turned = cv2.warpAffine(
+        window, turn, (side, side), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE
+    )
+    return np.asarray(turned, np.uint8)
+
+
+def inside(start: int, end: int, length: int) -> tuple[int, int]:
+    """The part of a range that lies in 0 to `length`; at least the pixel next to it."""
+    return min(max(start, 0), length - 1), max(min(end, length), 1)
 
 
 def to_gray(pixels: UInt8Array) -> UInt8Array:

@@ -2,7 +2,16 @@ import cv2
 import numpy as np
 import pytest
 
-from service.vision.crop import SIDE, SIDE_PER_BOX, TILTED, crop_face, crop_faces, cut_square, roll
+from service.vision.crop import (
+    SIDE,
+    SIDE_PER_BOX,
+    TILTED,
+    crop_face,
+    crop_faces,
+    cut_square,
+    cut_turned,
+    roll,
+)
 from service.vision.types import Box, DecodedImage, Face, Landmarks, Point, UInt8Array
 
 NOWHERE = Point(0, 0)
@@ -123,3 +132,11 @@ def test_cut_square_matches_padding(left: int, top: int) -> None:
     padded = np.pad(pixels, ((100, 100), (100, 100), (0, 0)), mode="edge")
     expected = padded[top + 100 : top + 120, left + 100 : left + 120]
     np.testing.assert_array_equal(cut_square(pixels, left, top, 20), expected)
+
+
+@pytest.mark.parametrize(("left", "top"), [(5, 7), (-13, 4), (30, 26), (-90, 90), (400, -3)])
+def test_cut_turned_matches_padding(left: int, top: int) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (40, 50, 3), np.uint8)
+    padded = np.pad(pixels, ((500, 500), (500, 500), (0, 0)), mode="edge")
+    expected = cut_turned(padded, left + 500, top + 500, 20, 33)
+    np.testing.assert_array_equal(cut_turned(pixels, left, top, 20, 33), expected)
