@@ -184,8 +184,8 @@ def main() -> None:
         compare(detector, arguments.data, truth, sizes, arguments.peer_python)
     else:
         with TemporaryDirectory() as folder:
-            turned = turn(arguments.data, truth, arguments.turned, Path(folder))
-            compare(detector, Path(folder), turned, sizes, arguments.peer_python)
+            moved = turn(arguments.data, truth, arguments.turned, Path(folder))
+            compare(detector, Path(folder), moved, sizes, arguments.peer_python)
     if not arguments.peer_python:
         print("\nfacenet-pytorch is left out: pass --peer-python to measure it too.")
 

@@ -28,7 +28,7 @@ WITH_FACES = 0.5
 FACE_SIDES = (18, 70)  # of pasted faces in a tile of twice the side: P-Net's window is 24 there
 SCENE_SIDES = (20, 110)
 WINDOWS = (9, 24)  # what the face of a scene measures in the tile
-LEANS = (0, 0, 0, -20, -10, 10, 20)
+LEANS = (0, 0, 0, -20, -10, 10, 20)  # of faces in scenes, degrees
 # How the picture about a face that fills it goes on, and how far: in sides of the face.
 BORDERS = (cv2.BORDER_CONSTANT, cv2.BORDER_REPLICATE, cv2.BORDER_REFLECT)
 BORDER = 0.7
