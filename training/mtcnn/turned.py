@@ -1,7 +1,7 @@
 """Photos turned about their middle: the faces that were clear upright are known to be there, leaning.
 
-The published networks learned from few heads that lean: in photos that are turned by 30 degrees they find over
-a quarter fewer (`python -m benchmarks.detection --turned 30`, facenet-pytorch).
+The published networks learned from few heads that lean: in photos that are turned by 30 degrees they find
+over a quarter fewer (`python -m benchmarks.detection --turned 30`, facenet-pytorch).
 """
 
 from collections.abc import Iterable, Iterator, Sequence
