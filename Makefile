@@ -17,7 +17,7 @@ TRAIN := $(TRAIN_VENV)/bin
 # Folders of tests with targets of their own.
 SEPARATE := training browser faults image manifests observability ray
 
-.PHONY: run load fuzz image image-test observability-test dashboard up down manifests-test test test-faults audit sbom test-browser ray-test ray-figures screenshots lint format openapi lock detector train export test-training evaluate-emotion evaluate-robustness haar report evaluate-detection evaluate-container clean
+.PHONY: run load fuzz image image-test observability-test dashboard up down manifests-test test test-faults audit sbom test-browser ray-test ray-figures screenshots lint format openapi lock detector train export quantize test-training evaluate-emotion evaluate-robustness haar report evaluate-detection evaluate-container clean
 
 run: $(VENV)/.service
 	$(BIN)/fer-service serve
@@ -154,6 +154,10 @@ train: $(TRAIN_VENV)/.training
 
 export: $(TRAIN_VENV)/.training
 	$(TRAIN)/python -m training.export --variant $(MODEL) --data $(DATA)/fer2013 --runs $(RUNS)
+
+# The 8-bit form of a variant that is in the store.
+quantize: $(TRAIN_VENV)/.training
+	$(TRAIN)/python -m training.quantize --variant $(MODEL) --data $(DATA)/fer2013
 
 # One thread: the networks are tiny, and two stall each other where anything else is running.
 test-training: $(TRAIN_VENV)/.training
