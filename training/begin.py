@@ -5,6 +5,7 @@ its convolutions. They are unfolded here with the statistics of the images at ha
 network answers as it was.
 """
 
+from copy import deepcopy
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
@@ -16,9 +17,12 @@ from onnx import numpy_helper
 from torch import Tensor, nn
 
 from training.config import ConfigError
+from training.graph import fold, trace
+from training.unshuffle import Layout, shuffles
 
 IMAGES = 2048
 CHECKPOINT = "checkpoint.pt"
+Weights = list[tuple[Tensor, Tensor]]
 
 
 def digest(source: Path) -> str:
@@ -47,14 +51,19 @@ def begin_with_graph(network: nn.Module, graph: Path, images: Tensor) -> None:
     """Give the network the weights of a graph that was exported from its like.
 
     images: network input (N, 1, H, W), some thousand of those it will be trained on; their statistics
-    become those of the normalisations. Raises ConfigError for a graph of another architecture.
+    become those of the normalisations. Raises ConfigError for a graph of another architecture, or in 8 bits.
     """
-    weights = _weights(graph)
+    model = onnx.load(str(graph)).graph
+    if any(node.op_type == "DequantizeLinear" for node in model.node):
+        raise ConfigError(f"{graph.name} is in 8 bits: begin with the graph that it was made from")
+    weights = _weights(model)
     layers = [m for m in network.modules() if isinstance(m, nn.Conv2d | nn.Linear)]
     shapes, found = [layer.weight.shape for layer in layers], [weight.shape for weight, _ in weights]
     # A network with two heads has a classifier of twice as many rows.
     if shapes[:-1] != found[:-1] or shapes[-1][1:] != found[-1][1:]:
         raise ConfigError(f"{graph.name} is of another architecture than this run")
+    if not shuffles(model):
+        weights = _shuffled(weights, network, images)
     norms = [m for m in network.modules() if isinstance(m, nn.BatchNorm2d)]
     hooks = []
     for layer, norm, (weight, bias) in zip(layers, norms, weights, strict=False):
@@ -85,12 +94,25 @@ def _copy_classifier(layer: nn.Conv2d | nn.Linear, weight: Tensor, bias: Tensor)
         layer.bias.copy_(bias.repeat(heads))
 
 
-def _weights(graph: Path) -> list[tuple[Tensor, Tensor]]:
+def _weights(graph: onnx.GraphProto) -> Weights:
     """Weight and bias of each convolution and of the classifier, in the order in which they run."""
-    model = onnx.load(str(graph)).graph
-    constants = {item.name: np.array(numpy_helper.to_array(item)) for item in model.initializer}
+    constants = {item.name: np.array(numpy_helper.to_array(item)) for item in graph.initializer}
     return [
         (torch.from_numpy(constants[node.input[1]]), torch.from_numpy(constants[node.input[2]]))
-        for node in model.node
+        for node in graph.node
         if node.op_type in ("Conv", "Gemm")
     ]
+
+
+def _shuffled(weights: Weights, network: nn.Module, images: Tensor) -> Weights:
+    """Those of a graph that was freed of its shuffles, in the order of channels that the network has."""
+    traced = trace(fold(deepcopy(network).cpu().eval()), images[:2].cpu()).graph
+    if not shuffles(traced):
+        return weights
+    found = list(weights)
+    for index, order in enumerate(Layout(traced).orders(traced)):
+        weight, bias = (torch.empty_like(tensor) for tensor in weights[index])
+        writes, reads = torch.tensor(order.writes), torch.tensor(order.reads)
+        weight[writes[:, None], reads], bias[writes] = weights[index]
+        found[index] = weight, bias
+    return found

@@ -7,16 +7,13 @@ Of several runs one graph is made, in which they answer together (`training.ense
 
 import argparse
 import json
-import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
-import onnx
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from service.vision.types import EMOTIONS, UInt8Array
 from training import card, manifest
@@ -25,11 +22,11 @@ from training.data import Faces, load
 from training.engine import load_network, predict, split_held_out
 from training.ensemble import ensemble
 from training.evaluate import STORE, evaluate, probabilities
+from training.graph import fold, write_graph
 from training.presets import to_network
 from training.recipe import SERVED, members
 from training.serving import Serving, prepared
 
-OPSET = 17
 PARITY_IMAGES = 256
 PARITY = 1e-4
 
@@ -75,56 +72,6 @@ def export(runs: Mapping[Path, float], faces: Faces, store: Path, file: str, ser
     write_graph(served, store / file)
     check_parity(served, store / file, faces.images[:PARITY_IMAGES])
     return calibration
-
-
-def fold(network: nn.Module) -> nn.Module:
-    """Fold every normalisation into the convolution before it."""
-    for module in network.modules():
-        if isinstance(module, nn.Sequential):
-            for index in range(len(module) - 1):
-                convolution, normalisation = module[index], module[index + 1]
-                if isinstance(convolution, nn.Conv2d) and isinstance(normalisation, nn.BatchNorm2d):
-                    module[index] = fuse_conv_bn_eval(convolution, normalisation)
-                    module[index + 1] = nn.Identity()
-    return network
-
-
-def write_graph(served: nn.Module, path: Path) -> None:
-    """Export with a free batch size, and without the exporter's traces of this machine."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with warnings.catch_warnings():
-        # The older exporter writes the smaller graph; it warns of its age, and of channel counts it fixes.
-        warnings.simplefilter("ignore")
-        torch.onnx.export(
-            served,
-            (torch.zeros(2, 1, 48, 48, dtype=torch.uint8),),
-            str(path),
-            opset_version=OPSET,
-            dynamo=False,
-            input_names=["crops"],
-            output_names=["probabilities"],
-            dynamic_axes={"crops": {0: "faces"}, "probabilities": {0: "faces"}},
-        )
-    model = onnx.load(str(path))
-    shorten_names(model.graph)
-    onnx.checker.check_model(model)
-    onnx.save(model, str(path))
-
-
-def shorten_names(graph: onnx.GraphProto) -> None:
-    """Replace the exporter's long paths, which take 2 % of the file, by numbers."""
-    names = {value.name: value.name for value in (*graph.input, *graph.output)}
-
-    def short(name: str) -> str:
-        return names.setdefault(name, str(len(names))) if name else name
-
-    for tensor in graph.initializer:
-        tensor.name = short(tensor.name)
-    for node in graph.node:
-        node.ClearField("name")
-        node.ClearField("doc_string")
-        node.input[:] = [short(name) for name in node.input]
-        node.output[:] = [short(name) for name in node.output]
 
 
 def check_parity(served: nn.Module, path: Path, images: UInt8Array) -> float:

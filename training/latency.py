@@ -16,7 +16,8 @@ import onnxruntime as ort
 
 from training.engine import build
 from training.evaluate import STORE
-from training.export import Served, fold, write_graph
+from training.export import Served
+from training.graph import fold, write_graph
 from training.recipe import PRESETS
 
 FACES = (1, 32)

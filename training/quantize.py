@@ -22,7 +22,7 @@ from service.vision.types import UInt8Array
 from training import card, manifest
 from training.data import DataError, Faces, load
 from training.evaluate import STORE, probabilities
-from training.export import shorten_names
+from training.graph import save
 from training.metrics import report
 from training.recipe import SERVED
 
@@ -60,10 +60,7 @@ def quantize(source: Path, path: Path, images: UInt8Array) -> None:
             # Without the rarest extremes, which would make the steps of all other values coarser.
             calibrate_method=CalibrationMethod.Percentile,
         )
-    model = onnx.load(str(path))
-    shorten_names(model.graph)
-    onnx.checker.check_model(model)
-    onnx.save(model, str(path))
+    save(onnx.load(str(path)), path)
 
 
 def sample(images: UInt8Array, number: int, seed: int = 0) -> UInt8Array:

@@ -7,13 +7,15 @@ from torch import nn
 from training.begin import begin_with, digest
 from training.config import ConfigError
 from training.engine import Run, build
-from training.export import Served, fold, write_graph
+from training.export import Served
+from training.graph import fold, write_graph
 from training.presets import to_network
+from training.quantize import quantize
 from training.shufflenet import Architecture
 
 from .helpers import config, faces
 
-SETTINGS = config(architecture=Architecture((16, 32), (1, 2), stem=8, head=24))
+SETTINGS = config(architecture=Architecture((16, 32), (1, 4), stem=8, head=24))
 
 
 @pytest.fixture
@@ -74,3 +76,9 @@ def test_a_run_goes_on_from_another_with_both_its_heads(tmp_path: Path) -> None:
     assert all(torch.equal(value, wanted[name]) for name, value in second.model.state_dict().items())
     with pytest.raises(ConfigError, match="first is of another architecture"):
         begin_with(build(SETTINGS), tmp_path / "first", torch.zeros(4, 1, 48, 48))
+
+
+def test_a_graph_in_8_bits_is_refused(tmp_path: Path, graph: Path) -> None:
+    quantize(graph, tmp_path / "small.onnx", faces().images)
+    with pytest.raises(ConfigError, match=r"small.onnx is in 8 bits"):
+        begin_with(build(SETTINGS), tmp_path / "small.onnx", torch.zeros(4, 1, 48, 48))

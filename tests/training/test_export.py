@@ -10,7 +10,8 @@ import torch
 from training import manifest
 from training.engine import build, load_network, train
 from training.evaluate import STORE, probabilities
-from training.export import PARITY, Served, check_parity, export, fold, write_graph
+from training.export import PARITY, Served, check_parity, export
+from training.graph import fold, write_graph
 from training.presets import to_network
 from training.quantize import SUFFIX
 from training.record_golden import GOLDEN, PHOTO, golden_inputs

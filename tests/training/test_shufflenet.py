@@ -3,7 +3,7 @@ import torch
 from torch import nn
 
 from training.engine import build
-from training.export import fold
+from training.graph import fold
 from training.recipe import PRESETS
 from training.shufflenet import Architecture, DownsamplingUnit, ShuffleNetV2, Unit, channel_shuffle
 from training.teachers import DenseArchitecture, DenseNetwork
