@@ -95,5 +95,6 @@ def test_a_committed_8_bit_form_is_that_of_its_variant(model: str) -> None:
     golden = np.load(GOLDEN / f"{model.removesuffix(SUFFIX)}.npz")
     found = probabilities(STORE / entry["file"], golden["crops"])
     np.testing.assert_allclose(found, golden["probabilities"], atol=0.06)
+    np.testing.assert_allclose(found.sum(1), 1, atol=1e-6)
     portrait = slice(0, 8)
     np.testing.assert_allclose(found[portrait], golden["probabilities"][portrait], atol=0.01)
