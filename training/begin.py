@@ -110,7 +110,7 @@ def _shuffled(weights: Weights, network: nn.Module, images: Tensor) -> Weights:
     if not shuffles(traced):
         return weights
     found = list(weights)
-    for index, order in enumerate(Layout(traced).orders(traced)):
+    for index, order in enumerate(Layout(traced).orders()):
         weight, bias = (torch.empty_like(tensor) for tensor in weights[index])
         writes, reads = torch.tensor(order.writes), torch.tensor(order.reads)
         weight[writes[:, None], reads], bias[writes] = weights[index]

@@ -66,12 +66,6 @@ def quantize(source: Path, path: Path, images: UInt8Array) -> None:
     save(onnx.load(str(path)), path)
 
 
-def sample(images: UInt8Array, number: int, seed: int = 0) -> UInt8Array:
-    """So many of the images (N, 48, 48), or all where there are fewer."""
-    chosen = np.random.default_rng(seed).permutation(len(images))[:number]
-    return images[np.sort(chosen)]
-
-
 def accepted(store: Path, variant: str, learned: Faces, tested: Faces) -> manifest.Entry:
     """Write the 8-bit form of a variant beside it; returns its entry for the manifest, with its figures.
 
@@ -79,10 +73,10 @@ def accepted(store: Path, variant: str, learned: Faces, tested: Faces) -> manife
     """
     whole = json.loads((store / "manifest.json").read_text())["emotion"][variant]
     file = f"emotion/{variant}{SUFFIX}.onnx"
-    images = sample(learned.images, CALIBRATION_IMAGES)
+    drawn = np.random.default_rng(0).permutation(len(learned))[:CALIBRATION_IMAGES]
     with tempfile.TemporaryDirectory(dir=store) as folder:
         path = Path(folder) / "candidate.onnx"
-        quantize(store / whole["file"], path, images)
+        quantize(store / whole["file"], path, learned.images[np.sort(drawn)])
         found = report(probabilities(path, tested.images), tested, whole["uncertain_below"]).figures()
         lost = whole["measured"][ACCURACY] - found[ACCURACY]
         if lost > MOST_LOST:

@@ -37,11 +37,13 @@ class Layout:
 
     def __init__(self, graph: onnx.GraphProto) -> None:
         self.constants = _constants(graph)
+        self._convolutions = _convolutions(graph)
+        self._activations = {node.input[0]: node.output[0] for node in graph.node if node.op_type == "Relu"}
         self.moved = {node.output[0] for node in graph.node if node.op_type in MOVES}
         origins = self._origins(graph.node)
         self.readers = {
             node.input[0]: origins[node.input[0]]
-            for node in _convolutions(graph)
+            for node in self._convolutions
             if node.input[0] in self.moved
         }
         self.parts: dict[str, dict[str, list[int]]] = {}
@@ -82,14 +84,13 @@ class Layout:
                 named.append(f"{tensor}.{number}" if len(wanted) > 1 else tensor)
         return named
 
-    def orders(self, graph: onnx.GraphProto) -> list[Order]:
+    def orders(self) -> list[Order]:
         """The new order of each convolution's channels, in the order in which they run."""
         stored: dict[str, Sequence[int]] = {name: self._joined(name) for name in self.readers}
-        activations = {node.input[0]: node.output[0] for node in graph.node if node.op_type == "Relu"}
         found = []
-        for node in _convolutions(graph):
+        for node in self._convolutions:
             name, weight = node.output[0], self.constants[node.input[1]]
-            activated = activations.get(name, name)
+            activated = self._activations.get(name, name)
             reads = stored.get(node.input[0], range(weight.shape[1]))
             if _depthwise(node):  # writes what it reads
                 order = Order(reads if node.input[0] in stored else range(len(weight)), [0])
@@ -124,7 +125,7 @@ def unshuffle(model: onnx.ModelProto) -> None:
     if not shuffles(graph):
         return
     layout = Layout(graph)
-    for node, order in zip(_convolutions(graph), layout.orders(graph), strict=True):
+    for node, order in zip(_convolutions(graph), layout.orders(), strict=True):
         weight, bias = (layout.constants[name] for name in node.input[1:])
         # Names of their own: the exporter lets convolutions share what is equal.
         node.input[1:] = [f"{node.output[0]}.weight", f"{node.output[0]}.bias"]

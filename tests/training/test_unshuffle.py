@@ -56,7 +56,7 @@ def test_no_channel_is_lost() -> None:
     graph = trace(fold(network()), IMAGES).graph
     layout = Layout(graph)
     sizes = [len(layout.constants[node.input[1]]) for node in graph.node if node.op_type == "Conv"]
-    for order, size in zip(layout.orders(graph), sizes, strict=True):
+    for order, size in zip(layout.orders(), sizes, strict=True):
         assert sorted(order.writes) == list(range(size))
     for reader, channels in layout.readers.items():
         assert sum(len(parts.get(reader, ())) for parts in layout.parts.values()) == len(channels)
