@@ -6,6 +6,7 @@ from itertools import accumulate
 from typing import NamedTuple
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from service.vision.boxes import regress, square
@@ -27,6 +28,7 @@ MAX_CANDIDATES = 3000
 # The filter sees what P-Net answers to so many windows to each side of a candidate. Candidates that it thinks
 # less likely than this to become a face stop there (docs/performance.md).
 AROUND = 3
+SPAN = 2 * AROUND + 1
 LEAST_PROMISE = 0.005
 
 
@@ -76,8 +78,8 @@ class Canvas(NamedTuple):
 
     def around(self, rows: NDArray[np.intp], columns: NDArray[np.intp]) -> UInt8Array:
         """(N, 7, 7, 5) responses to windows, in the middle, and to those around them."""
-        windows = self.responses[rows[:, None, None] + SPAN[:, None], columns[:, None, None] + SPAN]
-        return np.asarray(windows, np.uint8)
+        windows = sliding_window_view(self.responses, (SPAN, SPAN), axis=(0, 1))[rows, columns]
+        return np.ascontiguousarray(windows.transpose(0, 2, 3, 1))
 
 
 class Candidates(NamedTuple):
@@ -178,11 +180,10 @@ class ProposalStage:
         return rows_at(windows, best_of(scores, MAX_PER_TILE)) if len(scores) > MAX_PER_TILE else windows
 
 
-SPAN = np.arange(2 * AROUND + 1)
 NOTHING = Candidates(
     np.empty((0, 4), np.float32),
     np.empty(0, np.float32),
-    np.empty((0, len(SPAN), len(SPAN), 5), np.uint8),
+    np.empty((0, SPAN, SPAN, 5), np.uint8),
 )
 
 
