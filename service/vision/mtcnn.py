@@ -218,23 +218,29 @@ def run_on_crops(
 ) -> list[Float32Array]:
     """The session's outputs for the crops of all squares (N, 4)."""
 
-    def run(some: Float32Array) -> Sequence[Float32Array]:
+    def run(some: NDArray[np.intp]) -> Sequence[Float32Array]:
         return session.run({"crops": cut(halvings, some, look)})
 
-    parts = together([partial(run, some) for some in batches(squares, look.batch) or [squares]])
+    windows = placed(halvings, squares, look.side)
+    parts = together([partial(run, some) for some in batches(windows, look.batch) or [windows]])
     return [np.concatenate(arrays) for arrays in zip(*parts, strict=True)]
 
 
-def cut(halvings: list[UInt8Array], boxes: Float32Array, look: Look) -> UInt8Array:
-    """Crops (N, side, side, 3) of the boxes, each from the smallest halving that has its detail."""
-    side = look.side
-    crops = np.empty((len(boxes), side, side, 3), np.uint8)
-    shrinking = np.log2(np.maximum((boxes[:, 2] - boxes[:, 0]) / side, 1))
+def placed(halvings: list[UInt8Array], squares: Float32Array, side: int) -> NDArray[np.intp]:
+    """(N, 5) where to cut squares (N, 4): the smallest halving that has `side` pixels of detail, and corners."""
+    shrinking = np.log2(np.maximum((squares[:, 2] - squares[:, 0]) / side, 1))
     sources = np.minimum(shrinking.astype(np.intp), len(halvings) - 1)
     scales = np.array([source.shape[1::-1] for source in halvings]) / halvings[0].shape[1::-1]
-    corners = np.rint(boxes * np.tile(scales[sources], 2)).astype(np.intp)
-    for crop, source, box in zip(crops, sources.tolist(), corners.tolist(), strict=True):
-        look.resize(cut_window(halvings[source], *box), (side, side), crop)
+    corners = np.rint(squares * np.tile(scales[sources], 2)).astype(np.intp)
+    return np.hstack([sources[:, None], corners])
+
+
+def cut(halvings: list[UInt8Array], windows: NDArray[np.intp], look: Look) -> UInt8Array:
+    """Crops (N, side, side, 3) of windows (N, 5); see `placed`."""
+    side = look.side
+    crops = np.empty((len(windows), side, side, 3), np.uint8)
+    for crop, (source, *corners) in zip(crops, windows.tolist(), strict=True):
+        look.resize(cut_window(halvings[source], *corners), (side, side), crop)
     return crops
 
 
