@@ -146,7 +146,6 @@ def main() -> None:
     parser.add_argument("--images", type=Path, default=Path("docs/images"))
     parser.add_argument("--out", type=Path, default=Path("docs/measured/growth.json"))
     options = parser.parse_args()
-    cv2.setNumThreads(1)
     store = ModelStore.open()
     results: dict[str, Any] = {"machine": machine()}
     series = {

@@ -238,7 +238,6 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=5, help="of each closed loop of clients")
     parser.add_argument("--out", type=Path, default=Path("docs/measured/speed.json"))
     options = parser.parse_args()
-    cv2.setNumThreads(1)
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     results = measure(options)
     print(report(results))

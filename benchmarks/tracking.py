@@ -149,7 +149,6 @@ def main() -> None:
     parser.add_argument("videos", nargs="+", type=Path, help="videos or photos")
     parser.add_argument("--width", type=int, help="shrink or enlarge frames to that width")
     options = parser.parse_args()
-    cv2.setNumThreads(1)
     pipeline = load_pipeline()
     pipeline.warm_up()
     print(line(COLUMNS), line(["---"] * len(COLUMNS)), sep="\n")

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any
 
+import cv2
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
 from service.runtime.sessions import GraphError, OrtSession
@@ -136,9 +137,12 @@ class ModelStore:
     ) -> EmotionPipeline:
         """Load every graph.
 
-        default: the emotion model for callers who name none; threads: how many one run of a graph uses;
-        max_pixels: larger images are refused; decoder: see `EmotionPipeline`.
+        default: the emotion model for callers who name none; threads: how many one run of a graph uses, and
+        one call of OpenCV, in the whole process; max_pixels: larger images are refused; decoder: see
+        `EmotionPipeline`.
         """
+        # Its own threads would spin for a while after each resize, on cores that other requests need.
+        cv2.setNumThreads(threads)
         manifest = self.manifest
         default = default or manifest.default
         if default not in manifest.emotion:

@@ -227,7 +227,7 @@ def run_on_crops(
 
 
 def placed(halvings: list[UInt8Array], squares: Float32Array, side: int) -> NDArray[np.intp]:
-    """(N, 5) where to cut squares (N, 4): the smallest halving that has `side` pixels of detail, and corners."""
+    """(N, 5) where to cut squares (N, 4): the smallest halving with `side` pixels of detail, and corners."""
     shrinking = np.log2(np.maximum((squares[:, 2] - squares[:, 0]) / side, 1))
     sources = np.minimum(shrinking.astype(np.intp), len(halvings) - 1)
     scales = np.array([source.shape[1::-1] for source in halvings]) / halvings[0].shape[1::-1]

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import cv2
 import pytest
 
 from service.runtime.model_store import CHECKOUT_STORE, ModelStore, ModelStoreError, load_pipeline
@@ -122,3 +123,9 @@ def test_what_has_no_end_is_not_opened(store: Path) -> None:
 def test_an_unknown_default_model_names_the_known_ones() -> None:
     with pytest.raises(ModelStoreError, match=r"no model 'nobody' .* balanced"):
         load_pipeline(model="nobody")
+
+
+def test_a_loaded_pipeline_leaves_opencv_no_threads_of_its_own() -> None:
+    cv2.setNumThreads(2)
+    load_pipeline()
+    assert cv2.getNumThreads() == 1
