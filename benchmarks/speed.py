@@ -51,7 +51,7 @@ PAIR_IMAGES = 40
 def helped(pipeline: EmotionPipeline) -> EmotionPipeline:
     """As it is served when nothing else is asked: the runs of one image share the cores."""
     others = usable_cpus() - 1
-    return pipeline.helped_by(Engine(others, 0).together) if others else pipeline
+    return pipeline.helped_by(Engine(others, 0)) if others else pipeline
 
 
 def post(server: Server, workload: Workload, clock: str) -> float:

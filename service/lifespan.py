@@ -40,7 +40,7 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     intake = Intake(BODIES_IN_MEMORY * settings.max_body_bytes)
     tracing: Tracing = app.state.tracing
     served, streams = (
-        pipeline.watched_by(tracing.span).helped_by(engine.together),
+        pipeline.watched_by(tracing.span).helped_by(engine),
         Streams(settings.max_streams),
     )
     app.state.runtime = Runtime(store, served, engine, streams, intake, tracing)

@@ -95,8 +95,8 @@ class Engine:
         self.drain_rate = DrainRate(workers)
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="fer-worker")
         self._busy, self._busy_lock = 0, Lock()
-        self._idle = asyncio.Event()
-        self._idle.set()
+        self._nothing_in_flight = asyncio.Event()
+        self._nothing_in_flight.set()
         self._open, self._closed = True, False
 
     @property
@@ -141,13 +141,13 @@ class Engine:
         """
         self.check(deadline)
         self.inflight += 1
-        self._idle.clear()
+        self._nothing_in_flight.clear()
         try:
             yield
         finally:
             self.inflight -= 1
             if not self.inflight:
-                self._idle.set()
+                self._nothing_in_flight.set()
 
     async def run(self, call: Callable[[], T], deadline: float, owner: Hashable | None = None) -> Finished[T]:
         """Make the call on a worker. deadline: on the clock of `time.monotonic`.
@@ -190,7 +190,7 @@ class Engine:
         The results come in order; the first exception ends what has not begun. Where all workers are busy,
         nothing is different from a loop.
         """
-        helpers = min(len(calls) - 1, self._spare)
+        helpers = min(len(calls) - 1, self.idle)
         if helpers <= 0:
             return [call() for call in calls]
         shared = SharedCalls(calls)
@@ -201,7 +201,8 @@ class Engine:
         return shared.results()
 
     @property
-    def _spare(self) -> int:
+    def idle(self) -> int:
+        """How many workers have nothing to do, and nothing that waits for them."""
         return 0 if self._closed else self.workers - self._busy - self.queued
 
     def _help(self, shared: SharedCalls[Any]) -> None:
@@ -228,7 +229,7 @@ class Engine:
         self._closed = True
         try:
             async with asyncio.timeout(grace):
-                await self._idle.wait()
+                await self._nothing_in_flight.wait()
         except TimeoutError:
             return False
         return True

@@ -1,13 +1,12 @@
 """The emotion classifier around its graph."""
 
 from copy import copy
-from functools import partial
 from typing import Self
 
 import numpy as np
 
-from service.vision.batches import batches
-from service.vision.types import EMOTIONS, Float32Array, Session, Together, UInt8Array, one_by_one
+from service.vision.batches import in_batches
+from service.vision.types import EMOTIONS, NOBODY, Float32Array, Helpers, Session, UInt8Array
 
 # Crops in one run: memory does not grow with the crowd, a caller can give up in between, and runs can share
 # the cores.
@@ -23,16 +22,17 @@ class EmotionClassifier:
     def __init__(self, session: Session, uncertain_below: float) -> None:
         self._session = session
         self.uncertain_below = uncertain_below
-        self._together: Together = one_by_one
+        self._helpers: Helpers = NOBODY
 
-    def helped_by(self, together: Together) -> Self:
-        """The same; `together` makes the runs of the graph."""
+    def helped_by(self, helpers: Helpers) -> Self:
+        """The same; `helpers` make runs of the graph."""
         same = copy(self)
-        same._together = together
+        same._helpers = helpers
         return same
 
     def classify(self, crops: UInt8Array) -> Float32Array:
         """(N, 1, 48, 48) uint8 -> calibrated probabilities (N, 7) float32, in EMOTIONS order."""
-        runs = [partial(self._session.run, {"crops": some}) for some in batches(crops, BATCH)]
-        parts = [probabilities for (probabilities,) in self._together(runs)]
-        return np.concatenate([np.empty((0, len(EMOTIONS)), np.float32), *parts])
+        if not len(crops):
+            return np.empty((0, len(EMOTIONS)), np.float32)
+        parts = in_batches(lambda some: self._session.run({"crops": some})[0], crops, BATCH, self._helpers)
+        return np.concatenate(parts)

@@ -8,28 +8,27 @@ Coordinates are continuous: pixel i covers [i, i + 1).
 from collections.abc import Sequence
 from copy import copy
 from dataclasses import dataclass
-from functools import partial
 from typing import NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from service.vision.batches import batches
+from service.vision.batches import in_batches
 from service.vision.boxes import areas, clip, overlap, regress, square, suppress
 from service.vision.proposals import Proposals, ProposalStage
 from service.vision.pyramid import Resize, averaged, halve, sampled
 from service.vision.tables import joined, rows_at
 from service.vision.types import (
+    NOBODY,
     Box,
     DecodedImage,
     Face,
     Float32Array,
+    Helpers,
     Landmarks,
     Point,
     Session,
-    Together,
     UInt8Array,
-    one_by_one,
 )
 
 
@@ -83,12 +82,12 @@ class Mtcnn:
 
     def __init__(self, pnet: Session, filter_: Session, rnet: Session, onet: Session) -> None:
         self._proposals, self._rnet, self._onet = ProposalStage(pnet, filter_), rnet, onet
-        self._together: Together = one_by_one
+        self._helpers: Helpers = NOBODY
 
-    def helped_by(self, together: Together) -> Self:
-        """The same; `together` makes the runs of a graph that do not depend on each other."""
+    def helped_by(self, helpers: Helpers) -> Self:
+        """The same; `helpers` make runs of a graph that do not depend on each other."""
         same = copy(self)
-        same._together = together
+        same._helpers = helpers
         return same
 
     def detect(self, image: DecodedImage, parameters: DetectionParameters) -> tuple[Face, ...]:
@@ -101,7 +100,7 @@ class Mtcnn:
         halvings = halve(image.pixels)
         propose, refine, accept = parameters.thresholds
         smallest = parameters.min_face_size * scale
-        found = self._proposals.find(halvings, smallest, parameters.pyramid_factor, propose, self._together)
+        found = self._proposals.find(halvings, smallest, parameters.pyramid_factor, propose, self._helpers)
         first = going_first(found)
         seen = self._examine(halvings, found.squares[first], refine, accept)
         rest = found.squares[~first]
@@ -156,7 +155,7 @@ class Mtcnn:
     def _run(
         self, session: Session, halvings: list[UInt8Array], squares: Float32Array, look: Look
     ) -> list[Float32Array]:
-        return run_on_crops(session, halvings, squares, look, self._together)
+        return run_on_crops(session, halvings, squares, look, self._helpers)
 
 
 class Located(NamedTuple):
@@ -214,15 +213,14 @@ def run_on_crops(
     halvings: list[UInt8Array],
     squares: Float32Array,
     look: Look,
-    together: Together = one_by_one,
+    helpers: Helpers = NOBODY,
 ) -> list[Float32Array]:
     """The session's outputs for the crops of all squares (N, 4)."""
 
     def run(some: NDArray[np.intp]) -> Sequence[Float32Array]:
         return session.run({"crops": cut(halvings, some, look)})
 
-    windows = placed(halvings, squares, look.side)
-    parts = together([partial(run, some) for some in batches(windows, look.batch) or [windows]])
+    parts = in_batches(run, placed(halvings, squares, look.side), look.batch, helpers)
     return [np.concatenate(arrays) for arrays in zip(*parts, strict=True)]
 
 

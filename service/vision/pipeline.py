@@ -15,7 +15,7 @@ from service.vision.draw import annotate, encode
 from service.vision.emotion import EmotionClassifier
 from service.vision.image import Decoder, decode
 from service.vision.mtcnn import DetectionParameters, Mtcnn, default_min_face_size
-from service.vision.types import Analysis, AnalyzedFace, DecodedImage, Face, Timings, Together
+from service.vision.types import Analysis, AnalyzedFace, DecodedImage, Face, Helpers, Timings
 
 DEFAULT_MAX_PIXELS = 64_000_000
 # Makes a context from a stage's name, which is entered for as long as that stage lasts.
@@ -78,11 +78,11 @@ class EmotionPipeline:
         same._watch = watch
         return same
 
-    def helped_by(self, together: Together) -> Self:
-        """The same; `together` makes the runs of graphs that do not depend on each other."""
+    def helped_by(self, helpers: Helpers) -> Self:
+        """The same; `helpers` make runs of graphs that do not depend on each other."""
         same = copy(self)
-        same.detector = self.detector.helped_by(together)
-        same.classifiers = {name: one.helped_by(together) for name, one in self.classifiers.items()}
+        same.detector = self.detector.helped_by(helpers)
+        same.classifiers = {name: one.helped_by(helpers) for name, one in self.classifiers.items()}
         return same
 
     def warm_up(self) -> None:

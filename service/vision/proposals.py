@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from service.vision.boxes import regress, square
 from service.vision.pyramid import CELL, Level, pyramid, sampled
 from service.vision.tables import joined, rows_at
-from service.vision.types import Float32Array, Session, Together, UInt8Array, one_by_one
+from service.vision.types import NOBODY, Float32Array, Helpers, Session, UInt8Array
 
 STRIDE = 2  # from one of P-Net's windows to the next, in pixels of a level
 
@@ -115,10 +115,10 @@ class ProposalStage:
         min_face_size: float,
         factor: float,
         threshold: float,
-        together: Together = one_by_one,
+        helpers: Helpers = NOBODY,
     ) -> Proposals:
         """What P-Net proposes and the filter lets pass."""
-        squares, scores, surroundings = self.propose(halvings, min_face_size, factor, threshold, together)
+        squares, scores, surroundings = self.propose(halvings, min_face_size, factor, threshold, helpers)
         if not len(squares):
             return Proposals(squares, scores)
         (promise,) = self._filter.run({"surroundings": surroundings})
@@ -131,14 +131,14 @@ class ProposalStage:
         min_face_size: float,
         factor: float,
         threshold: float,
-        together: Together = one_by_one,
+        helpers: Helpers = NOBODY,
     ) -> Candidates:
         """What P-Net sees in all levels of the pyramid, best first; of windows that overlap, the best."""
         levels = list(pyramid(halvings, min_face_size, factor))
         if not levels:
             return NOTHING
         canvas = Canvas.of(levels, halvings[0])
-        windows = joined(together(self._scans(levels, canvas, threshold, together)))
+        windows = joined(helpers.together(self._scans(levels, canvas, threshold, helpers)))
         if not len(windows.rows):
             return NOTHING
         windows = rows_at(windows, best_of(windows.scores, MAX_WINDOWS))
@@ -148,11 +148,11 @@ class ProposalStage:
         return Candidates(squares, scores, canvas.around(rows, columns))
 
     def _scans(
-        self, levels: Sequence[Level], canvas: Canvas, threshold: float, together: Together
+        self, levels: Sequence[Level], canvas: Canvas, threshold: float, helpers: Helpers
     ) -> list[Callable[[], Windows]]:
         """Runs of P-Net that do not depend on each other: one for each tile of the levels."""
         large = sum(max(level.size) > TILE for level in levels)
-        resized = together([partial(sampled, *level) for level in levels[:large]])
+        resized = helpers.together([partial(sampled, *level) for level in levels[:large]])
         scans: list[Callable[[], Windows]] = [
             partial(self._scan_tile, tile, canvas, threshold)
             for pixels, top in zip(resized, canvas.tops.tolist(), strict=False)

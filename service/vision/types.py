@@ -25,17 +25,30 @@ class Session(Protocol):
 T = TypeVar("T")
 
 
-class Together(Protocol):
-    """Makes calls that do not depend on each other, and gives their results in order."""
+class Helpers(Protocol):
+    """Threads that make calls for another one."""
 
-    def __call__(self, calls: Sequence[Callable[[], T]]) -> list[T]:
-        """Perhaps in several threads at once; the first exception is raised."""
+    @property
+    def idle(self) -> int:
+        """How many of them have nothing else to do."""
+        ...
+
+    def together(self, calls: Sequence[Callable[[], T]]) -> list[T]:
+        """Make calls that do not depend on each other; the results in order, or the first exception."""
         ...
 
 
-def one_by_one(calls: Sequence[Callable[[], T]]) -> list[T]:
-    """The simplest `Together`."""
-    return [call() for call in calls]
+class Nobody:
+    """No `Helpers`."""
+
+    idle = 0
+
+    def together(self, calls: Sequence[Callable[[], T]]) -> list[T]:
+        """One after the other."""
+        return [call() for call in calls]
+
+
+NOBODY = Nobody()
 
 
 @dataclass(frozen=True, slots=True)

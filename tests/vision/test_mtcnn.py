@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 
 from service.runtime.model_store import DETECTOR_GRAPHS, ModelStore
-from service.vision.batches import batches
+from service.vision.batches import in_batches
 from service.vision.boxes import overlap, regress, square, suppress
 from service.vision.mtcnn import (
     BETTER,
@@ -39,7 +39,7 @@ from service.vision.proposals import (
 )
 from service.vision.pyramid import CELL, halve
 from service.vision.tables import joined, rows_at
-from service.vision.types import DecodedImage, Face, Session, UInt8Array
+from service.vision.types import DecodedImage, Face, Nobody, Session, UInt8Array
 
 DATA = Path(__file__).parents[1] / "data"
 GOLDEN = Path(__file__).parent / "golden" / "mtcnn.npz"
@@ -497,11 +497,19 @@ def test_face_is_found_through_the_others_where_the_best_are_none(
     assert overlap(regions(face), golden["facenet_box"]).item() > 0.75
 
 
-@pytest.mark.parametrize(("rows", "parts"), [(0, []), (3, [3]), (4, [4]), (5, [3, 2]), (10, [4, 3, 3])])
-def test_batches_are_full_or_about_equal(rows: int, parts: list[int]) -> None:
-    divided = batches(np.arange(rows), 4)
+@pytest.mark.parametrize(
+    ("rows", "idle", "parts"),
+    [
+        *[(0, 0, [0]), (3, 0, [3]), (4, 0, [4]), (5, 0, [3, 2]), (10, 0, [4, 3, 3])],
+        *[(0, 1, [0]), (1, 1, [1]), (3, 1, [2, 1]), (4, 5, [2, 2]), (5, 5, [3, 2])],
+    ],
+)
+def test_batches_are_full_or_about_equal_and_shared(rows: int, idle: int, parts: list[int]) -> None:
+    helpers = Nobody()
+    helpers.idle = idle
+    divided = in_batches(np.ndarray.tolist, np.arange(rows), 4, helpers)
     assert [len(part) for part in divided] == parts
-    assert [row for part in divided for row in part.tolist()] == list(range(rows))
+    assert [row for part in divided for row in part] == list(range(rows))
 
 
 @pytest.mark.parametrize("side", [12, 13, TILE - 1, TILE, TILE + 1, TILE + 2, 2 * TILE, 1000])

@@ -62,10 +62,13 @@ def test_runs_in_several_threads_answer_as_those_in_one(pipeline: EmotionPipelin
 
     with ThreadPoolExecutor(4) as pool:
 
-        def together(calls: Sequence[Callable[[], T]]) -> list[T]:
-            return list(pool.map(lambda call: call(), calls))
+        class Threads:
+            idle = 4
 
-        shared = pipeline.helped_by(together).analyze(photo, options)
+            def together(self, calls: Sequence[Callable[[], T]]) -> list[T]:
+                return list(pool.map(lambda call: call(), calls))
+
+        shared = pipeline.helped_by(Threads()).analyze(photo, options)
     alone = pipeline.analyze(photo, options)
     told = [[(each.face, each.probabilities) for each in analysis.faces] for analysis in (shared, alone)]
     assert len(alone.faces) >= 1
