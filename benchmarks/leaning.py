@@ -3,8 +3,8 @@
     python -m benchmarks.leaning --data ../shared/data/detection/wider_subset [--degrees 30]
 
 Nobody knows what is right for these faces. But an upright face has an answer, and in a turned photo it should
-keep it. Counted are faces that stand upright in the photo and, in the turned one, are found and lean by more
-than the service lets pass.
+keep it. Counted are faces that stand upright in the photo and, in the turned one, are found and lean so far
+that the service turns them wholly upright.
 """
 
 import argparse
@@ -17,7 +17,7 @@ from PIL import Image
 
 from benchmarks.detection import read_truth, turned
 from service.runtime.model_store import load_pipeline
-from service.vision.crop import TILTED, crop_face, roll
+from service.vision.crop import FALLEN, crop_face, roll
 from service.vision.mtcnn import DetectionParameters
 from service.vision.pipeline import EmotionPipeline
 from service.vision.types import DecodedImage, Face, Landmarks, Point, UInt8Array
@@ -38,7 +38,7 @@ def crops(pipeline: EmotionPipeline, pixels: UInt8Array, degrees: float) -> Iter
         x1, y1, x2, y2 = face.region
         place = matrix @ ((x1 + x2) / 2, (y1 + y2) / 2, 1)
         same = [other for other in found if apart(other, place) < NEAR * (x2 - x1)]
-        if same and abs(roll(face.landmarks)) < UPRIGHT and abs(roll(same[0].landmarks)) > TILTED:
+        if same and abs(roll(face.landmarks)) < UPRIGHT and abs(roll(same[0].landmarks)) > FALLEN:
             level = replace(same[0], landmarks=LEVEL)
             yield [crop_face(before, face), crop_face(after, same[0]), crop_face(after, level)]
 

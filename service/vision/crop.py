@@ -9,16 +9,17 @@ overlap with FER2013's frame is 0.758, where the box has 0.788.
 
 What lies outside FER2013's frame is new to the networks, so a crop that is too wide costs more than one that
 is too close, and the best is a little closer than the median. Of the 1,425 training images that no network
-learned, shown in scenes, `balanced` names 66.2, 69.5, 69.5, 67.1, 64.6 % with 0.8, 0.9, 1.0, 1.1 and 1.2
-times the box, and `fast` 65.8, 68.6, 67.7, 65.6, 63.4 % (`python -m training.robustness --held-out
+learned, shown in scenes, `balanced` names 66.7, 68.8, 69.1, 67.4, 64.0 % with 0.8, 0.9, 1.0, 1.1 and 1.2
+times the box, and `fast` 65.5, 67.4, 66.8, 65.1, 63.4 % (`python -m training.robustness --held-out
 --curve-images 1425`).
 
-A face that leans by more than TILTED degrees, as the line between its eyes does, is turned upright first: the
-networks learned from faces that hardly do (docs/models.md). Of the same images, of those found of the ones
-that are shown turned by 30 and -30 degrees, `balanced` names 70 and 70 instead of 62 and 64 %. Turned from 15
-degrees on, it names a point more of these, and half a point less of those that are not turned; from 0 on, one
-point and a half less. The line between the corners of the mouth, or a fit of all five points, serves no
-better.
+A face that leans, as the line between its eyes does, is turned upright first: not at all up to TILTED
+degrees, wholly from FALLEN on, and in between by a part that grows evenly, so that no small movement changes
+the crop at once. The networks learned from faces that hardly lean (docs/models.md). Of the same images, of
+those found of the ones that are shown turned by 30 and -30 degrees, `balanced` names 70 and 70 instead of 62
+and 64 %. Wholly from 15 degrees on, it names a point more of these, and half a point less of those that are
+not turned; from 0 on, one point and a half less. The line between the corners of the mouth, or a fit of all
+five points, serves no better.
 """
 
 from collections.abc import Sequence
@@ -31,21 +32,21 @@ from service.vision.types import DecodedImage, Face, Landmarks, UInt8Array
 
 SIDE = 48
 SIDE_PER_BOX = 1.0
-TILTED = 20.0  # degrees
+TILTED, FALLEN = 12.0, 21.0  # degrees
 
 
 def crop_face(image: DecodedImage, face: Face) -> UInt8Array:
     """(48, 48) gray crop of the square about the face's region; pixels beyond the image repeat its edge.
 
-    A face that leans by more than TILTED is turned upright about the square's centre.
+    A face that leans is turned upright about the square's centre, as far as `righted` says.
     """
     scale = image.pixels.shape[1] / image.width
     x1, y1, x2, y2 = (edge * scale for edge in face.region)
     side = max(1, round((x2 - x1 + y2 - y1) / 2 * SIDE_PER_BOX))
     left, top = round((x1 + x2 - side) / 2), round((y1 + y2 - side) / 2)
-    lean = roll(face.landmarks)
-    if abs(lean) > TILTED:
-        gray = cut_turned(image.pixels, left, top, side, lean)
+    turn = righted(roll(face.landmarks))
+    if turn:
+        gray = cut_turned(image.pixels, left, top, side, turn)
     else:
         gray = to_gray(cut_square(image.pixels, left, top, side))
     interpolation = cv2.INTER_AREA if side >= SIDE else cv2.INTER_CUBIC
@@ -56,6 +57,11 @@ def roll(landmarks: Landmarks) -> float:
     """By how many degrees the line between the eyes leans; positive where the right end is lower."""
     left, right = landmarks.left_eye, landmarks.right_eye
     return degrees(atan2(right.y - left.y, right.x - left.x))
+
+
+def righted(lean: float) -> float:
+    """By how many degrees a face that leans by so many is turned back."""
+    return lean * min(max((abs(lean) - TILTED) / (FALLEN - TILTED), 0.0), 1.0)
 
 
 def crop_faces(image: DecodedImage, faces: Sequence[Face]) -> UInt8Array:

@@ -10,6 +10,7 @@ from service.vision.crop import (
     crop_faces,
     cut_square,
     cut_turned,
+    righted,
     roll,
 )
 from service.vision.types import Box, DecodedImage, Face, Landmarks, Point, UInt8Array
@@ -98,6 +99,18 @@ def test_a_face_that_leans_little_is_cut_as_it_is(degrees: float) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (200, 200, 3), np.uint8)
     crop, level = (crop_face(image(pixels), leaning(angle * 0.999)) for angle in (degrees, 0))
     assert np.array_equal(crop, level)
+
+
+def test_no_small_movement_of_a_head_changes_its_crop_at_once() -> None:
+    turns = np.array([righted(lean) for lean in np.arange(-60, 60, 0.1)])
+    assert np.diff(turns).max() < 0.35
+    assert np.diff(turns).min() >= 0
+
+    grain = np.random.default_rng(0).integers(0, 256, (10, 10, 3), np.uint8)
+    picture = image(np.asarray(cv2.resize(grain, (200, 200), interpolation=cv2.INTER_CUBIC), np.uint8))
+    crops = np.array([crop_face(picture, leaning(lean)) for lean in np.arange(8, 26, 0.1)]).astype(int)
+    assert np.abs(np.diff(crops, axis=0)).mean(axis=(1, 2)).max() < 1
+    assert np.abs(crops[0] - crops[-1]).mean() > 20
 
 
 @pytest.mark.parametrize("middle", [-20, 0, 195, 260])
