@@ -141,7 +141,7 @@ class ModelStore:
         one call of OpenCV, in the whole process; max_pixels: larger images are refused; decoder: see
         `EmotionPipeline`.
         """
-        # Its own threads would spin for a while after each resize, on cores that other requests need.
+        # By itself it has one for each CPU, and shares every larger resize among cores that requests need.
         cv2.setNumThreads(threads)
         manifest = self.manifest
         default = default or manifest.default

@@ -15,17 +15,11 @@ T = TypeVar("T")
 
 
 def in_batches(run: Callable[[NDArray[S]], T], rows: NDArray[S], most: int, helpers: Helpers) -> list[T]:
-    """What `run` makes of rows (N, ...), at most `most` at a time, or of none.
+    """What `run` makes of rows (N, ...): one result for each of as few parts as hold at most `most` rows.
 
-    Where somebody is idle, at least two runs of several rows: shared, they are done sooner than one.
+    Parts are about equal. Several rows are at least two parts where somebody is idle: shared, they are done
+    sooner than one. No rows are one empty part.
     """
-    least = min(len(rows), 2) if helpers.idle else 1
-    return helpers.together([partial(run, some) for some in batches(rows, most, least)])
-
-
-def batches(rows: NDArray[S], most: int, least: int = 1) -> list[NDArray[S]]:
-    """Rows (N, ...) in as few parts as hold at most `most` each, none much smaller than the others.
-
-    least: no fewer parts than this.
-    """
-    return np.array_split(rows, max(ceil(len(rows) / most), least, 1))
+    least = 2 if helpers.idle and len(rows) > 1 else 1
+    parts = np.array_split(rows, max(ceil(len(rows) / most), least))
+    return helpers.together([partial(run, some) for some in parts])
