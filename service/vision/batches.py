@@ -1,25 +1,22 @@
-"""Dividing rows among runs of a graph."""
+"""Dividing crops among runs of a graph."""
 
-from collections.abc import Callable
 from functools import partial
 from math import ceil
-from typing import TypeVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from service.vision.types import Helpers
-
-S = TypeVar("S", bound=np.generic)
-T = TypeVar("T")
+from service.vision.types import Helpers, Session, UInt8Array
 
 
-def in_batches(run: Callable[[NDArray[S]], T], rows: NDArray[S], most: int, helpers: Helpers) -> list[T]:
-    """What `run` makes of rows (N, ...): one result for each of as few parts as hold at most `most` rows.
+def run_in_batches(session: Session, crops: UInt8Array, most: int, helpers: Helpers) -> list[NDArray[Any]]:
+    """The graph's outputs for crops (N, ...), in as few runs as see at most `most` of them each.
 
-    Parts are about equal. Several rows are at least two parts where somebody is idle: shared, they are done
-    sooner than one. No rows are one empty part.
+    Runs are about equal. Several crops are at least two runs where somebody is idle: shared, they are done
+    sooner than one. No crops are one run of none.
     """
-    least = 2 if helpers.idle and len(rows) > 1 else 1
-    parts = np.array_split(rows, max(ceil(len(rows) / most), least))
-    return helpers.together([partial(run, some) for some in parts])
+    least = 2 if helpers.idle and len(crops) > 1 else 1
+    parts = np.array_split(crops, max(ceil(len(crops) / most), least))
+    answers = helpers.together([partial(session.run, {"crops": some}) for some in parts])
+    return [np.concatenate(arrays) for arrays in zip(*answers, strict=True)]

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from service.vision.types import Float32Array
 
 Overlap = Literal["union", "min"]
+LEAST_AREA = np.finfo(np.float32).tiny  # divides what has no area
 BLOCK = 64  # boxes compared with all that follow at once: few calls, and rows that stay in the cache
 
 
@@ -27,7 +28,8 @@ def overlap(boxes: Float32Array, others: Float32Array, mode: Overlap = "union") 
     shared: Float32Array = np.maximum(width, 0) * np.maximum(height, 0)
     own, theirs = areas(boxes)[..., None], areas(others)
     whole = own + theirs - shared if mode == "union" else np.minimum(own, theirs)
-    return np.divide(shared, whole, out=np.zeros_like(shared), where=whole > 0)
+    shares: Float32Array = np.divide(shared, np.maximum(whole, LEAST_AREA))
+    return shares
 
 
 def suppress(

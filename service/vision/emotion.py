@@ -5,7 +5,7 @@ from typing import Self
 
 import numpy as np
 
-from service.vision.batches import in_batches
+from service.vision.batches import run_in_batches
 from service.vision.types import EMOTIONS, NOBODY, Float32Array, Helpers, Session, UInt8Array
 
 # Crops in one run: memory does not grow with the crowd, a caller can give up in between, and runs can share
@@ -34,5 +34,4 @@ class EmotionClassifier:
         """(N, 1, 48, 48) uint8 -> calibrated probabilities (N, 7) float32, in EMOTIONS order."""
         if not len(crops):
             return np.empty((0, len(EMOTIONS)), np.float32)
-        parts = in_batches(lambda some: self._session.run({"crops": some})[0], crops, BATCH, self._helpers)
-        return np.concatenate(parts)
+        return run_in_batches(self._session, crops, BATCH, self._helpers)[0]

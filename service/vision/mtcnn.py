@@ -13,7 +13,7 @@ from typing import NamedTuple, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from service.vision.batches import in_batches
+from service.vision.batches import run_in_batches
 from service.vision.boxes import areas, clip, overlap, regress, square, suppress
 from service.vision.proposals import Proposals, ProposalStage
 from service.vision.pyramid import Resize, averaged, halve, sampled
@@ -136,8 +136,10 @@ class Mtcnn:
         if not len(boxes):
             return boxes
         scores, offsets = self._run(self._rnet, halvings, boxes, RNET)
-        passed = scores > threshold
+        passed = np.flatnonzero(scores > threshold)
         boxes, scores, offsets = boxes[passed], scores[passed], offsets[passed]
+        if not len(boxes):
+            return boxes
         kept = suppress(boxes, scores, 0.7)
         squares = square(regress(boxes[kept], offsets[kept]))
         return squares[suppress(squares, scores[kept], CLOSE, better=BETTER)]
@@ -216,29 +218,20 @@ def run_on_crops(
     helpers: Helpers = NOBODY,
 ) -> list[Float32Array]:
     """The session's outputs for the crops of all squares (N, 4)."""
-
-    def run(some: NDArray[np.intp]) -> Sequence[Float32Array]:
-        return session.run({"crops": cut(halvings, some, look)})
-
-    parts = in_batches(run, placed(halvings, squares, look.side), look.batch, helpers)
-    return [np.concatenate(arrays) for arrays in zip(*parts, strict=True)]
+    # All crops are cut before the first run: two threads that cut at a time wait for Python's lock at each.
+    return run_in_batches(session, cut(halvings, squares, look), look.batch, helpers)
 
 
-def placed(halvings: list[UInt8Array], squares: Float32Array, side: int) -> NDArray[np.intp]:
-    """(N, 5) where to cut squares (N, 4): the smallest halving with `side` pixels of detail, and corners."""
+def cut(halvings: list[UInt8Array], squares: Float32Array, look: Look) -> UInt8Array:
+    """Crops (N, side, side, 3) of squares (N, 4), each from the smallest halving with `side` pixels of it."""
+    side = look.side
     shrinking = np.log2(np.maximum((squares[:, 2] - squares[:, 0]) / side, 1))
     sources = np.minimum(shrinking.astype(np.intp), len(halvings) - 1)
-    scales = np.array([source.shape[1::-1] for source in halvings]) / halvings[0].shape[1::-1]
-    corners = np.rint(squares * np.tile(scales[sources], 2)).astype(np.intp)
-    return np.hstack([sources[:, None], corners])
-
-
-def cut(halvings: list[UInt8Array], windows: NDArray[np.intp], look: Look) -> UInt8Array:
-    """Crops (N, side, side, 3) of windows (N, 5); see `placed`."""
-    side = look.side
-    crops = np.empty((len(windows), side, side, 3), np.uint8)
-    for crop, (source, *corners) in zip(crops, windows.tolist(), strict=True):
-        look.resize(cut_window(halvings[source], *corners), (side, side), crop)
+    scales = np.array([2 * source.shape[1::-1] for source in halvings]) / (2 * halvings[0].shape[1::-1])
+    windows = np.rint(squares * scales[sources]).astype(np.intp)
+    crops = np.empty((len(squares), side, side, 3), np.uint8)
+    for crop, source, window in zip(crops, sources.tolist(), windows.tolist(), strict=True):
+        look.resize(cut_window(halvings[source], *window), (side, side), crop)
     return crops
 
 

@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 
 from service.runtime.model_store import DETECTOR_GRAPHS, ModelStore
-from service.vision.batches import in_batches
+from service.vision.batches import run_in_batches
 from service.vision.boxes import overlap, regress, square, suppress
 from service.vision.mtcnn import (
     BETTER,
@@ -505,11 +505,18 @@ def test_face_is_found_through_the_others_where_the_best_are_none(
     ],
 )
 def test_batches_are_full_or_about_equal_and_shared(rows: int, idle: int, parts: list[int]) -> None:
+    class Echo:
+        def run(self, inputs: Mapping[str, NDArray[Any]]) -> Sequence[NDArray[Any]]:
+            runs.append(len(inputs["crops"]))
+            return [inputs["crops"]]
+
+    runs: list[int] = []
     helpers = Nobody()
     helpers.idle = idle
-    divided = in_batches(np.ndarray.tolist, np.arange(rows), 4, helpers)
-    assert [len(part) for part in divided] == parts
-    assert [row for part in divided for row in part] == list(range(rows))
+    crops = np.arange(rows, dtype=np.uint8)
+    (answers,) = run_in_batches(Echo(), crops, 4, helpers)
+    assert runs == parts
+    np.testing.assert_array_equal(answers, crops)
 
 
 @pytest.mark.parametrize("side", [12, 13, TILE - 1, TILE, TILE + 1, TILE + 2, 2 * TILE, 1000])

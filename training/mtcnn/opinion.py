@@ -29,7 +29,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 from tqdm import tqdm, trange
 
 from service.vision.boxes import overlap, regress, square
-from service.vision.mtcnn import ONET, RNET, DetectionParameters, cut, placed, run_on_crops
+from service.vision.mtcnn import ONET, RNET, DetectionParameters, cut, run_on_crops
 from service.vision.proposals import ProposalStage
 from service.vision.pyramid import halve
 from service.vision.tables import joined, rows_at
@@ -149,7 +149,7 @@ class Onlooker:
         return square(regress(squares[passed], offsets[passed]))
 
     def _shown(self, halvings: list[UInt8Array], squares: Float32Array) -> Shown:
-        crops = cut(halvings, placed(halvings, squares, ONET.side), ONET)
+        crops = cut(halvings, squares, ONET)
         (features,), (published, *_) = (graph.run({"crops": crops}) for graph in (self._features, self._onet))
         return Shown(features.astype(np.float16), published, np.zeros(len(crops), np.bool_))
 

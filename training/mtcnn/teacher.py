@@ -14,7 +14,7 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 
 from service.vision.boxes import overlap, regress, square, suppress
-from service.vision.mtcnn import ONET, RNET, DetectionParameters, cut, placed, run_on_crops
+from service.vision.mtcnn import ONET, RNET, DetectionParameters, cut, run_on_crops
 from service.vision.proposals import STRIDE, ProposalStage
 from service.vision.pyramid import CELL, averaged, halve, sampled
 from service.vision.tables import rows_at
@@ -142,7 +142,7 @@ class Teacher:
         known = self.known(halvings, frames)
         chosen = moved(random.permutation(squares)[:MOST_CROPS], random)
         chosen = np.concatenate([chosen, about(known, random)])
-        pixels = cut(halvings, placed(halvings, chosen, RNET_LOOK.side), RNET_LOOK)
+        pixels = cut(halvings, chosen, RNET_LOOK)
         if not len(pixels):
             return examples(pixels, *(np.empty((0, *rest), np.float32) for rest in ((), (4,), ())))
         probability, boxes = self._rnet.run({"crops": pixels})
