@@ -257,12 +257,12 @@ $(PEERS_VENV)/%/.ready: benchmarks/peers/%.txt
 	touch $@
 
 # Peers that `make peers` has not installed are left out, with a line that says so.
-bench: $(VENV)/.service
+bench: $(VENV)/.load
 	$(BIN)/python -m benchmarks.speed --photos $(DATA)/photos --peers $(PEERS_VENV)
 
 # `make soak REQUESTS=20000` is the whole one; it takes as long as so many answers do.
 REQUESTS ?= 2000
-soak: $(VENV)/.service
+soak: $(VENV)/.load
 	$(BIN)/python -m benchmarks.soak --requests $(REQUESTS)
 
 # The plots of docs/performance.md.

@@ -12,18 +12,16 @@ import argparse
 import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from http.client import HTTPConnection
 from itertools import cycle, islice
 from pathlib import Path
-from threading import local
 from time import perf_counter
 from typing import Any
 
 import cv2
 import numpy as np
 
-from benchmarks.clients import HEADERS, PATH
-from benchmarks.server import HOST, serving
+from benchmarks.clients import PATH, Client
+from benchmarks.server import serving
 from benchmarks.timing import machine
 from benchmarks.workloads import ASTRONAUT
 
@@ -40,24 +38,6 @@ def images(sizes: int) -> Iterator[bytes]:
         yield cv2.imencode(".jpg", resized)[1].tobytes()
 
 
-class Client:
-    """Posts from several threads, each with a connection of its own."""
-
-    def __init__(self, port: int) -> None:
-        self._port, self._own = port, local()
-
-    def post(self, job: tuple[int, bytes]) -> bool:
-        """Whether the request was answered with 200."""
-        number, image = job
-        if not hasattr(self._own, "connection"):
-            self._own.connection = HTTPConnection(HOST, self._port, timeout=60)
-        query = "" if number % 20 else "?min_face_size=20"
-        self._own.connection.request("POST", PATH + query, image, HEADERS)
-        answer = self._own.connection.getresponse()
-        answer.read()
-        return bool(answer.status == 200)
-
-
 def soak(requests: int, sizes: int) -> dict[str, Any]:
     """Resident megabytes after each part, and how many requests failed."""
     jobs = enumerate(islice(cycle(list(images(sizes))), requests))
@@ -65,8 +45,13 @@ def soak(requests: int, sizes: int) -> dict[str, Any]:
     failed, resident, started = 0, [], perf_counter()
     with serving() as server, ThreadPoolExecutor(CLIENTS) as pool:
         client = Client(server.port)
+
+        def fails(job: tuple[int, bytes]) -> bool:
+            number, image = job
+            return client.ask(PATH if number % 20 else f"{PATH}?min_face_size=20", image) != 200
+
         while batch := list(islice(jobs, part)):
-            failed += sum(not fine for fine in pool.map(client.post, batch))
+            failed += sum(pool.map(fails, batch))
             resident.append(round(server.resident_bytes / 1e6, 1))
             print(f"{len(resident) * part} requests: {resident[-1]} MB", flush=True)
         ready_s = round(server.ready_s, 2)

@@ -19,7 +19,6 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from functools import partial
-from http.client import HTTPConnection
 from pathlib import Path
 from statistics import median
 from time import perf_counter
@@ -30,10 +29,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.bare import bound, recording
-from benchmarks.clients import HEADERS, PATH
+from benchmarks.clients import PATH, Client
 from benchmarks.peers.client import Kind, Peer, UnavailableError, available
 from benchmarks.results import OURS, PeerCell, Results, Row, report
-from benchmarks.server import HOST, Load, Server, load, serving
+from benchmarks.server import Load, Server, load, serving
 from benchmarks.timing import CLOCKS, interleaved, machine, timed
 from benchmarks.workloads import Workload, photos, portrait
 from service.runtime.cpus import usable_cpus
@@ -56,22 +55,13 @@ def helped(pipeline: EmotionPipeline) -> EmotionPipeline:
 
 def post(server: Server, workload: Workload, clock: str) -> float:
     """Milliseconds of one request on a connection that is open already; with "cpu" the server's alone."""
-    connection = HTTPConnection(HOST, server.port, timeout=60)
+    client = Client(server.port)
     # The kernel opens a connection before the server has taken it: it has only once it has answered.
-    connection.request("GET", "/livez")
-    connection.getresponse().read()
+    client.ask("/livez")
     query = f"?min_face_size={workload.min_face_size}" if workload.min_face_size else ""
-
-    def call() -> None:
-        connection.request("POST", PATH + query, workload.data, HEADERS)
-        connection.getresponse().read()
-
-    try:
-        before = server.cpu_s
-        wall = timed(call)
-        return wall if clock == "wall" else (server.cpu_s - before) * 1000
-    finally:
-        connection.close()
+    before = server.cpu_s
+    wall = timed(partial(client.ask, PATH + query, workload.data))
+    return wall if clock == "wall" else (server.cpu_s - before) * 1000
 
 
 def compare(
