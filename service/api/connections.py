@@ -5,11 +5,13 @@ and then, or never takes its answer, would keep its connection for ever.
 """
 
 import asyncio
+import select
 import socket
 import struct
+import sys
 from typing import Any
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 # Request line and headers together; a proxy's or a browser's are a tenth of it.
 MAX_HEAD_BYTES = 65_536
@@ -33,14 +35,20 @@ class Connection(HttpToolsProtocol):
         self._reading: asyncio.TimerHandle | None = None
         self._writing: asyncio.TimerHandle | None = None
         self._in_head, self._head_bytes = False, 0
+        self._unanswered: list[RequestResponseCycle] = []
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Wait for the first request."""
         super().connection_made(transport)
+        self._descriptor: int = transport.get_extra_info("socket").fileno()
         self._reading = self.loop.call_later(self._limit_s, self.timeout_keep_alive_handler)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Wait for nothing any more."""
+        # uvicorn tells the last of several requests that came at once, and none that is being answered.
+        for cycle in self._unanswered:
+            cycle.disconnected = not cycle.response_complete
+            cycle.message_event.set()
         super().connection_lost(exc)
         _stop(self._reading)
         _stop(self._writing)
@@ -64,7 +72,21 @@ class Connection(HttpToolsProtocol):
         """From here on the app bounds the time, of the body too."""
         self._in_head = False
         _stop(self._reading)
+        self.scope["state"]["connected"] = self.connected
         super().on_headers_complete()
+        if self.cycle:
+            self._unanswered = [cycle for cycle in self._unanswered if not cycle.response_complete]
+            self._unanswered.append(self.cycle)
+
+    def connected(self) -> bool:
+        """Whether the client is still there, which the kernel knows first. Any thread may ask.
+
+        If not, the connection is lost for the event loop too, which reads nothing while requests wait.
+        """
+        gone = hung_up(self._descriptor)
+        if gone:
+            self.loop.call_soon_threadsafe(self.transport.abort)
+        return not gone
 
     def on_response_complete(self) -> None:
         """Wait for the next request."""
@@ -86,6 +108,15 @@ class Connection(HttpToolsProtocol):
     def _cut_off(self) -> None:
         self.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
         self.transport.abort()
+
+
+def hung_up(descriptor: int) -> bool:
+    """Whether the other end of a socket has closed its own, or this one is closed; only Linux tells."""
+    if sys.platform != "linux":
+        return False
+    poll = select.poll()
+    poll.register(descriptor, select.POLLRDHUP)
+    return bool(poll.poll(0))
 
 
 def _stop(timer: asyncio.TimerHandle | None) -> None:

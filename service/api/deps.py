@@ -6,6 +6,7 @@ dependencies that are left are coroutines, though none awaits: FastAPI calls pla
 under load each of those hops waits for the interpreter lock that the workers hold.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from time import monotonic
 from typing import Annotated, Literal
@@ -20,7 +21,7 @@ from service import keys
 from service.api.errors import ForbiddenOriginError, InvalidParameterError, NotReadyError, UnauthorizedError
 from service.api.intake import Intake
 from service.api.sockets import offered_key
-from service.runtime.engine import Engine
+from service.runtime.engine import Engine, always
 from service.runtime.model_store import ModelStore
 from service.runtime.streams import Streams
 from service.settings import Settings
@@ -51,6 +52,12 @@ def metrics_of(connection: HTTPConnection) -> Metrics:
     """The metrics of the app that answers."""
     metrics: Metrics = connection.app.state.metrics
     return metrics
+
+
+def connected_of(connection: HTTPConnection) -> Callable[[], bool]:
+    """Tells, in any thread, whether the client is still there; see `Connection.connected`."""
+    connected: Callable[[], bool] = getattr(connection.state, "connected", always)
+    return connected
 
 
 def runtime_of(connection: HTTPConnection) -> Runtime:

@@ -13,6 +13,7 @@ from service.api.answers import detection, server_timing
 from service.api.deps import (
     DetectQuery,
     Runtime,
+    connected_of,
     deadline_of,
     metrics_of,
     query_of,
@@ -22,7 +23,7 @@ from service.api.deps import (
 from service.api.errors import DeadlineExceededError
 from service.api.schemas import Detection
 from service.api.uploads import Body, read_body
-from service.runtime.engine import Finished, OverloadedError
+from service.runtime.engine import Finished, OverloadedError, UnwantedError, always
 from service.settings import Settings
 from service.telemetry.metrics import Metrics
 from service.vision.types import Analysis
@@ -53,6 +54,7 @@ class Task:
     metrics: Metrics
     query: DetectQuery
     deadline: float
+    connected: Callable[[], bool]
 
     @asynccontextmanager
     async def admitted(self, request: Request) -> AsyncIterator[Body]:
@@ -71,8 +73,15 @@ class Task:
                 yield body
 
     async def run(self, call: Callable[[], T]) -> Finished[T]:
-        """Make a call on a worker; raises DeadlineExceededError when it is not done in time."""
-        return await on_a_worker(self.runtime, call, self.deadline, owner=self)
+        """Make a call on a worker; raises DeadlineExceededError when it is not done in time.
+
+        Where the client has hung up, this waits for its end by `while_connected`.
+        """
+        try:
+            return await on_a_worker(self.runtime, call, self.deadline, owner=self, wanted=self.connected)
+        except UnwantedError:
+            await within(self.deadline, asyncio.Event().wait())
+            raise
 
     async def detect(self, image: Callable[[], bytes]) -> Detection:
         """Analyze the image that `image` unpacks, both on a worker."""
@@ -110,11 +119,17 @@ def task_of(request: Request) -> Task:
     query, deadline = query_of(request), deadline_of(request)
     runtime = runtime_of(request)
     runtime.pipeline.classifier(query.options.model)  # an unknown model is told before the body is read
-    return Task(settings_of(request), runtime, metrics_of(request), query, deadline)
+    return Task(
+        settings_of(request), runtime, metrics_of(request), query, deadline, connected=connected_of(request)
+    )
 
 
 async def on_a_worker(
-    runtime: Runtime, call: Callable[[], T], deadline: float, owner: Hashable | None = None
+    runtime: Runtime,
+    call: Callable[[], T],
+    deadline: float,
+    owner: Hashable | None = None,
+    wanted: Callable[[], bool] = always,
 ) -> Finished[T]:
     """See `Engine.run`. Raises DeadlineExceededError when it is not done in time."""
     with runtime.tracing.queue() as taken:
@@ -123,7 +138,7 @@ async def on_a_worker(
             taken()
             return call()
 
-        return await within(deadline, runtime.engine.run(begin, deadline, owner))
+        return await within(deadline, runtime.engine.run(begin, deadline, owner, wanted))
 
 
 async def within(deadline: float, work: Awaitable[T]) -> T:

@@ -37,6 +37,15 @@ class ClosedError(Exception):
         super().__init__("the service is shutting down")
 
 
+class UnwantedError(Exception):
+    """Nobody wants the call's result any more, so it was not made."""
+
+
+def always() -> bool:
+    """What is asked where a call's result is wanted in any case."""
+    return True
+
+
 @dataclass(frozen=True, slots=True)
 class Finished(Generic[T]):
     """What a call returned, how long it waited for a worker and how long it ran."""
@@ -47,10 +56,10 @@ class Finished(Generic[T]):
 
 
 class _Job(Generic[T]):
-    """A call that is made once, unless it expired or was dropped before its turn."""
+    """A call that is made once, unless it expired, was dropped or is unwanted when its turn comes."""
 
-    def __init__(self, call: Callable[[], T], deadline: float) -> None:
-        self.call = call
+    def __init__(self, call: Callable[[], T], deadline: float, wanted: Callable[[], bool]) -> None:
+        self.call, self.wanted = call, wanted
         self.deadline = Deadline(deadline)
         self.future: Future[Finished[T]] = Future()
         self.begun = False
@@ -71,6 +80,8 @@ class _Job(Generic[T]):
         started = monotonic()
         if self.deadline.seconds_left <= 0:
             raise ExpiredError
+        if not self.wanted():
+            raise UnwantedError
         self.begun = True
         value = self._context.run(self._call_in_time)
         return Finished(value, (started - self._submitted) * 1000, (monotonic() - started) * 1000)
@@ -149,14 +160,22 @@ class Engine:
             if not self.inflight:
                 self._nothing_in_flight.set()
 
-    async def run(self, call: Callable[[], T], deadline: float, owner: Hashable | None = None) -> Finished[T]:
+    async def run(
+        self,
+        call: Callable[[], T],
+        deadline: float,
+        owner: Hashable | None = None,
+        wanted: Callable[[], bool] = always,
+    ) -> Finished[T]:
         """Make the call on a worker. deadline: on the clock of `time.monotonic`.
 
-        owner: whose turn it is that the call waits for, where a request makes several; see `Turns`. The
-        call's own exception comes back to this caller only. When this is cancelled, or the deadline passes,
-        before a worker begins, the call is never made; later, its next `deadline.check` ends it.
+        owner: whose turn it is that the call waits for, where a request makes several; see `Turns`.
+        wanted: asked by the worker before it begins; where it is false, this raises UnwantedError instead.
+
+        The call's own exception comes back to this caller only. When this is cancelled, or the deadline
+        passes, before a worker begins, the call is never made; later, its next `deadline.check` ends it.
         """
-        job = _Job(call, deadline)
+        job = _Job(call, deadline, wanted)
         owner = job if owner is None else owner
         self._turns.put(owner, job)
         self._pool.submit(self._take_turn)

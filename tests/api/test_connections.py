@@ -2,11 +2,14 @@
 
 import select
 import socket
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import httpx
+import pytest
 
+from service.api.connections import hung_up
 from tests.conftest import Serve
 
 HEAD = b"POST /detect-emotions HTTP/1.1\r\nHost: x\r\n"
@@ -78,3 +81,15 @@ def test_a_head_without_end_is_refused(client: httpx.Client) -> None:
 def test_a_large_head_that_ends_is_accepted(client: httpx.Client) -> None:
     headers = {f"x-{number}": "x" * 1000 for number in range(30)}
     assert client.get("/livez", headers=headers).status_code == 200
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells")
+def test_who_has_hung_up_is_known_before_anything_is_read() -> None:
+    ours, theirs = socket.socketpair()
+    with ours:
+        with theirs:
+            theirs.sendall(b"the last bytes")
+            assert not hung_up(ours.fileno())
+        assert hung_up(ours.fileno())
+        descriptor = ours.fileno()
+    assert hung_up(descriptor)

@@ -1,15 +1,25 @@
 """A full queue, a client that hangs up, and a service that drains."""
 
+import asyncio
 import json
+import re
 import socket
+import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 import numpy as np
 import pytest
 from PIL import Image
+from starlette.types import Message
 
+from service.lifespan import lifespan
+from service.main import create_app
+from service.runtime.model_store import ModelStore
+from service.settings import Settings
+from service.telemetry.metrics import Metrics
 from service.vision.image import ACCEPTED_FORMATS
+from service.vision.pipeline import EmotionPipeline
 from tests.conftest import Serve
 
 
@@ -44,6 +54,56 @@ def test_a_client_that_hangs_up_is_recorded_and_hurts_nobody(serve: Serve, slow_
         metrics = client.get("/metrics").text
     assert 'http_response_status_code="499",http_route="/detect-emotions"} 1.0' in metrics
     assert "fer_inflight_requests 0.0" in metrics
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells")
+@pytest.mark.parametrize("count", [1, 2])
+def test_of_a_client_that_asked_and_hung_up_no_request_begins(serve: Serve, photo: bytes, count: int) -> None:
+    with serve(workers=1) as client:
+        with socket.create_connection((client.base_url.host, client.base_url.port or 0)) as connection:
+            # Nothing leaves before the end of the connection does.
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_CORK, 1)
+            connection.sendall(
+                count * b"POST /detect-emotions HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n\r\njunk"
+            )
+        assert client.post("/detect-emotions", content=photo).status_code == 200
+        metrics = client.get("/metrics").text
+    answers = re.findall(r'seconds_count{.*status_code="(\d+)",http_route="/detect-emotions"} (.*)', metrics)
+    assert sorted(answers) == [("200", "1.0"), ("499", "1.0")]
+
+
+def test_nothing_is_computed_for_a_client_that_has_hung_up_by_then(
+    loaded: tuple[ModelStore, EmotionPipeline], photo: bytes
+) -> None:
+    app = create_app(Settings(_env_file=None), loaded)
+    sent: list[Message] = []
+
+    async def scenario() -> float | None:
+        asked, loop = asyncio.Event(), asyncio.get_running_loop()
+        arriving: list[Message] = [{"type": "http.request", "body": photo}]
+
+        def connected() -> bool:
+            loop.call_soon_threadsafe(asked.set)
+            return False
+
+        async def receive() -> Message:
+            if arriving:
+                return arriving.pop()
+            await asked.wait()
+            return {"type": "http.disconnect"}
+
+        async def send(message: Message) -> None:
+            sent.append(message)
+
+        scope = {"type": "http", "scheme": "http", "method": "POST", "path": "/detect-emotions"}
+        async with lifespan(app):
+            request = {"query_string": b"", "headers": [], "state": {"connected": connected}}
+            await app(scope | request, receive, send)
+        metrics: Metrics = app.state.metrics
+        return metrics.registry.get_sample_value("fer_dropped_calls_total")
+
+    assert asyncio.run(scenario()) == 1
+    assert not sent
 
 
 def test_slow_bodies_do_not_stop_others(serve: Serve, photo: bytes) -> None:

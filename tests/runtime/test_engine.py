@@ -9,7 +9,7 @@ from time import monotonic
 import pytest
 
 from service.runtime.deadline import ExpiredError, check, seconds_left
-from service.runtime.engine import ClosedError, Engine, OverloadedError
+from service.runtime.engine import ClosedError, Engine, OverloadedError, UnwantedError
 
 
 @pytest.fixture
@@ -93,6 +93,20 @@ def test_what_was_cancelled_in_the_queue_is_never_computed(release: Event) -> No
 
     asyncio.run(scenario())
     assert not computed
+
+
+def test_what_nobody_wants_when_its_turn_comes_is_never_computed() -> None:
+    computed = []
+
+    async def scenario() -> None:
+        engine = Engine(1, 10)
+        with pytest.raises(UnwantedError):
+            await engine.run(lambda: computed.append("unwanted"), later(), wanted=lambda: False)
+        await engine.run(lambda: computed.append("wanted"), later(), wanted=lambda: True)
+        engine.close()
+
+    asyncio.run(scenario())
+    assert computed == ["wanted"]
 
 
 def test_work_whose_caller_left_ends_at_its_next_check() -> None:
