@@ -31,12 +31,12 @@ mpl.use("Agg")
 from matplotlib import pyplot as plt
 
 # Multiply-adds of a pyramid level's pixel, or of a crop: kernel times input and output channels, for each
-# place of the output, over all layers of `training/mtcnn`. P-Net's pooling leaves a quarter of them.
+# place of the output, over all layers of `training/mtcnn`. P-Net's first layer moves two pixels at a time.
 ONET = 27 * 48 * 46**2 + 288 * 64 * 21**2 + 576 * 64 * 8**2 + 256 * 128 * 3**2 + 1152 * 256 + 256 * 15
 OPINION = 256 * 64 * 3**2 + 576 * 64 + 64
 COSTS = {
-    "pnet": 27 * 16 + (90 * 16 + 144 * 32 + 32 * 16) / 4,
-    "rnet": 27 * 40 * 22**2 + 252 * 48 * 9**2 + 192 * 64 * 3**2 + 576 * 128 + 128 * 5,
+    "pnet": (48 * 16 + 144 * 16 + 144 * 32 + 32 * 5) / 4,
+    "rnet": 75 * 32 * 11**2 + 288 * 48 * 9**2 + 192 * 64 * 3**2 + 576 * 128 + 128 * 5,
     "onet": ONET + OPINION,
 }
 GRAY = 128

@@ -1,6 +1,6 @@
 """How long graphs take beside each other, one thread, one process, turn by turn.
 
-`python -m training.latency --presets fast balanced accurate` times untrained graphs, for choosing an
+`python -m training.latency --presets fast balanced` times untrained graphs, for choosing an
 architecture; without `--presets`, the graphs of the model store.
 """
 

@@ -9,7 +9,8 @@ Exception
  + ImageError                raised by the decoder
  |  + UnsupportedFormatError + InvalidImageError      + ImageTooLargeError
  + UnknownModelError         raised by the pipeline
- + OverloadedError, ClosedError, ExpiredError         raised by the engine
+ + OverloadedError, ClosedError, ExpiredError         raised by the engine; so is UnwantedError, which
+                                                     nobody is left to be told of
  + DecoderError              raised by the decoder pool
  + TooManyStreamsError       raised when one more stream is opened
 

@@ -75,7 +75,9 @@ class _Exchange:
                 await self._fail(ClosedError(), receive)
             except Exception as error:
                 await self._fail(error, receive)
-            self._record(perf_counter() - started)
+            self.span.ended(_route(self.scope), self._final_status, self._problem_code)
+            # In the event loop's next round: by then the answer is on its way.
+            asyncio.get_running_loop().call_soon(self._record, perf_counter() - started)
 
     async def send(self, message: Message) -> None:
         """Pass a message on, with the ids of request and trace and what browsers are told in the headers."""
@@ -97,14 +99,21 @@ class _Exchange:
             await response(self.scope, receive, self.send)
 
     def _record(self, seconds: float) -> None:
-        status, code = self.status or INTERNAL.status, self.scope["state"].get("problem_code")
-        self.span.ended(_route(self.scope), status, code)
-        route = _route(self.scope) or UNMATCHED
+        route, status, code = _route(self.scope) or UNMATCHED, self._final_status, self._problem_code
         self.metrics.request(self.method, route, status, seconds)
         told = {"problem": code} if code else {}
         log.info(
             "request", method=self.method, route=route, status=status, **told, ms=round(seconds * 1000, 1)
         )
+
+    @property
+    def _final_status(self) -> int:
+        return self.status or INTERNAL.status
+
+    @property
+    def _problem_code(self) -> str | None:
+        code: str | None = self.scope["state"].get("problem_code")
+        return code
 
 
 class _Conversation:

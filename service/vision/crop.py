@@ -15,11 +15,11 @@ times the box, and `fast` 65.5, 67.4, 66.8, 65.1, 63.4 % (`python -m training.ro
 
 A face that leans, as the line between its eyes does, is turned upright first: not at all up to TILTED
 degrees, wholly from FALLEN on, and in between by a part that grows evenly, so that no small movement changes
-the crop at once. The networks learned from faces that hardly lean (docs/models.md). Of the same images, of
-those found of the ones that are shown turned by 30 and -30 degrees, `balanced` names 70 and 70 instead of 62
-and 64 %. Wholly from 15 degrees on, it names a point more of these, and half a point less of those that are
-not turned; from 0 on, one point and a half less. The line between the corners of the mouth, or a fit of all
-five points, serves no better.
+the crop at once. The networks learned from faces that hardly lean (docs/models.md). Of the same images,
+where they are turned by 30 and -30 degrees and found, `balanced` names 70 and 70 instead of 62 and 64 %.
+Wholly from 15 degrees on, it names a point more of these, and half a point less of those that are not
+turned; from 0 on, one point and a half less. The line between the corners of the mouth, or a fit of all five
+points, serves no better.
 """
 
 from collections.abc import Sequence
