@@ -96,7 +96,7 @@ class Mtcnn:
         A clear face has dozens of candidates. R-Net and O-Net first see the best of them; where these turn
         out to be no face, the others too.
         """
-        scale = image.pixels.shape[1] / image.width
+        scale = image.scale
         halvings = halve(image.pixels)
         propose, refine, accept = parameters.thresholds
         smallest = parameters.min_face_size * scale
@@ -116,7 +116,7 @@ class Mtcnn:
         One run of O-Net on one crop each. The crop moves and grows as the face does, so that a frame like the
         one that was searched gets the same box.
         """
-        scale = image.pixels.shape[1] / image.width
+        scale = image.scale
         before = np.array([face.region for face in faces], np.float32).reshape(-1, 4)
         windows = np.array([face.window or face.region for face in faces], np.float32).reshape(-1, 4)
         accept = parameters.thresholds[2]

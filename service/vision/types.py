@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from math import ceil
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
@@ -102,8 +103,7 @@ class Face:
 class DecodedImage:
     """An upright image, possibly decoded at a reduced scale.
 
-    pixels: (h, w, 3) uint8 RGB; width and height are those of the full upright image, so that
-    w / width is the scale at which the pixels were decoded.
+    pixels: (h, w, 3) uint8 RGB; width and height are those of the full upright image.
     """
 
     pixels: UInt8Array
@@ -111,6 +111,18 @@ class DecodedImage:
     height: int
     format: str
     exif_orientation: int
+
+    @property
+    def scale(self) -> float:
+        """Pixels for one of the full image, across and down.
+
+        Decoders divide both sides by a whole number and round up, so a narrow side alone tells another one.
+        """
+        shape, full = self.pixels.shape[:2], (self.height, self.width)
+        shrunk: float = max(full) / max(shape)
+        divisor = max(1, round(shrunk))
+        exact = all(ceil(side / divisor) == length for side, length in zip(full, shape, strict=True))
+        return 1 / divisor if exact else 1 / shrunk
 
 
 @dataclass(frozen=True, slots=True)

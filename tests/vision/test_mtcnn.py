@@ -25,7 +25,7 @@ from service.vision.mtcnn import (
     going_first,
     run_on_crops,
 )
-from service.vision.pipeline import EmotionPipeline
+from service.vision.pipeline import AnalysisOptions, EmotionPipeline
 from service.vision.proposals import (
     AROUND,
     LEAST_PROMISE,
@@ -283,6 +283,31 @@ def test_boxes_are_in_full_pixels_when_decoded_at_a_reduced_scale(
     (face,) = detector.detect(image, DetectionParameters(min_face_size=80))
     assert overlap(regions(face), golden["facenet_box"]).item() > 0.75
     assert np.abs(points(face) - golden["facenet_landmarks"][0]).max() < 6
+
+
+def test_a_narrow_jpeg_has_the_boxes_of_its_png(pipeline: EmotionPipeline, astronaut: UInt8Array) -> None:
+    strip = np.full((3600, 401, 3), 128, np.uint8)
+    strip[3100:3500, :400] = resized(astronaut[20:220, 120:320], 2)
+    options = AnalysisOptions(min_face_size=384)
+    as_png, as_jpeg = (
+        pipeline.decode(cv2.imencode(suffix, strip[:, :, ::-1])[1].tobytes(), options)
+        for suffix in (".png", ".jpg")
+    )
+    assert (as_png.scale, as_jpeg.scale) == (1, 1 / 8)
+    (png,), (jpeg,) = (pipeline.detect(image, options) for image in (as_png, as_jpeg))
+    assert overlap(regions(png), regions(jpeg)).item() > 0.9
+
+
+@pytest.mark.parametrize(
+    ("size", "shape", "scale"),
+    [
+        *[((512, 512), (256, 256), 0.5), ((401, 3600), (51, 450), 1 / 8), ((3600, 401), (450, 51), 1 / 8)],
+        *[((1, 1), (1, 1), 1), ((9, 9), (2, 2), 2 / 9), ((640, 480), (480, 360), 0.75)],
+    ],
+)
+def test_the_scale_is_that_of_both_sides(size: tuple[int, int], shape: tuple[int, int], scale: float) -> None:
+    image = DecodedImage(np.zeros((shape[1], shape[0], 3), np.uint8), *size, "jpeg", 1)
+    assert image.scale == pytest.approx(scale)
 
 
 @pytest.mark.parametrize("degrees", [-20, -10, 10, 20])
