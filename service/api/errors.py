@@ -8,6 +8,7 @@ Exception
  |  + NoFaceError            + ForbiddenOriginError
  + ImageError                raised by the decoder
  |  + UnsupportedFormatError + InvalidImageError      + ImageTooLargeError
+ |  + NotEncodableError       raised before the picture is drawn
  + UnknownModelError         raised by the pipeline
  + OverloadedError, ClosedError, ExpiredError         raised by the engine; so is UnwantedError, which
                                                      nobody is left to be told of
@@ -34,7 +35,12 @@ from service.runtime.deadline import ExpiredError
 from service.runtime.decoder_pool import DecoderError
 from service.runtime.engine import ClosedError, OverloadedError
 from service.runtime.streams import TooManyStreamsError
-from service.vision.errors import ImageTooLargeError, InvalidImageError, UnsupportedFormatError
+from service.vision.errors import (
+    ImageTooLargeError,
+    InvalidImageError,
+    NotEncodableError,
+    UnsupportedFormatError,
+)
 from service.vision.pipeline import UnknownModelError
 
 PROBLEM_MEDIA_TYPE = "application/problem+json"
@@ -100,6 +106,7 @@ class Kind:
 INTERNAL = Kind("internal_error", 500, "The service failed")
 NOT_FOUND = Kind("not_found", 404, "No such resource")
 METHOD_NOT_ALLOWED = Kind("method_not_allowed", 405, "The resource does not support this method")
+NOT_ACCEPTABLE = Kind("not_acceptable", 406, "No answer satisfies the Accept header")
 INVALID_PARAMETER = Kind("invalid_parameter", 422, "A parameter has a value that it cannot have")
 DEADLINE_EXCEEDED = Kind("deadline_exceeded", 504, "The request ran past its deadline")
 OVERLOADED = Kind("overloaded", 503, "The service has too much to do")
@@ -110,7 +117,8 @@ KINDS: dict[type[Exception], Kind] = {
     MalformedBodyError: Kind("malformed_body", 400, "The body does not parse"),
     BodyTooLargeError: Kind("body_too_large", 413, "The body is too large"),
     TooManyImagesError: Kind("too_many_images", 413, "The batch holds too many images"),
-    NotAcceptableError: Kind("not_acceptable", 406, "No answer satisfies the Accept header"),
+    NotAcceptableError: NOT_ACCEPTABLE,
+    NotEncodableError: NOT_ACCEPTABLE,
     InvalidParameterError: INVALID_PARAMETER,
     UnauthorizedError: Kind("unauthorized", 401, "A valid API key is needed"),
     ForbiddenOriginError: Kind("forbidden_origin", 403, "Pages of this origin may not use the service"),

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Iterat
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from time import monotonic
-from typing import Literal, TypeVar
+from typing import TypeVar
 
 from fastapi import Request
 
@@ -26,10 +26,10 @@ from service.api.uploads import Body, read_body
 from service.runtime.engine import Finished, OverloadedError, UnwantedError, always
 from service.settings import Settings
 from service.telemetry.metrics import Metrics
+from service.vision.draw import PictureFormat
 from service.vision.types import Analysis
 
 T = TypeVar("T")
-PictureFormat = Literal["jpeg", "png"]
 
 
 class ClientGoneError(Exception):

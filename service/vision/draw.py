@@ -12,8 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
+from service.vision.errors import NotEncodableError
 from service.vision.types import AnalyzedFace, Box, Point, UInt8Array
 
+PictureFormat = Literal["jpeg", "png"]
+JPEG_LONGEST_SIDE = 65_500  # libjpeg's
 Color = tuple[int, int, int]
 Rectangles = NDArray[np.int64]  # (N, 4): x1, y1, x2, y2, the far edges exclusive
 
@@ -61,7 +64,16 @@ def _rectangles(boxes: Sequence[Box]) -> Rectangles:
     return np.array(corners, np.int64).reshape(-1, 4)
 
 
-def encode(pixels: UInt8Array, format: Literal["jpeg", "png"]) -> bytes:  # noqa: A002
+def check_encodable(width: int, height: int, format: PictureFormat) -> None:  # noqa: A002
+    """Raises NotEncodableError for a picture of that size where the format has none."""
+    if format == "jpeg" and max(width, height) > JPEG_LONGEST_SIDE:
+        raise NotEncodableError(
+            f"the picture has {width} x {height} pixels, and a JPEG at most {JPEG_LONGEST_SIDE} a side: "
+            "ask for image/png"
+        )
+
+
+def encode(pixels: UInt8Array, format: PictureFormat) -> bytes:  # noqa: A002
     """Encode (H, W, 3) uint8 RGB; JPEG at quality 90, PNG at a compression that favours speed."""
     buffer = BytesIO()
     Image.fromarray(pixels).save(buffer, format, quality=90, compress_level=3)

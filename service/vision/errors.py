@@ -4,6 +4,7 @@ ImageError
  +-- UnsupportedFormatError   the bytes are no format that is accepted
  +-- InvalidImageError        an accepted format whose bytes do not decode
  +-- ImageTooLargeError       more pixels than the limit, told from the header
+ +-- NotEncodableError        it cannot be drawn in the format that was asked for
 """
 
 
@@ -27,3 +28,7 @@ class ImageTooLargeError(ImageError):
         self.width = width
         self.height = height
         self.limit = limit
+
+
+class NotEncodableError(ImageError):
+    """The picture has sides that the format it was asked for in cannot have."""

@@ -6,12 +6,12 @@ from copy import copy
 from dataclasses import dataclass
 from itertools import pairwise
 from time import perf_counter
-from typing import Literal, Self
+from typing import Self
 
 import numpy as np
 
 from service.vision.crop import crop_faces
-from service.vision.draw import annotate, encode
+from service.vision.draw import PictureFormat, annotate, check_encodable, encode
 from service.vision.emotion import EmotionClassifier
 from service.vision.image import Decoder, decode
 from service.vision.mtcnn import DetectionParameters, Mtcnn, default_min_face_size
@@ -98,16 +98,24 @@ class EmotionPipeline:
 
         Raises `ImageError` for bytes that are no such image, `UnknownModelError` for an unknown model.
         """
-        return self._analyze(data, options or AnalysisOptions())[0]
+        options = options or AnalysisOptions()
+        image, decode_ms = self._decode_timed(data, options)
+        return self.analyze_decoded(image, options, decode_ms)
 
     def draw(
         self,
         data: bytes,
         options: AnalysisOptions | None = None,
-        format: Literal["jpeg", "png"] = "jpeg",  # noqa: A002
+        format: PictureFormat = "jpeg",  # noqa: A002
     ) -> AnnotatedPicture:
-        """Analyze one encoded image exactly as `analyze` does, and draw what was found on it."""
-        analysis, image = self._analyze(data, options or AnalysisOptions())
+        """Analyze one encoded image exactly as `analyze` does, and draw what was found on it.
+
+        Raises what `analyze` does; `NotEncodableError` is for a picture that the format has no room for.
+        """
+        options = options or AnalysisOptions()
+        image, decode_ms = self._decode_timed(data, options)
+        check_encodable(image.width, image.height, format)
+        analysis = self.analyze_decoded(image, options, decode_ms)
         start = perf_counter()
         with self._watch("draw"):
             if image.pixels.shape[:2] != (image.height, image.width):
@@ -116,12 +124,11 @@ class EmotionPipeline:
             picture = encode(annotate(image.pixels, analysis.faces), format)
         return AnnotatedPicture(analysis, picture, (perf_counter() - start) * 1000)
 
-    def _analyze(self, data: bytes, options: AnalysisOptions) -> tuple[Analysis, DecodedImage]:
+    def _decode_timed(self, data: bytes, options: AnalysisOptions) -> tuple[DecodedImage, float]:
         self.classifier(options.model)
         start = perf_counter()
         image = self.decode(data, options)
-        analysis = self.analyze_decoded(image, options, decode_ms=(perf_counter() - start) * 1000)
-        return analysis, image
+        return image, (perf_counter() - start) * 1000
 
     def analyze_decoded(
         self, image: DecodedImage, options: AnalysisOptions, decode_ms: float = 0.0

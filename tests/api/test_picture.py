@@ -33,6 +33,18 @@ def timed_stages(response: httpx.Response) -> list[str]:
     return [part.partition(";")[0] for part in parts]
 
 
+def test_a_picture_that_no_jpeg_can_hold_is_refused_in_words(client: httpx.Client) -> None:
+    buffer = io.BytesIO()
+    Image.new("RGB", (70_000, 20)).save(buffer, "PNG")
+    refused, drawn = (
+        client.post(URL, content=buffer.getvalue(), headers={"accept": f"image/{kind}"})
+        for kind in ("jpeg", "png")
+    )
+    assert (refused.status_code, refused.json()["code"]) == (406, "not_acceptable")
+    assert "image/png" in refused.json()["detail"]
+    assert drawn.status_code == 200
+
+
 @pytest.mark.parametrize("kind", ["jpeg", "png"])
 def test_accept_asks_for_the_picture(client: httpx.Client, photo: bytes, kind: str) -> None:
     response = client.post(URL, content=photo, headers={"accept": f"image/{kind}"})

@@ -10,10 +10,11 @@ from service.api.answers import server_timing
 from service.api.deps import require_api_key
 from service.api.direct import DirectRoute
 from service.api.errors import EmptyBodyError, kind_of, problem_of
-from service.api.execution import Drawn, PictureFormat, Task, task_of, while_connected
+from service.api.execution import Drawn, Task, task_of, while_connected
 from service.api.negotiation import negotiate
 from service.api.schemas import Batch, BatchError, BatchOk, Detection
 from service.api.uploads import Body, batch_images, single_image
+from service.vision.draw import PictureFormat
 
 router = APIRouter(route_class=DirectRoute, dependencies=[Depends(require_api_key)], tags=["detection"])
 
