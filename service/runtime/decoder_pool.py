@@ -163,8 +163,12 @@ class _Process:
     def _ask(self, header: Header, min_face: float) -> None:
         question = json.dumps(header.described() | {"min_face": min_face}).encode()
         self._socket.settimeout(min(SEND_SECONDS, max(deadline.seconds_left(), CHECK_SECONDS)))
-        self._socket.sendall(HEAD.pack(len(question), len(header.body)) + question)
-        self._socket.sendall(header.body)
+        try:
+            self._socket.sendall(HEAD.pack(len(question), len(header.body)) + question)
+            self._socket.sendall(header.body)
+        except TimeoutError:
+            deadline.check()
+            raise
 
     def _hear(self, length: int) -> UInt8Array:
         """So many bytes, no fewer."""

@@ -178,7 +178,11 @@ class Engine:
         job = _Job(call, deadline, wanted)
         owner = job if owner is None else owner
         self._turns.put(owner, job)
-        self._pool.submit(self._take_turn)
+        try:
+            self._pool.submit(self._take_turn)
+        except RuntimeError:  # no thread is left to make it
+            self._turns.drop(owner, job)
+            raise ClosedError from None
         try:
             return await asyncio.wrap_future(job.future)
         except asyncio.CancelledError:

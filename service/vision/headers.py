@@ -291,7 +291,7 @@ _BYTE_ORDERS = {b"II": "<", b"MM": ">"}
 _SHORT = 3
 _TYPE_SIZES = {1: 1, 3: 2, 4: 4, 5: 8, 7: 1}
 _INTEGERS = {1: "B", 3: "H", 4: "I"}
-_WIDTH, _HEIGHT, _BITS, _COMPRESSION = 256, 257, 258, 259
+_WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC = 256, 257, 258, 259, 262
 _STRIP_OFFSETS, _ORIENTATION, _SAMPLES, _ROWS_PER_STRIP, _PLANAR = 273, 274, 277, 278, 284
 _TILE_WIDTH, _TILE_HEIGHT, _TILE_OFFSETS = 322, 323, 324
 # Scalars first, then what may hold many values. Everything else (other pages, EXIF, ICC, XMP) is left out.
@@ -317,6 +317,8 @@ def _tiff(data: bytes, _max_pixels: int) -> Header:
     width, height = _value(tags, _WIDTH, 0), _value(tags, _HEIGHT, 0)
     if _value(tags, _COMPRESSION, 1) not in _TIFF_COMPRESSIONS:
         raise InvalidImageError("the TIFF image uses a compression that is not supported")
+    if _value(tags, _BITS, 1) > 8 and _value(tags, _PHOTOMETRIC, 1) == 0:
+        raise InvalidImageError("TIFF images of more than 8 bits in which zero is white are not supported")
     _check_tiff_layout(tags, width, height)
     orientation = _value(tags, _ORIENTATION, 1)
     return Header(

@@ -65,11 +65,19 @@ class DetectionParameters:
     thresholds: least face probability after P-Net, R-Net and O-Net.
     pyramid_factor: size of a pyramid level relative to the one before. Where it is at most 0.8, candidates of
         different levels do not overlap enough to suppress each other.
+
+    Raises ValueError for a size that is not positive, or a factor that does not shrink.
     """
 
     min_face_size: float
     thresholds: tuple[float, float, float] = (0.6, 0.7, 0.7)
     pyramid_factor: float = 0.65
+
+    def __post_init__(self) -> None:
+        if not self.min_face_size > 0:
+            raise ValueError(f"min_face_size is a number of pixels, not {self.min_face_size}")
+        if not 0 < self.pyramid_factor < 1:
+            raise ValueError(f"pyramid_factor is between 0 and 1, not {self.pyramid_factor}")
 
 
 def default_min_face_size(width: int, height: int) -> float:
@@ -113,7 +121,7 @@ class Mtcnn:
     ) -> tuple[Face, ...]:
         """These faces of the frame before, where they are now, largest first; nothing else is looked for.
 
-        One run of O-Net on one crop each. The crop moves and grows as the face does, so that a frame like the
+        O-Net sees one crop of each. The crop moves and grows as the face does, so that a frame like the
         one that was searched gets the same box.
         """
         scale = image.scale
@@ -132,7 +140,7 @@ class Mtcnn:
         return self._look(halvings, self._refine(halvings, squares, refine), accept)
 
     def _refine(self, halvings: list[UInt8Array], boxes: Float32Array, threshold: float) -> Float32Array:
-        """R-Net on all candidates at once: fewer and better square candidates, best first."""
+        """R-Net on all candidates: fewer and better square candidates, best first."""
         if not len(boxes):
             return boxes
         scores, offsets = self._run(self._rnet, halvings, boxes, RNET)

@@ -28,13 +28,21 @@ class AnalysisOptions:
 
     model: an emotion variant, else the default one; min_face_size: pixels of the upright image, else
     the larger of 40 and 4 % of its longer side; min_confidence: faces below it are left out;
-    max_faces: only the largest so many.
+    max_faces: only the largest so many. Raises ValueError for values that cannot be meant.
     """
 
     model: str | None = None
     min_face_size: float | None = None
     min_confidence: float = 0.0
     max_faces: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.min_face_size is not None and not self.min_face_size > 0:
+            raise ValueError(f"min_face_size is a number of pixels, not {self.min_face_size}")
+        if not 0 <= self.min_confidence <= 1:
+            raise ValueError(f"min_confidence is a probability, not {self.min_confidence}")
+        if self.max_faces is not None and self.max_faces < 1:
+            raise ValueError(f"max_faces is at least 1, not {self.max_faces}")
 
 
 class UnknownModelError(ValueError):

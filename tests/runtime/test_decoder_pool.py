@@ -29,6 +29,8 @@ def encoded(name: str, image: Image.Image = PORTRAIT) -> bytes:
 
 
 GIF = read_header(encoded("GIF"))
+# More than a socket holds.
+LARGE = read_header(encoded("TIFF", PORTRAIT.resize((1000, 1000))))
 
 
 def decoder_processes() -> set[int]:
@@ -114,12 +116,13 @@ def test_a_process_that_dies_idle_costs_nothing(pool: DecoderPool) -> None:
     assert process_of(pool) != process
 
 
-def test_a_process_that_hangs_is_ended_at_the_deadline(pool: DecoderPool) -> None:
+@pytest.mark.parametrize("header", [GIF, LARGE], ids=["before it answers", "before it has read"])
+def test_a_process_that_hangs_is_ended_at_the_deadline(pool: DecoderPool, header: Header) -> None:
     process = process_of(pool)
     os.kill(process, signal.SIGSTOP)
 
     with bounded_by(Deadline(monotonic() + 0.1)), pytest.raises(ExpiredError):
-        pool.decode(GIF, 20)
+        pool.decode(header, 20)
     assert pool.decode(GIF, 20).width == 96
     assert process_of(pool) != process
 

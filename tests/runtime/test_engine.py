@@ -249,6 +249,17 @@ def test_closing_ends_the_wait_of_what_no_worker_began(release: Event) -> None:
     asyncio.run(scenario())
 
 
+def test_after_closing_nothing_is_called_or_waits() -> None:
+    async def scenario() -> int:
+        engine = Engine(1, 10)
+        engine.close()
+        with pytest.raises(ClosedError):
+            await engine.run(int, later())
+        return engine.queued
+
+    assert asyncio.run(scenario()) == 0
+
+
 def test_draining_admits_nothing_and_waits_for_what_is_in_flight() -> None:
     async def scenario() -> None:
         engine = Engine(1, 1)

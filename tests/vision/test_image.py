@@ -353,6 +353,15 @@ def test_the_smallest_face_is_asked_for_with_upright_sides() -> None:
     assert (image.width, image.height, image.pixels.shape) == (61, 100, (50, 31, 3))
 
 
+def test_a_tiff_of_16_bits_in_which_zero_is_white_is_no_negative() -> None:
+    data = encoded(Image.fromarray(np.full((8, 8), 65_535, np.uint16)), "TIFF")
+    assert decoded(data).pixels.min() == 255
+    black, white = (struct.pack("<HHIHH", 262, 3, 1, zero_is_black, 0) for zero_is_black in (1, 0))
+    assert data.count(black) == 1
+    with pytest.raises(InvalidImageError, match="zero is white"):
+        decoded(data.replace(black, white))
+
+
 def test_a_strip_of_one_pixel_is_not_reduced_to_nothing() -> None:
     assert decoded(encoded(Image.new("RGB", (1, 900)), "JPEG"), min_face=1e9).pixels.shape == (113, 1, 3)
 

@@ -1,10 +1,11 @@
 """bytes -> Analysis, without any web framework."""
 
+import math
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import cv2
 import numpy as np
@@ -14,6 +15,19 @@ from service.vision.boxes import overlap
 from service.vision.pipeline import AnalysisOptions, EmotionPipeline, UnknownModelError
 
 T = TypeVar("T")
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        *[{"min_face_size": value} for value in (0, -1, math.nan)],
+        *[{"min_confidence": value} for value in (-0.1, 1.1, math.nan)],
+        *[{"max_faces": value} for value in (0, -1)],
+    ],
+)
+def test_options_that_cannot_be_meant_are_refused(options: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=next(iter(options))):
+        AnalysisOptions(**options)
 
 
 def test_a_portrait_has_one_happy_face(pipeline: EmotionPipeline, photo: bytes) -> None:
