@@ -48,11 +48,10 @@ def always() -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Finished(Generic[T]):
-    """What a call returned, how long it waited for a worker and how long it ran."""
+    """What a call returned, and how long it waited for a worker."""
 
     value: T
     queue_ms: float
-    run_ms: float
 
 
 class _Job(Generic[T]):
@@ -77,14 +76,13 @@ class _Job(Generic[T]):
             self.future.set_exception(error)
 
     def _finish(self) -> Finished[T]:
-        started = monotonic()
+        queue_ms = (monotonic() - self._submitted) * 1000
         if self.deadline.seconds_left <= 0:
             raise ExpiredError
         if not self.wanted():
             raise UnwantedError
         self.begun = True
-        value = self._context.run(self._call_in_time)
-        return Finished(value, (started - self._submitted) * 1000, (monotonic() - started) * 1000)
+        return Finished(self._context.run(self._call_in_time), queue_ms)
 
     def _call_in_time(self) -> T:
         with bounded_by(self.deadline):

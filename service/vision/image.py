@@ -193,9 +193,10 @@ def _over_white_bgra(pixels: UInt8Array) -> UInt8Array:
     canvas = np.empty((height, width, 3), np.uint8)
     rows = max(1, _STRIP_PIXELS // width)
     for top in range(0, height, rows):
-        strip = pixels[top : top + rows].astype(np.uint16)
-        alpha = strip[..., 3:]
-        canvas[top : top + rows] = (strip[..., 2::-1] * alpha + 255 * (255 - alpha) + 127) // 255
+        strip = pixels[top : top + rows]
+        alpha = cv2.merge([strip[..., 3]] * 3)
+        shown = cv2.multiply(cv2.cvtColor(strip, cv2.COLOR_BGRA2RGB), alpha, scale=1 / 255)
+        canvas[top : top + rows] = cv2.add(shown, cv2.bitwise_not(alpha))
     return canvas
 
 

@@ -22,10 +22,9 @@ _VP8L_SIGNATURE = 0x2F
 
 @dataclass(frozen=True, slots=True)
 class WebpPicture:
-    """The first frame as a WebP file of its own, of this size, and where it lies on the canvas."""
+    """The first frame as a WebP file of its own, and where it lies on the canvas."""
 
     canvas: Size
-    size: Size
     offset: tuple[int, int]
     exif: bytes
     body: bytes
@@ -47,7 +46,7 @@ def webp_picture(data: bytes) -> WebpPicture:
     canvas = _canvas(data, named[b"VP8X"]) if b"VP8X" in named else size
     if any(at + side > most for at, side, most in zip(offset, size, canvas, strict=True)):
         raise InvalidImageError("the WebP image is larger than its canvas")
-    return WebpPicture(canvas, size, offset, data[slice(*named.get(b"EXIF", (0, 0)))], body)
+    return WebpPicture(canvas, offset, data[slice(*named.get(b"EXIF", (0, 0)))], body)
 
 
 def _chunks(data: bytes, span: Span) -> Iterator[Chunk]:
