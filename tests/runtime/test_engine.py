@@ -304,6 +304,41 @@ def test_no_worker_helps_where_calls_wait_or_all_are_busy(release: Event) -> Non
     assert len(set(asyncio.run(scenario()))) == 1
 
 
+def test_who_helps_turns_to_a_call_that_waits_before_the_next_part() -> None:
+    submitted, done = Event(), Event()
+    helped: list[int] = []
+
+    async def scenario() -> None:
+        engine, loop = Engine(2, 10), asyncio.get_running_loop()
+        began = asyncio.Event()
+
+        def call() -> None:
+            own = get_ident()
+
+            def part() -> None:
+                if get_ident() == own:
+                    assert done.wait(30)
+                else:
+                    loop.call_soon_threadsafe(began.set)
+                    assert submitted.wait(30)
+                    helped.append(1)
+
+            engine.together([part] * 3)
+
+        try:
+            task = asyncio.ensure_future(engine.run(call, later()))
+            await began.wait()
+            other = asyncio.ensure_future(engine.run(done.set, later()))
+            await asyncio.sleep(0)  # until it waits for a worker
+            submitted.set()
+            await asyncio.gather(task, other)
+        finally:
+            engine.close()
+
+    asyncio.run(scenario())
+    assert len(helped) == 1
+
+
 def test_the_parts_of_a_call_end_by_its_deadline() -> None:
     met = Barrier(2, timeout=30)
 

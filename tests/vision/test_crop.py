@@ -50,6 +50,11 @@ def test_frame_is_centred_on_the_region_and_sized_by_its_mean_side() -> None:
     assert np.ptp(crop) == pytest.approx(side * (SIDE - 1) / SIDE, abs=1.5)
 
 
+def test_a_small_face_is_enlarged_smoothly() -> None:
+    crop = crop_face(image(12 * ramp(20, 20)), face(0, 0, 20, 20)).astype(int)
+    assert np.diff(crop, axis=1).max() <= 6
+
+
 @pytest.mark.parametrize("side", [20, 44.86, 45, 100, 190])
 def test_frame_of_any_size_shows_the_same_scene(side: float) -> None:
     pixels = np.asarray(cv2.resize(ramp()[:48, :48], None, fx=side / 40, fy=side / 40), np.uint8)
