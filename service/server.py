@@ -18,6 +18,7 @@ import uvicorn
 
 from service.api.connections import Connection
 from service.api.deps import Runtime
+from service.api.stream_connection import StreamConnection
 from service.main import create_app
 from service.runtime.model_store import ModelStore
 from service.settings import Settings
@@ -102,7 +103,7 @@ def server_config(
         access_log=False,
         server_header=False,
         http=Connection,
-        ws="websockets-sansio",
+        ws=StreamConnection,
         # The app closes at its own limit and can tell the client why; far beyond it the server breaks off.
         ws_max_size=settings.max_body_bytes + FRAME_SLACK_BYTES,
         # JPEG does not get smaller, and inflating could make a small message a huge one.

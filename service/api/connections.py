@@ -1,23 +1,30 @@
-"""One connection of a client, with an end to what it may make the server wait for.
+"""One connection of a client, with an end to what it may make the server wait for or keep.
 
 uvicorn bounds the silence between two requests and nothing else: a client that sends a byte of a header now
 and then, or never takes its answer, would keep its connection for ever.
 """
 
 import asyncio
+import re
 import select
 import socket
 import struct
 import sys
+from collections import deque
 from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
-# Request line and headers together; a proxy's or a browser's are a tenth of it.
+# Request line and headers together, or what ends a body in chunks; a browser's are a tenth of it.
 MAX_HEAD_BYTES = 65_536
+# Requests that a client may send before the one that is being answered is.
+MAX_PIPELINED = 100
+WATCH_S = 0.1
 _HEAD_TOO_LARGE = (
     b"HTTP/1.1 431 Request Header Fields Too Large\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
 )
+# An offer to go on in another protocol. The parser would take it as done, and the body for that protocol's.
+_OFFER = re.compile(rb"\r\nupgrade:(?![ \t]*websocket)[^\r\n]*", re.IGNORECASE)
 # On, and for 0 s: what is not sent yet is thrown away, by the kernel too.
 _NO_LINGER = struct.pack("ii", 1, 0)
 
@@ -34,8 +41,10 @@ class Connection(HttpToolsProtocol):
         self._limit_s: float = self.config.app.state.settings.request_timeout_s  # type: ignore[union-attr]
         self._reading: asyncio.TimerHandle | None = None
         self._writing: asyncio.TimerHandle | None = None
-        self._in_head, self._head_bytes = False, 0
-        self._unanswered: list[RequestResponseCycle] = []
+        self._watching: asyncio.TimerHandle | None = None
+        self._between, self._in_head = True, False
+        self._steps, self._bytes_since_step = 0, 0
+        self._unanswered: deque[RequestResponseCycle] = deque()
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Wait for the first request."""
@@ -50,33 +59,72 @@ class Connection(HttpToolsProtocol):
             cycle.disconnected = not cycle.response_complete
             cycle.message_event.set()
         super().connection_lost(exc)
-        _stop(self._reading)
-        _stop(self._writing)
+        for timer in (self._reading, self._writing, self._watching):
+            stop(timer)
 
     def data_received(self, data: bytes) -> None:
-        """Count the bytes of a head that has no end yet."""
-        was_in_head = self._in_head
-        super().data_received(data)
-        if was_in_head and self._in_head:
-            self._head_bytes += len(data)
-            if self._head_bytes > MAX_HEAD_BYTES and not self.transport.is_closing():
-                self.transport.write(_HEAD_TOO_LARGE)
-                self.transport.close()
+        """Parse, and count the bytes that bring neither a head to its end nor any of a body."""
+        before = self._steps
+        super().data_received(without_offer(data) if self._between else data)
+        self._bytes_since_step = self._bytes_since_step + len(data) if self._steps == before else 0
+        if self._bytes_since_step > MAX_HEAD_BYTES and not self.transport.is_closing():
+            self._refuse(_HEAD_TOO_LARGE)
+
+    def send_400_response(self, msg: str) -> None:
+        """Answer what is no HTTP, once all before it is answered."""
+        if not self._ends_after_answers():
+            super().send_400_response(msg)
 
     def on_message_begin(self) -> None:
         """The first byte of a request."""
         super().on_message_begin()
-        self._in_head, self._head_bytes = True, 0
+        self._steps += 1
+        self._between, self._in_head = False, True
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Those after a body in chunks are no headers of the request (RFC 9110, section 6.5.1)."""
+        if self._in_head:
+            super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
         """From here on the app bounds the time, of the body too."""
+        self._steps += 1
         self._in_head = False
-        _stop(self._reading)
+        stop(self._reading)
+        if self.parser.should_upgrade() and not self._should_upgrade() and _has_body(self.headers):
+            raise ValueError("the body would be taken for another protocol's")
         self.scope["state"]["connected"] = self.connected
         super().on_headers_complete()
+        while self._unanswered and self._unanswered[0].response_complete:
+            self._unanswered.popleft()
         if self.cycle:
-            self._unanswered = [cycle for cycle in self._unanswered if not cycle.response_complete]
             self._unanswered.append(self.cycle)
+        if self.pipeline:
+            self._watch_over_the_pipeline()
+
+    def on_chunk_header(self) -> None:
+        """Of a body in chunks."""
+        self._steps += 1
+
+    def on_body(self, body: bytes) -> None:
+        """Some bytes of it."""
+        self._steps += 1
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        """The last byte of a request."""
+        self._steps += 1
+        self._between = True
+        super().on_message_complete()
+
+    def handle_websocket_upgrade(self) -> None:
+        """Hand the connection over. What uvicorn's WebSocket protocol leaves without an answer is refused."""
+        if any(not cycle.response_complete for cycle in self._unanswered):
+            self.send_400_response("Invalid HTTP request received.")
+            return
+        super().handle_websocket_upgrade()
+        if not self.transport.get_protocol().handshake_initiated:  # type: ignore[attr-defined]
+            super().send_400_response("Invalid WebSocket handshake received.")
 
     def connected(self) -> bool:
         """Whether the client is still there, which the kernel knows first. Any thread may ask.
@@ -89,25 +137,64 @@ class Connection(HttpToolsProtocol):
         return not gone
 
     def on_response_complete(self) -> None:
-        """Wait for the next request."""
+        """Wait for the next request, or for the client to take the last answer."""
         super().on_response_complete()
-        _stop(self._reading)
-        if not self.transport.is_closing() and self.cycle.response_complete:
+        stop(self._reading)
+        if self.transport.is_closing():
+            self._await_reader()
+        elif self.cycle.response_complete:
             self._reading = self.loop.call_later(self._limit_s, self.timeout_keep_alive_handler)
+
+    def timeout_keep_alive_handler(self) -> None:
+        """Close, which takes until the client has read what was sent."""
+        super().timeout_keep_alive_handler()
+        self._await_reader()
 
     def pause_writing(self) -> None:
         """More is to be sent than the client has taken."""
         super().pause_writing()
-        self._writing = self.loop.call_later(self._limit_s, self._cut_off)
+        self._await_reader()
 
     def resume_writing(self) -> None:
         """The client has caught up."""
-        _stop(self._writing)
+        stop(self._writing)
         super().resume_writing()
 
-    def _cut_off(self) -> None:
-        self.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
-        self.transport.abort()
+    def _await_reader(self) -> None:
+        stop(self._writing)
+        self._writing = self.loop.call_later(self._limit_s, cut_off, self.transport)
+
+    def _refuse(self, answer: bytes) -> None:
+        if not self._ends_after_answers():
+            self.transport.write(answer)
+            self.transport.close()
+
+    def _ends_after_answers(self) -> bool:
+        """Have the connection end with the answer to the last whole request, if that is still due."""
+        if not self._unanswered or self._unanswered[-1].response_complete or self._unanswered[-1].more_body:
+            return False
+        self.flow.pause_reading()
+        self._unanswered[-1].keep_alive = False
+        return True
+
+    def _watch_over_the_pipeline(self) -> None:
+        """Nothing is read while requests wait, so the event loop does not see that the client leaves."""
+        if len(self.pipeline) > MAX_PIPELINED:
+            raise ValueError("more requests at once than anybody needs")
+        stop(self._watching)
+        self._watching = self.loop.call_later(WATCH_S, self._watch)
+
+    def _watch(self) -> None:
+        if self.connected() and self.pipeline:
+            self._watching = self.loop.call_later(WATCH_S, self._watch)
+
+
+def without_offer(data: bytes) -> bytes:
+    """What begins with a request's head, less its offer of another protocol than WebSocket, such as h2c."""
+    end = data.find(b"\r\n\r\n")
+    if end < 0 or not _OFFER.search(data, 0, end):
+        return data
+    return _OFFER.sub(b"", data[:end]) + data[end:]
 
 
 def hung_up(descriptor: int) -> bool:
@@ -119,6 +206,20 @@ def hung_up(descriptor: int) -> bool:
     return bool(poll.poll(0))
 
 
-def _stop(timer: asyncio.TimerHandle | None) -> None:
+def cut_off(transport: asyncio.Transport) -> None:
+    """Close a connection whose client does not take what it was sent."""
+    transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
+    transport.abort()
+
+
+def stop(timer: asyncio.TimerHandle | None) -> None:
+    """Cancel a timer, if there is one."""
     if timer is not None:
         timer.cancel()
+
+
+def _has_body(headers: list[tuple[bytes, bytes]]) -> bool:
+    return any(
+        name == b"transfer-encoding" or (name == b"content-length" and value.strip() != b"0")
+        for name, value in headers
+    )

@@ -14,7 +14,8 @@ PROTOCOL = "fer.v1"
 # Browsers let a page set no header of a WebSocket but its subprotocols, and URLs end up in logs.
 KEY_PROTOCOL = "fer.key."
 
-NORMAL, GOING_AWAY, POLICY_VIOLATION, TOO_BIG, INTERNAL_ERROR, TRY_AGAIN = 1000, 1001, 1008, 1009, 1011, 1013
+NORMAL, GOING_AWAY, INVALID_DATA, POLICY_VIOLATION = 1000, 1001, 1007, 1008
+TOO_BIG, INTERNAL_ERROR, TRY_AGAIN = 1009, 1011, 1013
 # By the code of the problem; every other one breaks a policy.
 CLOSE_CODES = {
     "not_ready": GOING_AWAY,

@@ -1,10 +1,11 @@
 """Connections that would keep the server waiting, over raw sockets."""
 
+import re
 import select
 import socket
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import httpx
 import pytest
@@ -13,6 +14,10 @@ from service.api.connections import hung_up
 from tests.conftest import Serve
 
 HEAD = b"POST /detect-emotions HTTP/1.1\r\nHost: x\r\n"
+HANDSHAKE = (
+    b"GET /stream HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+    b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+)
 LARGE_FILE = b"GET /docs/assets/swagger-ui-bundle.js HTTP/1.1\r\nHost: x\r\n\r\n"
 
 
@@ -29,6 +34,10 @@ def connected(client: httpx.Client, receive_buffer: int | None = None) -> Iterat
 def told(connection: socket.socket) -> bytes:
     """All that comes until the server closes."""
     return b"".join(iter(lambda: connection.recv(65536), b""))
+
+
+def statuses(answers: bytes) -> list[bytes]:
+    return re.findall(rb"HTTP/1.1 (\d+)", answers)
 
 
 def test_a_silent_connection_and_an_unfinished_head_are_closed(serve: Serve) -> None:
@@ -81,6 +90,76 @@ def test_a_head_without_end_is_refused(client: httpx.Client) -> None:
 def test_a_large_head_that_ends_is_accepted(client: httpx.Client) -> None:
     headers = {f"x-{number}": "x" * 1000 for number in range(30)}
     assert client.get("/livez", headers=headers).status_code == 200
+
+
+def test_one_who_asks_without_end_is_told_so(client: httpx.Client) -> None:
+    with connected(client) as connection:
+        connection.sendall(1000 * b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert 0 < told(connection).count(b"HTTP/1.1 400") <= 1
+
+
+def test_a_head_in_pieces_is_no_large_one(client: httpx.Client) -> None:
+    body = bytes(90_000)
+    first = HEAD + b"Content-Length: %d\r\n\r\n" % len(body) + body
+    second = HEAD + b"Content-Length: 4\r\nConnection: close\r\n\r\njunk"
+    with connected(client) as connection:
+        for piece in (first[:20], first[20:] + second[:15], second[15:]):
+            connection.sendall(piece)
+        assert statuses(told(connection)) == [b"415", b"415"]
+
+
+def test_what_follows_a_body_in_chunks_is_no_header_and_not_endless(client: httpx.Client) -> None:
+    chunked = HEAD + b"Transfer-Encoding: chunked\r\nConnection: close\r\n\r\n4\r\njunk\r\n0\r\n"
+    with connected(client) as connection:
+        connection.sendall(chunked + b"X-Request-ID: of-a-trailer\r\n\r\n")
+        answer = told(connection)
+        assert statuses(answer) == [b"415"]
+        assert b"of-a-trailer" not in answer
+    with connected(client) as connection, suppress(ConnectionError):
+        connection.sendall(chunked)
+        for _ in range(1000):
+            connection.sendall(1000 * b"a: b\r\n")
+        raise AssertionError("it was endless")
+
+
+@pytest.mark.parametrize("cut", [0, 30])
+def test_an_offer_of_another_protocol_costs_no_body(client: httpx.Client, cut: int) -> None:
+    """A head that comes whole is answered as one without the offer, another one refused."""
+    hidden = b"GET /models HTTP/1.1\r\nHost: x\r\n\r\n"
+    offer = b"Connection: Upgrade, HTTP2-Settings, close\r\nUpgrade: h2c\r\nHTTP2-Settings: \r\n"
+    head = HEAD + offer + b"Content-Length: %d\r\n\r\n" % len(hidden)
+    with connected(client) as connection:
+        for piece in (head[:cut], head[cut:], hidden):
+            connection.sendall(piece)
+        (status,) = statuses(told(connection))
+    assert status in ([b"415", b"400"] if cut else [b"415"])
+
+
+@pytest.mark.parametrize("spoiled", [b"Content-Length: 1\r\n\r\n", b"X: " + 9000 * b"c" + b"\r\n\r\n"])
+def test_a_websocket_handshake_that_does_not_parse_is_answered(client: httpx.Client, spoiled: bytes) -> None:
+    with connected(client) as connection:
+        connection.sendall(HANDSHAKE + spoiled)
+        assert statuses(told(connection)) == [b"400"]
+
+
+@pytest.mark.parametrize("next_", [b"no HTTP\r\n\r\n", HANDSHAKE + b"\r\n", HEAD + b"X: " + 300_000 * b"y"])
+def test_what_is_due_is_answered_before_the_connection_ends(
+    client: httpx.Client, photo: bytes, next_: bytes
+) -> None:
+    with connected(client) as connection:
+        connection.sendall(HEAD + b"Content-Length: %d\r\n\r\n" % len(photo) + photo + next_)
+        assert statuses(told(connection)) == [b"200"]
+
+
+def test_a_stream_whose_client_does_not_read_is_cut_off(serve: Serve) -> None:
+    ping = b"\x89\xfd" + bytes(4) + bytes(125)
+    with serve(request_timeout_s=0.2) as client, connected(client, receive_buffer=4096) as connection:
+        hung_up = select.poll()
+        hung_up.register(connection, 0)
+        connection.sendall(HANDSHAKE + b"\r\n")
+        with suppress(ConnectionError):
+            connection.sendall(20_000 * ping)
+        assert hung_up.poll(30_000), "the server still waits for its answers to be read"
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells")

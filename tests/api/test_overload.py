@@ -72,6 +72,19 @@ def test_of_a_client_that_asked_and_hung_up_no_request_begins(serve: Serve, phot
     assert sorted(answers) == [("200", "1.0"), ("499", "1.0")]
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells")
+def test_one_who_asked_again_and_left_is_missed(serve: Serve, photo: bytes, slow_image: bytes) -> None:
+    with serve(workers=1) as client:
+        with socket.create_connection((client.base_url.host, client.base_url.port or 0)) as connection:
+            head = b"POST /detect-emotions?min_face_size=12 HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n"
+            connection.sendall(head % len(slow_image) + slow_image)
+            connection.sendall(b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert client.post("/detect-emotions", content=photo).status_code == 200
+        metrics = client.get("/metrics").text
+    answers = re.findall(r'seconds_count{.*status_code="(\d+)",http_route="/detect-emotions"} (.*)', metrics)
+    assert sorted(answers) == [("200", "1.0"), ("499", "1.0")]
+
+
 def test_nothing_is_computed_for_a_client_that_has_hung_up_by_then(
     loaded: tuple[ModelStore, EmotionPipeline], photo: bytes
 ) -> None:

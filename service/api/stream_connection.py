@@ -1,0 +1,87 @@
+"""The connection of a WebSocket, with an end to what its client may make the server wait for or keep."""
+
+import asyncio
+from asyncio.transports import BaseTransport
+from typing import Any
+
+from uvicorn._types import ASGISendEvent
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+
+from service.api.connections import cut_off, stop
+from service.api.sockets import INVALID_DATA
+
+# How long a client that has stopped reading has to make room for the close frame.
+GOODBYE_S = 1.0
+
+
+class StreamConnection(WebSocketsSansIOProtocol):
+    """Cut off when its client takes longer than a request may take to read what it was sent."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._limit_s: float = self.config.app.state.settings.request_timeout_s  # type: ignore[union-attr]
+        self._writing: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: BaseTransport) -> None:
+        """Have `pause_writing` called as soon as anything is left to be sent: a close waits for it, too."""
+        super().connection_made(transport)
+        self.transport.set_write_buffer_limits(0)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Wait for nothing any more."""
+        stop(self._writing)
+        super().connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        """More is to be sent than the client has taken."""
+        super().pause_writing()
+        self._writing = self.loop.call_later(self._limit_s, cut_off, self.transport)
+
+    def resume_writing(self) -> None:
+        """The client has caught up."""
+        stop(self._writing)
+        super().resume_writing()
+
+    def handle_ping(self) -> None:
+        """Answer, unless the client does not even read the answers to its last pings."""
+        if self.writable.is_set():
+            super().handle_ping()
+        else:
+            self.conn.data_to_send()
+
+    async def send(self, message: ASGISendEvent) -> None:
+        """Pass a message on. To a client that does not read, not even the goodbye gets through."""
+        if message["type"] == "websocket.close":
+            self._hurry()
+        await super().send(message)
+
+    def send_receive_event_to_app(self) -> None:
+        """Pass a message on. A text that is no UTF-8 ends the stream without a traceback in the log."""
+        if self.curr_msg_data_type == "text" and not _is_utf8(b"".join(self.frames)):
+            self.frames = []
+            self.conn.send_close(INVALID_DATA)
+            self.handle_parser_exception()
+            return
+        super().send_receive_event_to_app()
+
+    def shutdown(self) -> None:
+        """Say goodbye. One client's handshake or close that is odd must not keep the server from ending."""
+        self._hurry()
+        try:
+            super().shutdown()
+        except Exception:
+            self.transport.abort()
+
+    def _hurry(self) -> None:
+        """From now on a client that has not taken all that was sent has GOODBYE_S left."""
+        if not self.writable.is_set():
+            stop(self._writing)
+            self._writing = self.loop.call_later(GOODBYE_S, cut_off, self.transport)
+
+
+def _is_utf8(text: bytes) -> bool:
+    try:
+        text.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
