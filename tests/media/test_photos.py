@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -151,6 +152,32 @@ def test_annotated_pictures_mirror_the_folders_and_spare_the_photos(run: Run, fo
         Annotations.beside(folder, [folder / "a.jpg"])
     assert run("analyze", folder / "a.jpg", "--annotate", folder).exit_code == 2
     assert (folder / "a.jpg").read_bytes() == before
+
+
+def test_no_annotated_picture_leaves_its_folder(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    target = folder.parent / "annotated"
+    monkeypatch.chdir(folder / "deeper")
+    above, here = Path("../a.jpg"), Path("e.jpg")
+    places = Annotations.beside(target, [above, here])
+    assert [places.of(photo) for photo in (above, here)] == [target / "a.jpg", target / "deeper" / "e.jpg"]
+
+
+@pytest.mark.parametrize("link", [Path.symlink_to, Path.hardlink_to])
+def test_a_link_to_a_photo_is_not_written_through(folder: Path, link: Callable[[Path, Path], None]) -> None:
+    target = folder.parent / "annotated"
+    target.mkdir()
+    link(target / "a.jpg", folder / "b.JPG")
+    with pytest.raises(SourceError, match="would overwrite the photos"):
+        Annotations.beside(target, [folder / "a.jpg", folder / "b.JPG"])
+
+
+def test_two_photos_never_share_an_annotated_picture(folder: Path) -> None:
+    photo, twin = folder / "f.webp", folder / "f.webp.jpg"
+    shutil.copy(folder / "a.jpg", twin)
+    with pytest.raises(SourceError, match="would both be annotated as"):
+        Annotations.beside(folder.parent / "annotated", [photo, twin])
+    # The same photo, named in two ways, is no other photo.
+    Annotations.beside(folder.parent / "annotated", [photo, folder / "deeper" / ".." / "f.webp"])
 
 
 def test_an_interrupted_run_goes_on_without_doubles_or_loss(analyzer: LocalAnalyzer, folder: Path) -> None:
