@@ -2,7 +2,9 @@
 
 import csv
 import json
+import os
 import signal
+import sys
 from collections import Counter
 from contextlib import closing
 from dataclasses import replace
@@ -102,6 +104,17 @@ def test_a_server_gives_the_same_rows_and_figures(
         assert result.exit_code == 0, result.stderr
         made.append((out.read_text(), json.loads(summary.read_text())))
     assert made[0] == made[1]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other file systems know no such names")
+def test_a_film_whose_name_is_not_utf_8_has_its_outputs(run: Run, film: Path, tmp_path: Path) -> None:
+    named = tmp_path / os.fsdecode(b"caf\xe9.mp4")
+    named.symlink_to(film)
+    timeline, summary = tmp_path / "t.png", tmp_path / "s.json"
+    result = run("video", named, "--every", "2s", "--timeline", timeline, "--summary", summary)
+    assert result.exit_code == 0, result.stderr
+    assert timeline.exists()
+    assert json.loads(summary.read_text())["source"] == r"caf\xe9.mp4"
 
 
 def camera(film: Path) -> Video:
