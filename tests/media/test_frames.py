@@ -49,6 +49,13 @@ def test_variable_frame_rate_keeps_the_times_of_the_frames(tmp_path: Path) -> No
     assert [frame.index for frame in read(path, 0.5)] == [0, 3, 6, 8]
 
 
+def test_time_goes_on_where_the_clock_of_a_joined_film_begins_anew(tmp_path: Path) -> None:
+    path = clip.write(tmp_path / "one.ts", [clip.frame(None)] * 20)
+    path.write_bytes(path.read_bytes() * 3)
+    assert [frame.time_s for frame in read(path)] == pytest.approx([i / clip.FPS for i in range(60)])
+    assert [frame.index for frame in read(path, 0.5)] == list(range(0, 60, 5))
+
+
 def test_sampling_keeps_to_the_grid(film: Path) -> None:
     assert [frame.index for frame in read(film, 0.2)] == list(range(0, 32, 2))
     assert [frame.index for frame in read(film, 0.25)] == [0, 3, 5, 8, 10, 13, 15, 18, 20, 23, 25, 28, 30]
