@@ -24,6 +24,8 @@ _MICROSECONDS = 1_000_000
 _TOLERANCE_S = 1e-6
 # A frame so much earlier than the one before is no frame out of order: the film's clock began anew.
 _REWIND_S = 1.0
+# No film's pixels are longer than this; a file that says so is wrong, and would take all memory.
+_LONGEST_PIXEL = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,9 +125,15 @@ class Video:
 
     def _upright(self, frame: VideoFrame) -> UInt8Array:
         ratio = self._stream.sample_aspect_ratio or 1
+        if not 1 / _LONGEST_PIXEL <= ratio <= _LONGEST_PIXEL:
+            ratio = 1
         width = max(1, round(frame.width * ratio))
-        pixels = np.asarray(frame.reformat(width=width, format="rgb24").to_ndarray(), np.uint8)
-        return oriented(pixels, _display_matrix(frame))
+        try:
+            shown = frame.reformat(width=width, format="rgb24")
+        except av.FFmpegError as error:
+            kind = frame.format.name
+            raise SourceError(f"{kind} pictures cannot be turned into RGB: {_reason(error)}") from error
+        return oriented(np.asarray(shown.to_ndarray(), np.uint8), _display_matrix(frame))
 
 
 def camera(source: str) -> str | None:

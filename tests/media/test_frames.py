@@ -87,6 +87,22 @@ def test_anamorphic_pictures_get_their_proportions_back(tmp_path: Path) -> None:
     assert read(path)[0].pixels.shape == (64, 144, 3)
 
 
+@pytest.mark.parametrize("aspect", [Fraction(200), Fraction(1, 200)])
+def test_proportions_that_no_film_has_are_not_believed(tmp_path: Path, aspect: Fraction) -> None:
+    path = clip.write(tmp_path / "absurd.mp4", [clip.frame(None)], aspect=aspect)
+    assert read(path)[0].pixels.shape == (clip.HEIGHT, clip.WIDTH, 3)
+
+
+def test_pictures_that_cannot_be_converted_are_told(tmp_path: Path) -> None:
+    (tmp_path / "raw").write_bytes(bytes(64 * 48 * 12))
+    kind = {"pixel_format": "rgb96le", "video_size": "64x48"}
+    with (
+        Video(av.open(str(tmp_path / "raw"), format="rawvideo", options=kind), live=False) as video,
+        pytest.raises(SourceError, match="rgb96le pictures cannot be turned into RGB"),
+    ):
+        list(video.frames(0))
+
+
 def test_a_damaged_film_is_read_past_the_damage(tmp_path: Path) -> None:
     pictures = [clip.frame(pose) for pose, _ in clip.act()]
     path = clip.write(tmp_path / "act.ts", pictures)
