@@ -184,7 +184,7 @@ def test_a_request_to_end_ends_as_ctrl_c_does(capsys: pytest.CaptureFixture[str]
         (["--every", "often"], "--every: 'often' is no duration"),
         (["--window", "0s"], "--window: it must be at least"),
         (["--out", "rows.txt"], "rows are written as .csv, .jsonl or .parquet"),
-        (["--annotate", "film.xyz"], "film.xyz cannot be written as a video"),
+        (["--annotate", "film.webm"], "film.webm cannot be written as a video"),
         (["--timeline", "t.doc"], "a timeline is written as"),
         (["--segments", "missing.csv"], "missing.csv cannot be read"),
         (["--model", "none"], "no model 'none'"),
