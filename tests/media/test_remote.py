@@ -8,7 +8,7 @@ from threading import Thread
 
 import pytest
 
-from service.media.errors import RefusedError, ServerError
+from service.media.errors import RefusedError, ServerError, SourceError
 from service.media.parallel import IN_FLIGHT_PER_WORKER, in_order
 from service.media.remote import RemoteAnalyzer
 from service.vision.pipeline import AnalysisOptions
@@ -151,3 +151,15 @@ def test_few_items_are_taken_before_they_are_needed() -> None:
         assert next(results) == expected * expected
         assert len(taken) - expected <= 3 * IN_FLIGHT_PER_WORKER
     results.close()
+
+
+@pytest.mark.parametrize("workers", [1, 2, 4])
+def test_what_was_taken_before_the_source_broke_off_is_not_lost(workers: int) -> None:
+    def breaking() -> Iterator[int]:
+        yield from range(5)
+        raise SourceError("broke off")
+
+    results = in_order(lambda number: number, breaking(), workers)
+    assert [next(results) for _ in range(5)] == list(range(5))
+    with pytest.raises(SourceError, match="broke off"):
+        next(results)
