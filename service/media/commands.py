@@ -20,6 +20,7 @@ from service.media.durations import parse_duration
 from service.media.errors import MediaError, SourceError, media_extra
 from service.media.journal import Journal
 from service.media.photos import PhotoRun, run_photos
+from service.media.records import readable
 from service.media.run import Annotations, Report
 from service.media.sources import find_photos
 from service.media.writers import PhotoFormat
@@ -180,7 +181,7 @@ def video(  # noqa: PLR0917
             from service.media.outputs import Paths  # noqa: PLC0415
             from service.media.video import VideoRun, run_video  # noqa: PLC0415
         run = VideoRun(
-            name=Path(source).name,
+            name=readable(Path(source).name),
             every_s=_seconds("--every", every),
             window_s=_seconds("--window", window, least=0.001),
             segments=read_cues(segments) if segments else [],

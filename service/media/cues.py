@@ -13,20 +13,23 @@ def read_cues(path: Path) -> list[Segment]:
     """Segments from columns `start`, `label` and, if it is there and filled, `end`.
 
     Without an end, a segment lasts to the start of the next line, the last one to the end of the programme.
-    Raises SourceError that names the line.
+    Raises SourceError that names the line, by the last one where quotes spread it over several.
     """
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
-            rows = list(csv.DictReader(file))
+            reader = csv.DictReader(file)
+            rows = [(reader.line_num, row) for row in reader]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise SourceError(f"{path} cannot be read: {error}") from error
-    if not rows or not {"start", "label"} <= rows[0].keys():
+    if not rows or not {"start", "label"} <= rows[0][1].keys():
         raise SourceError(f"{path} has no lines under a header with the columns start and label")
-    segments = [_segment(path, line, row) for line, row in enumerate(rows, start=2)]
-    for segment, following in pairwise(segments):
+    segments = [(line, _segment(path, line, row)) for line, row in rows]
+    for (line, segment), (_, following) in pairwise(segments):
         if segment.end_s is None:
             segment.end_s = following.start_s
-    return segments
+            if segment.end_s <= segment.start_s:
+                raise SourceError(f"{path}, line {line}: it has no end, and the next line starts no later")
+    return [segment for _, segment in segments]
 
 
 def _segment(path: Path, line: int, row: dict[str, str | None]) -> Segment:

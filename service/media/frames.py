@@ -22,6 +22,10 @@ from service.vision.types import UInt8Array
 _MICROSECONDS = 1_000_000
 # Times come from whole ticks: a frame must not miss its turn by a rounding error.
 _TOLERANCE_S = 1e-6
+# A frame so much earlier than the one before is no frame out of order: the film's clock began anew.
+_REWIND_S = 1.0
+# No film's pixels are longer than this; a file that says so is wrong, and would take all memory.
+_LONGEST_PIXEL = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +47,7 @@ class Video:
         self._stream = container.streams.video[0]
         self._stream.thread_type = "AUTO"
         self._origin = None if live or container.start_time is None else container.start_time / _MICROSECONDS
-        self._last = 0.0
+        self._last, self._stamp = 0.0, -math.inf
 
     @classmethod
     def open(cls, source: str) -> "Video":
@@ -102,20 +106,34 @@ class Video:
     def _time(self, frame: VideoFrame) -> float:
         """From the frame's own timestamp; where it has none, one nominal frame after the last."""
         if frame.pts is None or frame.time_base is None:
-            rate = self._stream.guessed_rate or self._stream.average_rate or 25
-            self._last += float(1 / rate) if self.decoded else 0.0
+            self._last += self._nominal_s if self.decoded else 0.0
             return self._last
-        time = float(frame.pts * frame.time_base)
+        stamp = float(frame.pts * frame.time_base)
         if self._origin is None:
-            self._origin = time
-        self._last = max(self._last, time - self._origin)
+            self._origin = stamp
+        if stamp < self._stamp - _REWIND_S:
+            # As in recordings that were joined: time goes on.
+            self._origin = stamp - self._last - self._nominal_s
+        self._stamp = stamp
+        self._last = max(self._last, stamp - self._origin)
         return self._last
+
+    @property
+    def _nominal_s(self) -> float:
+        """How long a frame lasts at the rate that the file states."""
+        return float(1 / (self._stream.guessed_rate or self._stream.average_rate or 25))
 
     def _upright(self, frame: VideoFrame) -> UInt8Array:
         ratio = self._stream.sample_aspect_ratio or 1
+        if not 1 / _LONGEST_PIXEL <= ratio <= _LONGEST_PIXEL:
+            ratio = 1
         width = max(1, round(frame.width * ratio))
-        pixels = np.asarray(frame.reformat(width=width, format="rgb24").to_ndarray(), np.uint8)
-        return oriented(pixels, _display_matrix(frame))
+        try:
+            shown = frame.reformat(width=width, format="rgb24")
+        except av.FFmpegError as error:
+            kind = frame.format.name
+            raise SourceError(f"{kind} pictures cannot be turned into RGB: {_reason(error)}") from error
+        return oriented(np.asarray(shown.to_ndarray(), np.uint8), _display_matrix(frame))
 
 
 def camera(source: str) -> str | None:

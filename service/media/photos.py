@@ -10,6 +10,7 @@ from pathlib import Path
 from service.media.analyzers import Analyzer
 from service.media.journal import Journal
 from service.media.progress import counting
+from service.media.records import readable
 from service.media.run import Annotations, PhotoWork, Report, analyze_all, analyze_on
 from service.media.writers import PhotoFormat, Writer, photo_writer
 
@@ -37,8 +38,10 @@ def run_photos(run: PhotoRun, analyzer: Analyzer, journal: Journal | None) -> Re
         else:
             records = analyze_all(work, run.photos, run.workers, meter.advance)
         for record in records:
-            report.add(record)
-            writer.write(record)
+            # Only here: the journal, which is ASCII, keeps the names as they are, so that no two become one.
+            told = record | {"file": readable(record["file"])}
+            report.add(told)
+            writer.write(told)
     if journal:
         journal.remove()
     return report

@@ -1,5 +1,6 @@
 """What one photo's result looks like in the outputs."""
 
+import os
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -52,6 +53,11 @@ def photo_record(file: str, analysis: Analysis, model: Model) -> Record:
 def failed_record(file: str, reason: str) -> Record:
     """A photo that could not be analyzed."""
     return {"file": file, "status": "error", "error": reason}
+
+
+def readable(name: str) -> str:
+    r"""A file's name for an output, which is UTF-8: bytes of the name that are not read `\xe9`."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
 def face_record(face: AnalyzedFace) -> Record:

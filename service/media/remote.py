@@ -1,7 +1,8 @@
 """The same work, done by a running service (`--server`)."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, Literal, Protocol
 
 import cv2
@@ -46,6 +47,9 @@ class RemoteAnalyzer:
         wait: Waiter = time.sleep,
         tracing: Tracing = NO_TRACING,
     ) -> None:
+        # HTTP has no way to send others, and what httpx says of them would show the key.
+        if api_key and not (api_key.isascii() and api_key.isprintable()):
+            raise ServerError("the API key holds characters that are not printable ASCII")
         headers = {"X-API-Key": api_key} if api_key else {}
         self._client = httpx.Client(headers=headers, timeout=60)
         self._url, self._wait, self._tracing = url.rstrip("/"), wait, tracing
@@ -58,23 +62,32 @@ class RemoteAnalyzer:
 
     def photo(self, data: bytes) -> Analysis:
         """See Analyzer. Raises RefusedError for this image, ServerError for the run."""
-        answer = self._post(data)
-        if answer.status_code != httpx.codes.OK:
-            raise _error(answer)
-        return _analysis(answer.json())
+        return self._read(self._post(data))
 
     def frame(self, pixels: UInt8Array) -> Analysis:
         """See Analyzer. Sent without loss; as JPEG only where the service says that is too large."""
         answer = self._post(_encoded(pixels, ".png"))
         if answer.status_code == httpx.codes.REQUEST_ENTITY_TOO_LARGE:
             answer = self._post(_encoded(pixels, ".jpg"))
-        if answer.status_code != httpx.codes.OK:
-            raise _error(answer)
-        return _analysis(answer.json())
+        return self._read(answer)
 
     def close(self) -> None:
         """Close the connections."""
         self._client.close()
+
+    def _read(self, answer: httpx.Response) -> Analysis:
+        if answer.status_code != httpx.codes.OK:
+            raise _error(answer)
+        with self._understood():
+            return _analysis(answer.json())
+
+    @contextmanager
+    def _understood(self) -> Iterator[None]:
+        """Around the reading of an answer: raises ServerError where the service would not answer so."""
+        try:
+            yield
+        except (ValueError, KeyError, TypeError) as error:
+            raise ServerError(f"what answers at {self._url} is not this service") from error
 
     def _post(self, data: bytes) -> httpx.Response:
         headers = {"Content-Type": "application/octet-stream", "Accept": "application/json"}
@@ -91,11 +104,13 @@ class RemoteAnalyzer:
         )
         if answer.status_code != httpx.codes.OK:
             raise ServerError(f"{self._url}/models: {_detail(answer)}")
-        models = answer.json()["models"]
-        for model in models:
-            if model["name"] == name or (name is None and model["default"]):
-                return Model(model["name"], model["digest"], model["uncertain_below"])
-        raise ServerError(f"no model {name!r} at {self._url}: it has {', '.join(m['name'] for m in models)}")
+        with self._understood():
+            models = answer.json()["models"]
+            for model in models:
+                if model["name"] == name or (name is None and model["default"]):
+                    return Model(model["name"], model["digest"], model["uncertain_below"])
+            names = ", ".join(model["name"] for model in models)
+        raise ServerError(f"no model {name!r} at {self._url}: it has {names}")
 
     def _traced(self, request: httpx.Request) -> httpx.Response:
         # A query may hold what is nobody's business, and so may the name and password before a host.
@@ -113,7 +128,7 @@ class RemoteAnalyzer:
             pause = min(0.25 * 2**attempt, _LONGEST_WAIT_S)
             try:
                 answer = send()
-            except httpx.TransportError as error:
+            except (httpx.TransportError, httpx.DecodingError) as error:
                 if last:
                     raise ServerError(f"{self._url} cannot be reached: {error}") from error
             except httpx.InvalidURL as error:
@@ -160,7 +175,10 @@ def _detail(answer: httpx.Response) -> str:
 def _problem(answer: httpx.Response) -> dict[str, Any]:
     if "json" not in answer.headers.get("content-type", ""):
         return {}
-    body = answer.json()
+    try:
+        body = answer.json()
+    except ValueError:
+        return {}
     return body if isinstance(body, dict) else {}
 
 

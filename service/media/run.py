@@ -50,17 +50,29 @@ class Annotations:
 
     @classmethod
     def beside(cls, folder: Path, photos: Sequence[Path]) -> "Annotations":
-        """Annotations of these photos. Raises SourceError where a picture would take a photo's place."""
-        places = Annotations(folder, Path(os.path.commonpath([photo.absolute().parent for photo in photos])))
-        if any(places.of(photo) == photo.resolve() for photo in photos):
-            raise SourceError(
-                f"annotated pictures in {folder} would overwrite the photos: choose another folder"
-            )
+        """Annotations of these photos.
+
+        Raises SourceError where a picture would take the place of a photo, or of another photo's picture.
+        """
+        root = os.path.commonpath([os.path.dirname(os.path.abspath(photo)) for photo in photos])
+        places = Annotations(folder, Path(root))
+        originals = {_inode(photo) for photo in photos} - {None}
+        taken: dict[Path, Path] = {}
+        for photo in photos:
+            target = places.of(photo)
+            if _inode(target) in originals:
+                raise SourceError(
+                    f"annotated pictures in {folder} would overwrite the photos: choose another folder"
+                )
+            other = taken.setdefault(target, photo)
+            if _inode(other) != _inode(photo):
+                raise SourceError(f"{other} and {photo} would both be annotated as {target}: rename one")
         return places
 
     def of(self, photo: Path) -> Path:
         """The annotated picture's path; always JPEG, so another suffix gets `.jpg` behind it."""
-        below = photo.absolute().relative_to(self.root)
+        # `Path.absolute` keeps `..`, which would lead out of the folder again.
+        below = Path(os.path.abspath(photo)).relative_to(self.root)
         if below.suffix.lower() not in (".jpg", ".jpeg"):
             below = below.with_name(below.name + ".jpg")
         return self.folder.resolve() / below
@@ -150,3 +162,12 @@ def _read(path: Path) -> bytes:
     if path.stat().st_size > MAX_FILE_BYTES:
         raise OSError(f"larger than {MAX_FILE_BYTES} bytes")
     return path.read_bytes()
+
+
+def _inode(path: Path) -> tuple[int, int] | None:
+    """Which file it is, by whatever name or link; None where there is none."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino

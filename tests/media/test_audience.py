@@ -102,7 +102,11 @@ def test_cues_with_and_without_ends(tmp_path: Path) -> None:
         ("start,label\n", "no lines"),
         ("begin,label\n1,a\n", "columns start and label"),
         ("start,label\nsoon,a\n", "line 2"),
-        ("start,end,label\n5,4,a\n", "ends before it starts"),
+        ("start,end,label\n5,4,a\n", "line 2: it ends before it starts"),
+        ("start,label\n60,a\n0,b\n", "line 2: it has no end, and the next line starts no later"),
+        ("start,label\n0,a\n5,b\n5,c\n", "line 3: it has no end"),
+        ("start,label\n\n\n0,a\nx,b\n", "line 5: "),
+        ('start,label\n0,"two\nlines"\nx,b\n', "line 4: "),
     ],
 )
 def test_bad_cues_are_told_with_their_line(tmp_path: Path, text: str, told: str) -> None:

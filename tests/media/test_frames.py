@@ -49,6 +49,13 @@ def test_variable_frame_rate_keeps_the_times_of_the_frames(tmp_path: Path) -> No
     assert [frame.index for frame in read(path, 0.5)] == [0, 3, 6, 8]
 
 
+def test_time_goes_on_where_the_clock_of_a_joined_film_begins_anew(tmp_path: Path) -> None:
+    path = clip.write(tmp_path / "one.ts", [clip.frame(None)] * 20)
+    path.write_bytes(path.read_bytes() * 3)
+    assert [frame.time_s for frame in read(path)] == pytest.approx([i / clip.FPS for i in range(60)])
+    assert [frame.index for frame in read(path, 0.5)] == list(range(0, 60, 5))
+
+
 def test_sampling_keeps_to_the_grid(film: Path) -> None:
     assert [frame.index for frame in read(film, 0.2)] == list(range(0, 32, 2))
     assert [frame.index for frame in read(film, 0.25)] == [0, 3, 5, 8, 10, 13, 15, 18, 20, 23, 25, 28, 30]
@@ -78,6 +85,22 @@ def test_display_matrices_are_respected(
 def test_anamorphic_pictures_get_their_proportions_back(tmp_path: Path) -> None:
     path = clip.write(tmp_path / "wide.mp4", [corners()] * 2, aspect=Fraction(3, 2))
     assert read(path)[0].pixels.shape == (64, 144, 3)
+
+
+@pytest.mark.parametrize("aspect", [Fraction(200), Fraction(1, 200)])
+def test_proportions_that_no_film_has_are_not_believed(tmp_path: Path, aspect: Fraction) -> None:
+    path = clip.write(tmp_path / "absurd.mp4", [clip.frame(None)], aspect=aspect)
+    assert read(path)[0].pixels.shape == (clip.HEIGHT, clip.WIDTH, 3)
+
+
+def test_pictures_that_cannot_be_converted_are_told(tmp_path: Path) -> None:
+    (tmp_path / "raw").write_bytes(bytes(64 * 48 * 12))
+    kind = {"pixel_format": "rgb96le", "video_size": "64x48"}
+    with (
+        Video(av.open(str(tmp_path / "raw"), format="rawvideo", options=kind), live=False) as video,
+        pytest.raises(SourceError, match="rgb96le pictures cannot be turned into RGB"),
+    ):
+        list(video.frames(0))
 
 
 def test_a_damaged_film_is_read_past_the_damage(tmp_path: Path) -> None:

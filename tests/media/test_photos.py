@@ -3,7 +3,10 @@
 import csv
 import io
 import json
+import os
 import shutil
+import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -153,6 +156,32 @@ def test_annotated_pictures_mirror_the_folders_and_spare_the_photos(run: Run, fo
     assert (folder / "a.jpg").read_bytes() == before
 
 
+def test_no_annotated_picture_leaves_its_folder(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    target = folder.parent / "annotated"
+    monkeypatch.chdir(folder / "deeper")
+    above, here = Path("../a.jpg"), Path("e.jpg")
+    places = Annotations.beside(target, [above, here])
+    assert [places.of(photo) for photo in (above, here)] == [target / "a.jpg", target / "deeper" / "e.jpg"]
+
+
+@pytest.mark.parametrize("link", [Path.symlink_to, Path.hardlink_to])
+def test_a_link_to_a_photo_is_not_written_through(folder: Path, link: Callable[[Path, Path], None]) -> None:
+    target = folder.parent / "annotated"
+    target.mkdir()
+    link(target / "a.jpg", folder / "b.JPG")
+    with pytest.raises(SourceError, match="would overwrite the photos"):
+        Annotations.beside(target, [folder / "a.jpg", folder / "b.JPG"])
+
+
+def test_two_photos_never_share_an_annotated_picture(folder: Path) -> None:
+    photo, twin = folder / "f.webp", folder / "f.webp.jpg"
+    shutil.copy(folder / "a.jpg", twin)
+    with pytest.raises(SourceError, match="would both be annotated as"):
+        Annotations.beside(folder.parent / "annotated", [photo, twin])
+    # The same photo, named in two ways, is no other photo.
+    Annotations.beside(folder.parent / "annotated", [photo, folder / "deeper" / ".." / "f.webp"])
+
+
 def test_an_interrupted_run_goes_on_without_doubles_or_loss(analyzer: LocalAnalyzer, folder: Path) -> None:
     photos = find_photos([str(folder)], recursive=True)
     whole, out = folder.parent / "whole.jsonl", folder.parent / "out.jsonl"
@@ -172,6 +201,37 @@ def test_an_interrupted_run_goes_on_without_doubles_or_loss(analyzer: LocalAnaly
     # Each photo is sent once in all; the two that do not decode are tried again with those that were left.
     assert going_on.calls == 6 - done
     assert not _journal_path(out).exists()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other file systems know no such names")
+@pytest.mark.parametrize("kind", ["json", "jsonl", "csv", "parquet", "table"])
+def test_a_name_that_is_not_utf_8_is_written_readably(
+    run: Run, photo: bytes, tmp_path: Path, kind: str
+) -> None:
+    named = Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.jpg"))
+    named.write_bytes(photo)
+    out = tmp_path / f"out.{kind}"
+    result = run("analyze", named, named.with_name("caf\udcea.jpg"), "--out", out)
+    assert result.exit_code == 1, result.stderr
+    assert r"caf\xea.jpg: No such file" in result.stderr
+    found = str(pq.read_table(out).to_pylist()) if kind == "parquet" else out.read_text()
+    assert r"caf\xe9.jpg" in found.replace(r"\\", "\\")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other file systems know no such names")
+def test_a_run_goes_on_past_a_name_that_is_not_utf_8(analyzer: LocalAnalyzer, folder: Path) -> None:
+    photos = [folder / os.fsdecode(name) for name in (b"caf\xe9.jpg", rb"caf\xe9.jpg")]
+    shutil.copy(folder / "a.jpg", photos[0])
+    shutil.copy(folder / "f.webp", photos[1])
+    out = folder.parent / "out.jsonl"
+    with pytest.raises(KeyboardInterrupt):
+        _run(photos, out, Interrupted(analyzer, at=2))
+    going_on = Interrupted(analyzer)
+    _run(photos, out, going_on)
+    assert going_on.calls == 1
+    found = records(out.read_text())
+    assert [Path(record["file"]).name for record in found] == [r"caf\xe9.jpg"] * 2
+    assert [len(record["faces"]) for record in found] == [1, 0]
 
 
 def test_half_a_line_and_a_changed_photo_are_done_again(analyzer: LocalAnalyzer, folder: Path) -> None:

@@ -8,7 +8,7 @@ from threading import Thread
 
 import pytest
 
-from service.media.errors import RefusedError, ServerError
+from service.media.errors import RefusedError, ServerError, SourceError
 from service.media.parallel import IN_FLIGHT_PER_WORKER, in_order
 from service.media.remote import RemoteAnalyzer
 from service.vision.pipeline import AnalysisOptions
@@ -39,7 +39,7 @@ def answering(*answers: tuple[int, dict[str, str], bytes]) -> Iterator[str]:
             pass
 
     with HTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = Thread(target=server.serve_forever)
+        thread = Thread(target=server.serve_forever, args=(0.01,))
         thread.start()
         try:
             yield f"http://127.0.0.1:{server.server_port}"
@@ -99,6 +99,45 @@ def test_what_is_wrong_with_one_photo_fails_that_photo() -> None:
         analyzer.close()
 
 
+@pytest.mark.parametrize(
+    ("kind", "body"),
+    [
+        ("text/html", b"<html>hello</html>"),
+        ("application/json", b'{"a": 1}'),
+        ("application/json", b"[1]"),
+        ("application/json", b'{"models": [{"name": "m"}]}'),
+        ("application/json", b"\xff"),
+    ],
+)
+def test_what_is_not_the_service_is_told(kind: str, body: bytes) -> None:
+    strange = 200, json_type(kind), body
+    with answering(strange, (200, json_type(), MODELS), strange) as url:
+        with pytest.raises(ServerError, match=f"what answers at {url} is not this service"):
+            RemoteAnalyzer(url, None, AnalysisOptions())
+        analyzer = RemoteAnalyzer(url, None, AnalysisOptions())
+        with pytest.raises(ServerError, match=f"what answers at {url} is not this service"):
+            analyzer.photo(b"x")
+        analyzer.close()
+
+
+@pytest.mark.parametrize(
+    ("headers", "told"), [(json_type(), "answered 404"), ({"Content-Encoding": "gzip"}, "cannot be reached")]
+)
+def test_an_error_that_cannot_be_read_is_told(headers: dict[str, str], told: str) -> None:
+    waits: list[float] = []
+    with (
+        answering(*[(404, headers, b"no JSON and no gzip")] * 3) as url,
+        pytest.raises(ServerError, match=told),
+    ):
+        RemoteAnalyzer(url, None, AnalysisOptions(), waits.append)
+
+
+@pytest.mark.parametrize("key", ["ключ", "two\nlines"])
+def test_a_key_that_cannot_be_sent_is_told_but_not_shown(key: str) -> None:
+    with pytest.raises(ServerError, match=r"^the API key holds characters that are not printable ASCII$"):
+        RemoteAnalyzer("http://127.0.0.1:9", key, AnalysisOptions())
+
+
 def test_few_items_are_taken_before_they_are_needed() -> None:
     taken = []
 
@@ -112,3 +151,15 @@ def test_few_items_are_taken_before_they_are_needed() -> None:
         assert next(results) == expected * expected
         assert len(taken) - expected <= 3 * IN_FLIGHT_PER_WORKER
     results.close()
+
+
+@pytest.mark.parametrize("workers", [1, 2, 4])
+def test_what_was_taken_before_the_source_broke_off_is_not_lost(workers: int) -> None:
+    def breaking() -> Iterator[int]:
+        yield from range(5)
+        raise SourceError("broke off")
+
+    results = in_order(lambda number: number, breaking(), workers)
+    assert [next(results) for _ in range(5)] == list(range(5))
+    with pytest.raises(SourceError, match="broke off"):
+        next(results)

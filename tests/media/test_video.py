@@ -2,7 +2,9 @@
 
 import csv
 import json
+import os
 import signal
+import sys
 from collections import Counter
 from contextlib import closing
 from dataclasses import replace
@@ -104,6 +106,17 @@ def test_a_server_gives_the_same_rows_and_figures(
     assert made[0] == made[1]
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="other file systems know no such names")
+def test_a_film_whose_name_is_not_utf_8_has_its_outputs(run: Run, film: Path, tmp_path: Path) -> None:
+    named = tmp_path / os.fsdecode(b"caf\xe9.mp4")
+    named.symlink_to(film)
+    timeline, summary = tmp_path / "t.png", tmp_path / "s.json"
+    result = run("video", named, "--every", "2s", "--timeline", timeline, "--summary", summary)
+    assert result.exit_code == 0, result.stderr
+    assert timeline.exists()
+    assert json.loads(summary.read_text())["source"] == r"caf\xe9.mp4"
+
+
 def camera(film: Path) -> Video:
     """A device of libavdevice, as a camera is one, that shows a film."""
     return Video(av.open(f"movie={film}", format="lavfi"), live=True)
@@ -171,7 +184,7 @@ def test_a_request_to_end_ends_as_ctrl_c_does(capsys: pytest.CaptureFixture[str]
         (["--every", "often"], "--every: 'often' is no duration"),
         (["--window", "0s"], "--window: it must be at least"),
         (["--out", "rows.txt"], "rows are written as .csv, .jsonl or .parquet"),
-        (["--annotate", "film.xyz"], "film.xyz cannot be written as a video"),
+        (["--annotate", "film.webm"], "film.webm cannot be written as a video"),
         (["--timeline", "t.doc"], "a timeline is written as"),
         (["--segments", "missing.csv"], "missing.csv cannot be read"),
         (["--model", "none"], "no model 'none'"),

@@ -3,7 +3,6 @@
 import logging
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
-from os.path import commonpath, dirname
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -46,8 +45,7 @@ class FilmJob:
 
     def name(self, path: str) -> str:
         """A film's name in the output folder: its path below the folder that all films are in."""
-        root = commonpath([dirname(one) for one in self.files.sizes])
-        return path[len(root) :].lstrip("/")
+        return self.files.below(path)
 
 
 def run_films_on_ray(job: FilmJob) -> Report:

@@ -4,6 +4,7 @@ import os
 from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import PurePosixPath
 
 from pyarrow import ArrowInvalid
@@ -39,7 +40,7 @@ class Place:
         return f"{self.path.rstrip('/')}/{name}"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Files:
     """Files of one file system, by path, with their sizes in bytes (None: there is no such file)."""
 
@@ -49,6 +50,15 @@ class Files:
     def name(self, path: str) -> str:
         """What the output calls a file."""
         return self.place.prefix + path
+
+    def below(self, path: str) -> str:
+        """A file's path below the folder that all of them are in."""
+        return path[len(self._root) :].lstrip("/")
+
+    @cached_property
+    def _root(self) -> str:
+        # Kept: it takes a look at every file, and each file's name needs it.
+        return os.path.commonpath([os.path.dirname(path) for path in self.sizes])
 
 
 def find(arguments: Sequence[str], recursive: bool, suffixes: AbstractSet[str], what: str) -> Files:

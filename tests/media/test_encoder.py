@@ -1,0 +1,46 @@
+"""Annotated films: of any size, and refused at once where the format cannot hold them."""
+
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+from service.media.encoder import VideoWriter
+from service.media.errors import SourceError
+
+
+@pytest.mark.parametrize(
+    ("size", "written"), [((48, 64), (48, 64)), ((49, 65), (48, 64)), ((1, 5), (2, 4)), ((5, 1), (4, 2))]
+)
+def test_a_picture_of_any_size_can_be_written(
+    tmp_path: Path, size: tuple[int, int], written: tuple[int, int]
+) -> None:
+    writer = VideoWriter(tmp_path / "film.mp4")
+    for number in range(2):
+        writer.write(number / 10, np.zeros((*size, 3), np.uint8))
+    writer.close()
+    with av.open(str(tmp_path / "film.mp4")) as film:
+        assert [(frame.height, frame.width) for frame in film.decode(video=0)] == [written] * 2
+
+
+@pytest.mark.parametrize("suffix", ["webm", "gif", "mp3", "jpg", "xyz"])
+def test_a_format_that_cannot_hold_the_film_is_told_at_once(tmp_path: Path, suffix: str) -> None:
+    with pytest.raises(SourceError, match=f"film.{suffix} cannot be written as a video"):
+        VideoWriter(tmp_path / f"film.{suffix}")
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_cannot_be_written_is_told(tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match="there is no folder"):
+        VideoWriter(tmp_path / "missing" / "film.mp4")
+    (tmp_path / "film.mp4").mkdir()
+    writer = VideoWriter(tmp_path / "film.mp4")
+    writer.write(0, np.zeros((48, 64, 3), np.uint8))
+    with pytest.raises(SourceError, match=r"film.mp4 cannot be written as a video: .*Is a directory"):
+        writer.close()
+
+
+def test_a_film_without_a_frame_is_no_file(tmp_path: Path) -> None:
+    VideoWriter(tmp_path / "film.mp4").close()
+    assert not list(tmp_path.iterdir())
