@@ -19,7 +19,11 @@ class FerClient:
 
     base_url: of the service, such as `http://localhost:8000`; api_key: where the service asks for one;
     timeout: seconds without progress before httpx.TimeoutException; retry: for a service that is busy or away
-    for a moment; transport, sleep: for tests and unusual networks.
+    for a moment; transport, sleep: for tests and unusual networks. Raises ValueError for an API key that is
+    not printable ASCII.
+
+    An image is bytes, a path or a binary file: methods raise TypeError for anything else, a path as a string
+    included, and OSError for a file that cannot be read.
     """
 
     def __init__(
