@@ -127,17 +127,17 @@ def stream_url(base_url: httpx.URL, options: Options) -> str:
 
 def detection(response: httpx.Response) -> Detection:
     """The answer for one image."""
-    return parse(Detection, checked(response).json())
+    return parse(Detection, response.json())
 
 
 def batch(response: httpx.Response) -> list[BatchOk | BatchError]:
     """The answers for a batch."""
-    return [parse_either(BatchOk, BatchError, item) for item in checked(response).json()["results"]]
+    return [parse_either(BatchOk, BatchError, item) for item in response.json()["results"]]
 
 
 def model_list(response: httpx.Response) -> list[ModelInfo]:
     """The models."""
-    return [parse(ModelInfo, item) for item in checked(response).json()["models"]]
+    return [parse(ModelInfo, item) for item in response.json()["models"]]
 
 
 def stream_answer(message: str | bytes) -> StreamFrame | StreamError:
