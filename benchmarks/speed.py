@@ -59,9 +59,9 @@ def post(server: Server, workload: Workload, clock: str) -> float:
     # The kernel opens a connection before the server has taken it: it has only once it has answered.
     client.ask("/livez")
     query = f"?min_face_size={workload.min_face_size}" if workload.min_face_size else ""
-    before = server.cpu_s
+    before = server.cpu_seconds()
     wall = timed(partial(client.ask, PATH + query, workload.data))
-    return wall if clock == "wall" else (server.cpu_s - before) * 1000
+    return wall if clock == "wall" else (server.cpu_seconds() - before) * 1000
 
 
 def compare(
@@ -186,7 +186,7 @@ def full_pixels(data: bytes) -> NDArray[Any]:
 def under_load(seconds: float) -> tuple[dict[int, Load], Load]:
     """W6: closed loops of more and more clients, then an open one at 80 % of the best rate."""
     image = portrait().data
-    with serving() as server:
+    with serving(None, log_level="warning") as server:
         load(server.port, image, clients=2, seconds=1)
         closed = {clients: load(server.port, image, clients=clients, seconds=seconds) for clients in CLIENTS}
         rate = 0.8 * max(run.rate for run in closed.values())
@@ -199,7 +199,7 @@ def measure(options: argparse.Namespace) -> Results:
     emotion = store.manifest.emotion[store.manifest.default]
     about = machine() | {"emotion_graph": emotion.sha256[:12], "peer_threads": options.peer_threads or "any"}
     about["clock"] = options.clock
-    with serving() as server:
+    with serving(None, log_level="warning") as server:
         rows, ready_s = compare(store, workloads, server, options.rounds, options.clock), server.ready_s
     rows.append(classify_ready_crops(store, options.rounds, options.clock))
     with (

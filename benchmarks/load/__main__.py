@@ -17,7 +17,7 @@ from benchmarks.load.dawdlers import allow_open_files
 from benchmarks.load.generator import client_of
 from benchmarks.load.report import Cores, Finding
 from benchmarks.load.scenarios import Times
-from benchmarks.load.server import serving
+from benchmarks.server import serving
 
 PHOTO = Path("tests/data/astronaut.jpg")
 QUICK = Times(peak=4, steady=6, overload=9, short=4)
