@@ -39,6 +39,7 @@ from service.runtime.cpus import usable_cpus
 from service.runtime.engine import Engine
 from service.runtime.model_store import ModelStore
 from service.server import SWITCH_INTERVAL_S
+from service.vision.mtcnn import default_min_face_size
 from service.vision.pipeline import EmotionPipeline
 from service.vision.types import DecodedImage
 
@@ -141,7 +142,7 @@ def detected(pipeline: EmotionPipeline, image: DecodedImage, workload: Workload)
 
 def smallest_face(workload: Workload, image: DecodedImage) -> int:
     """What the workload asks of a peer that sees the decoded pixels."""
-    size = workload.min_face_size or max(40.0, 0.04 * max(image.width, image.height))
+    size = workload.min_face_size or default_min_face_size(image.width, image.height)
     return round(size)
 
 
