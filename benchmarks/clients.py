@@ -19,6 +19,8 @@ from time import perf_counter, sleep
 import pycurl
 
 PATH = "/detect-emotions"
+# Of which there are percentiles.
+FEWEST = 2
 
 
 class Client:
@@ -110,6 +112,8 @@ def main() -> None:
     else:
         run.closed(int(clients), end)
     times = run.milliseconds
+    if len(times) < FEWEST:
+        raise SystemExit(f"{len(times)} answers in {seconds} s are too few for a percentile: ask for longer")
     answer = {
         "rate": len(times) / (perf_counter() - start),
         "median_ms": median(times),

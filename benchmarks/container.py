@@ -12,16 +12,15 @@ import statistics
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from pathlib import Path
 
 import httpx
 from PIL import Image
 
+from benchmarks.workloads import ASTRONAUT
 from tests.image import containers
 from tests.image.conftest import free_port
 from tests.image.containers import Container
 
-PHOTO = Path(__file__).parents[1] / "tests" / "data" / "astronaut.jpg"
 # A JPEG is decoded at the size that detection needs; a PNG has to be decoded whole.
 PICTURES = (("JPEG", 0.3), ("JPEG", 2), ("JPEG", 12), ("PNG", 2), ("PNG", 12), ("PNG", 25))
 MEMORY = "--memory=3g"
@@ -31,7 +30,7 @@ def picture(kind: str, megapixels: float) -> bytes:
     """The astronaut's portrait in that format with so many million pixels."""
     side = round((megapixels * 1e6) ** 0.5)
     buffer = io.BytesIO()
-    resized = Image.open(PHOTO).resize((side, side), Image.Resampling.BICUBIC)
+    resized = Image.open(ASTRONAUT).resize((side, side), Image.Resampling.BICUBIC)
     resized.save(buffer, kind, quality=90, compress_level=1)
     return buffer.getvalue()
 

@@ -8,17 +8,17 @@ import argparse
 import io
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from statistics import median
 from time import process_time
 
 from PIL import Image
 
+from benchmarks.workloads import ASTRONAUT
 from service.runtime.model_store import load_pipeline
 from service.vision.image import decode
+from service.vision.mtcnn import default_min_face_size
 from service.vision.pipeline import DEFAULT_MAX_PIXELS, AnalysisOptions
 
-PHOTO = Path(__file__).parents[1] / "tests" / "data" / "astronaut.jpg"
 SIZES = [(160, 120), (320, 240), (640, 480), (1280, 720), (1920, 1080), (4032, 3024)]
 
 
@@ -32,7 +32,7 @@ def main() -> None:
     print(f"{'pixels':<12}{'bytes':>10}{'CPU ms':>10}{'decoding':>10}{'faces':>7}")
     for width, height in SIZES:
         data = jpeg(width, height)
-        smallest = options.min_face_size or max(40, 0.04 * max(width, height))
+        smallest = options.min_face_size or default_min_face_size(width, height)
         faces = len(pipeline.analyze(data, options).faces)
         whole = cpu_ms(partial(pipeline.analyze, data, options), rounds)
         decoding = cpu_ms(partial(decoded, data, smallest), rounds)
@@ -46,7 +46,7 @@ def decoded(data: bytes, smallest: float) -> object:
 
 def jpeg(width: int, height: int) -> bytes:
     """The astronaut's photo in the middle of a frame of this size, over its own blurred enlargement."""
-    with Image.open(PHOTO) as photo:
+    with Image.open(ASTRONAUT) as photo:
         picture = photo.convert("RGB")
     frame = picture.resize((width, height), Image.Resampling.BICUBIC)
     side = min(width, height)

@@ -20,12 +20,12 @@ from typing import Any
 
 from PIL import Image
 
+from benchmarks.workloads import ASTRONAUT
 from service.runtime import decoder_pool
 from service.vision.errors import ImageError
 from service.vision.headers import Header, read_header
 from service.vision.image import decode_picture
 
-PORTRAIT = Path(__file__).parents[1] / "tests" / "data" / "astronaut.jpg"
 ROUNDS = 40
 MAX_PIXELS = 64_000_000
 SIDE = 60_000
@@ -75,7 +75,7 @@ def detours() -> Iterator[str]:
 def _encoded(name: str, size: tuple[int, int]) -> bytes:
     buffer = BytesIO()
     options: dict[str, Any] = {"speed": 10} if name == "AVIF" else {}
-    Image.open(PORTRAIT).convert("RGB").resize(size).save(buffer, name, **options)
+    Image.open(ASTRONAUT).convert("RGB").resize(size).save(buffer, name, **options)
     return buffer.getvalue()
 
 

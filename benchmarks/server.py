@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -10,69 +11,136 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from http.client import HTTPConnection
 from pathlib import Path
-from time import perf_counter, sleep
+from time import clock_gettime, perf_counter, sleep
+from typing import IO
 
 HOST = "127.0.0.1"
 START_LIMIT_S = 60
+Log = IO[bytes] | int | None
 
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """port; process id; seconds from its start to its readiness."""
+    """A running service. pid: of its process; ready_s: seconds from its start to its readiness."""
 
-    port: int
     pid: int
+    port: int
     ready_s: float
 
     @property
-    def resident_bytes(self) -> int:
-        """The process's resident set (Linux)."""
-        pages = int(Path(f"/proc/{self.pid}/statm").read_text().split()[1])
-        return pages * os.sysconf("SC_PAGE_SIZE")
+    def url(self) -> str:
+        """Where it listens."""
+        return f"http://{HOST}:{self.port}"
 
-    @property
-    def cpu_s(self) -> float:
-        """CPU seconds that the process's living threads have used (Linux)."""
-        threads = Path(f"/proc/{self.pid}/task").glob("*/schedstat")
-        return sum(int(thread.read_text().split()[0]) for thread in threads) / 1e9
+    def counter(self, name: str) -> float:
+        """The value of a metric without labels, 0 where it is missing."""
+        status, metrics = _get(self.port, "/metrics", 30)
+        if status != 200:
+            raise RuntimeError(f"/metrics was answered with {status}")
+        found = re.search(rf"^{name} (\S+)$", metrics, re.MULTILINE)
+        return float(found[1]) if found else 0.0
+
+    def resident_bytes(self) -> int:
+        """Memory of the process and its children, which decode pictures (Linux)."""
+        return sum(_resident(pid) for pid in _tree(self.pid))
+
+    def cpu_seconds(self) -> float:
+        """CPU time of the process and its children, of threads that have ended too (Linux)."""
+        return sum(_cpu(pid) for pid in _tree(self.pid))
+
+
+@contextmanager
+def serving(log: Log = subprocess.DEVNULL, **settings: object) -> Iterator[Server]:
+    """Start the service with these settings (`queue_size=400`), wait until it is ready, and end it.
+
+    Otherwise it is as a user starts it: settings in this process's environment are not passed on. log: takes
+    what it writes; None for this process's own output. Raises SystemExit where it does not become ready.
+    """
+    port, started = free_port(), perf_counter()
+    with subprocess.Popen(_command(port), env=_environment(settings), stdout=log, stderr=log) as process:
+        try:
+            _wait_until_ready(process, port, started + START_LIMIT_S)
+            yield Server(process.pid, port, perf_counter() - started)
+        finally:
+            process.terminate()
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """A port that nobody listened on just now."""
+    with socket.create_server((HOST, 0)) as listener:
+        port: int = listener.getsockname()[1]
+    return port
 
 
-def is_ready(port: int) -> bool:
-    connection = HTTPConnection(HOST, port, timeout=5)
+def _command(port: int) -> list[str]:
+    return [str(Path(sys.executable).with_name("fer-service")), "serve", "--port", str(port)]
+
+
+def _environment(settings: dict[str, object]) -> dict[str, str]:
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("FER_")}
+    return inherited | {f"FER_{name.upper()}": str(value) for name, value in settings.items()}
+
+
+def _wait_until_ready(process: "subprocess.Popen[bytes]", port: int, give_up: float) -> None:
+    while not _is_ready(port):
+        if process.poll() is not None:
+            raise SystemExit(f"the service ended with {process.returncode} before it was ready")
+        if perf_counter() > give_up:
+            raise SystemExit(f"the service was not ready within {START_LIMIT_S} s")
+        sleep(0.01)
+
+
+def _is_ready(port: int) -> bool:
     try:
-        connection.request("GET", "/readyz")
-        return connection.getresponse().status == 200
+        return _get(port, "/readyz", 5)[0] == 200
     except OSError:
         return False
+
+
+def _get(port: int, path: str, timeout: float) -> tuple[int, str]:
+    """The status and text of an answer."""
+    connection = HTTPConnection(HOST, port, timeout=timeout)
+    try:
+        connection.request("GET", path)
+        answer = connection.getresponse()
+        return answer.status, answer.read().decode()
     finally:
         connection.close()
 
 
-@contextmanager
-def serving(**settings: object) -> Iterator[Server]:
-    """Start the service with these settings, wait until it is ready, and end it."""
-    port = free_port()
-    wanted = {"port": port, "log_level": "warning", **settings}
-    environment = os.environ | {f"FER_{name.upper()}": str(value) for name, value in wanted.items()}
-    started = perf_counter()
-    command = [str(Path(sys.executable).with_name("fer-service")), "serve"]
-    process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)
+def _tree(pid: int) -> list[int]:
+    """The process and its children, whichever of its threads started them."""
+    children = [child for thread in _threads(pid) for child in _read(pid, f"task/{thread}/children").split()]
+    return [pid, *(found for child in children for found in _tree(int(child)))]
+
+
+def _threads(pid: int) -> list[str]:
     try:
-        while not is_ready(port):
-            if process.poll() is not None or perf_counter() - started > START_LIMIT_S:
-                raise SystemExit(f"the service did not start: status {process.poll()}")
-            sleep(0.01)
-        yield Server(port, process.pid, perf_counter() - started)
-    finally:
-        process.terminate()
-        process.wait()
+        return os.listdir(f"/proc/{pid}/task")
+    except (FileNotFoundError, ProcessLookupError):
+        return []
+
+
+def _resident(pid: int) -> int:
+    pages = _read(pid, "statm").split()
+    return int(pages[1]) * os.sysconf("SC_PAGE_SIZE") if pages else 0
+
+
+def _cpu(pid: int) -> float:
+    """0 where the process has ended."""
+    try:
+        # The clock that clock_getcpuclockid(3) names; /proc counts in ticks, too coarse for one request.
+        return clock_gettime(~pid << 3 | 2)
+    except OSError:
+        return 0.0
+
+
+def _read(pid: int, name: str) -> str:
+    """Empty where the process has ended."""
+    try:
+        return Path(f"/proc/{pid}/{name}").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,8 +154,10 @@ class Load:
 
 
 def load(port: int, image: bytes, *, clients: int, seconds: float, rate: float | None = None) -> Load:
-    """Send the image from a process of its own (`benchmarks.clients`)."""
+    """Send the image from a process of its own (`benchmarks.clients`), which has told why where it fails."""
     command = [sys.executable, "-m", "benchmarks.clients", str(port), str(clients), str(seconds)]
     command += [] if rate is None else [str(rate)]
-    done = subprocess.run(command, input=image, stdout=subprocess.PIPE, check=True)
+    done = subprocess.run(command, input=image, stdout=subprocess.PIPE, check=False)
+    if done.returncode:
+        raise SystemExit(done.returncode)
     return Load(**json.loads(done.stdout))

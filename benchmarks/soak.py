@@ -3,9 +3,10 @@
     python -m benchmarks.soak [--requests N] [--sizes N] [--most-growth SHARE] [--out FILE]
 
 Every request is a JPEG of its own size, one of so many, the test portrait in it; every twentieth looks for
-faces of 20 pixels. Two clients take turns with two workers. The resident set is read after each hundredth
-part. Exits with 1 when what the server holds at the end is more than --most-growth above what it held after
-the first thousand requests (or the first tenth, where that is less), or when a request failed.
+faces of 20 pixels. Two clients take turns with two workers. The resident set, decoder processes
+included, is read after each hundredth part. Exits with 1 when what the server holds at the end is more than
+--most-growth above what it held after the first thousand requests (or the first tenth, where that is less),
+or when a request failed.
 """
 
 import argparse
@@ -43,7 +44,7 @@ def soak(requests: int, sizes: int) -> dict[str, Any]:
     jobs = enumerate(islice(cycle(list(images(sizes))), requests))
     part = max(1, requests // PARTS)
     failed, resident, started = 0, [], perf_counter()
-    with serving() as server, ThreadPoolExecutor(CLIENTS) as pool:
+    with serving(None, log_level="warning") as server, ThreadPoolExecutor(CLIENTS) as pool:
         client = Client(server.port)
 
         def fails(job: tuple[int, bytes]) -> bool:
@@ -52,7 +53,7 @@ def soak(requests: int, sizes: int) -> dict[str, Any]:
 
         while batch := list(islice(jobs, part)):
             failed += sum(pool.map(fails, batch))
-            resident.append(round(server.resident_bytes / 1e6, 1))
+            resident.append(round(server.resident_bytes() / 1e6, 1))
             print(f"{len(resident) * part} requests: {resident[-1]} MB", flush=True)
         ready_s = round(server.ready_s, 2)
     seconds = round(perf_counter() - started)

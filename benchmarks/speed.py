@@ -39,6 +39,7 @@ from service.runtime.cpus import usable_cpus
 from service.runtime.engine import Engine
 from service.runtime.model_store import ModelStore
 from service.server import SWITCH_INTERVAL_S
+from service.vision.mtcnn import default_min_face_size
 from service.vision.pipeline import EmotionPipeline
 from service.vision.types import DecodedImage
 
@@ -54,14 +55,21 @@ def helped(pipeline: EmotionPipeline) -> EmotionPipeline:
 
 
 def post(server: Server, workload: Workload, clock: str) -> float:
-    """Milliseconds of one request on a connection that is open already; with "cpu" the server's alone."""
+    """Milliseconds of one request on a connection that is open already; with "cpu" the server's alone.
+
+    Raises SystemExit where the answer is not 200: what a refusal takes is no figure.
+    """
     client = Client(server.port)
     # The kernel opens a connection before the server has taken it: it has only once it has answered.
     client.ask("/livez")
     query = f"?min_face_size={workload.min_face_size}" if workload.min_face_size else ""
-    before = server.cpu_s
-    wall = timed(partial(client.ask, PATH + query, workload.data))
-    return wall if clock == "wall" else (server.cpu_s - before) * 1000
+    before = server.cpu_seconds()
+    started = perf_counter()
+    status = client.ask(PATH + query, workload.data)
+    wall = perf_counter() - started
+    if status != 200:
+        raise SystemExit(f"{workload.name}: the service answered with {status}")
+    return (wall if clock == "wall" else server.cpu_seconds() - before) * 1000
 
 
 def compare(
@@ -134,7 +142,7 @@ def detected(pipeline: EmotionPipeline, image: DecodedImage, workload: Workload)
 
 def smallest_face(workload: Workload, image: DecodedImage) -> int:
     """What the workload asks of a peer that sees the decoded pixels."""
-    size = workload.min_face_size or max(40.0, 0.04 * max(image.width, image.height))
+    size = workload.min_face_size or default_min_face_size(image.width, image.height)
     return round(size)
 
 
@@ -186,7 +194,7 @@ def full_pixels(data: bytes) -> NDArray[Any]:
 def under_load(seconds: float) -> tuple[dict[int, Load], Load]:
     """W6: closed loops of more and more clients, then an open one at 80 % of the best rate."""
     image = portrait().data
-    with serving() as server:
+    with serving(None, log_level="warning") as server:
         load(server.port, image, clients=2, seconds=1)
         closed = {clients: load(server.port, image, clients=clients, seconds=seconds) for clients in CLIENTS}
         rate = 0.8 * max(run.rate for run in closed.values())
@@ -199,7 +207,7 @@ def measure(options: argparse.Namespace) -> Results:
     emotion = store.manifest.emotion[store.manifest.default]
     about = machine() | {"emotion_graph": emotion.sha256[:12], "peer_threads": options.peer_threads or "any"}
     about["clock"] = options.clock
-    with serving() as server:
+    with serving(None, log_level="warning") as server:
         rows, ready_s = compare(store, workloads, server, options.rounds, options.clock), server.ready_s
     rows.append(classify_ready_crops(store, options.rounds, options.clock))
     with (

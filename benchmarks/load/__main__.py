@@ -17,15 +17,15 @@ from benchmarks.load.dawdlers import allow_open_files
 from benchmarks.load.generator import client_of
 from benchmarks.load.report import Cores, Finding
 from benchmarks.load.scenarios import Times
-from benchmarks.load.server import serving
+from benchmarks.server import serving
+from benchmarks.workloads import ASTRONAUT
 
-PHOTO = Path("tests/data/astronaut.jpg")
 QUICK = Times(peak=4, steady=6, overload=9, short=4)
 
 
 async def measure(times: Times) -> AsyncIterator[Sequence[Finding]]:
     """All scenarios, one after the other."""
-    body = PHOTO.read_bytes()
+    body = ASTRONAUT.read_bytes()
     with serving() as server:
         async with client_of(server.url, body) as client:
             await scenarios.warm_up(client)

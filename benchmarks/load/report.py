@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
+from benchmarks.timing import processor
+
 START, END = "<!-- load -->", "<!-- /load -->"
 
 
@@ -45,7 +47,7 @@ def machine() -> str:
     """The processor, the cores that this process may use, and the versions that matter."""
     packages = ", ".join(f"{name} {version(name)}" for name in ("onnxruntime", "uvicorn", "aiohttp"))
     cores = len(os.sched_getaffinity(0))
-    return f"{_processor()}, {cores} cores, Python {platform.python_version()}, {packages}"
+    return f"{processor()}, {cores} cores, Python {platform.python_version()}, {packages}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,8 +79,3 @@ def write(page: Path, text: str) -> None:
     before, rest = page.read_text().split(START)
     after = rest.split(END)[1]
     page.write_text(f"{before}{START}\n{text}\n{END}{after}")
-
-
-def _processor() -> str:
-    names = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
-    return names[0].partition(":")[2].strip() if names else platform.processor()

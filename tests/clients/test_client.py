@@ -50,16 +50,6 @@ PROBLEM = {
 }
 
 
-@pytest.fixture(autouse=True)
-def _no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-
-
-@pytest.fixture
-def url(client: httpx.Client) -> str:
-    return str(client.base_url)
-
-
 def schema_of(kind: Any) -> Any:
     """The JSON schema of a type, as far as this test compares them."""
     simple = {int: "integer", float: "number", str: "string", bool: "boolean"}

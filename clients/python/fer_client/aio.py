@@ -117,11 +117,17 @@ class AsyncStream:
         self._connection, self._timeout = connection, timeout
         response = connection.response
         self._request_id = response.headers.get("X-Request-ID") if response else None
+        self._sent = 0
 
     async def ask(self, frame: wire.Image) -> StreamFrame:
-        """Send a frame and wait for its answer. Raises FerError where the frame or the stream is refused."""
+        """Send a frame and wait for its answer; those of frames sent before are passed over.
+
+        Raises FerError where the frame or the stream is refused, TimeoutError when no answer comes.
+        """
         await self.send(frame)
-        answer = await self.receive()
+        number = self._sent
+        while (answer := await self.receive()).frame < number:
+            pass
         if isinstance(answer, StreamError):
             raise wire.frame_error(answer)
         return answer
@@ -129,6 +135,7 @@ class AsyncStream:
     async def send(self, frame: wire.Image) -> None:
         """Send a frame (JPEG, PNG, WebP, ...) without waiting; the service answers the newest it has."""
         data = await asyncio.to_thread(wire.read, frame)
+        self._sent += 1
         with wire.told(self._request_id):
             await self._connection.send(data)
 

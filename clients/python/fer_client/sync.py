@@ -19,7 +19,11 @@ class FerClient:
 
     base_url: of the service, such as `http://localhost:8000`; api_key: where the service asks for one;
     timeout: seconds without progress before httpx.TimeoutException; retry: for a service that is busy or away
-    for a moment; transport, sleep: for tests and unusual networks.
+    for a moment; transport, sleep: for tests and unusual networks. Raises ValueError for an API key that is
+    not printable ASCII.
+
+    An image is bytes, a path or a binary file: methods raise TypeError for anything else, a path as a string
+    included, and OSError for a file that cannot be read.
     """
 
     def __init__(
@@ -120,19 +124,27 @@ class Stream:
         self._connection, self._timeout = connection, timeout
         response = connection.response
         self._request_id = response.headers.get("X-Request-ID") if response else None
+        self._sent = 0
 
     def ask(self, frame: wire.Image) -> StreamFrame:
-        """Send a frame and wait for its answer. Raises FerError where the frame or the stream is refused."""
+        """Send a frame and wait for its answer; those of frames sent before are passed over.
+
+        Raises FerError where the frame or the stream is refused, TimeoutError when no answer comes.
+        """
         self.send(frame)
-        answer = self.receive()
+        number = self._sent
+        while (answer := self.receive()).frame < number:
+            pass
         if isinstance(answer, StreamError):
             raise wire.frame_error(answer)
         return answer
 
     def send(self, frame: wire.Image) -> None:
         """Send a frame (JPEG, PNG, WebP, ...) without waiting; the service answers the newest it has."""
+        data = wire.read(frame)
+        self._sent += 1
         with wire.told(self._request_id):
-            self._connection.send(wire.read(frame))
+            self._connection.send(data)
 
     def receive(self) -> StreamFrame | StreamError:
         """The next answer. Raises FerError when the stream was closed, TimeoutError when none comes."""

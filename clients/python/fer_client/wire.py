@@ -82,12 +82,17 @@ def _passes(error: FerError | httpx.TransportError) -> bool:
 
 
 def read(image: Image) -> bytes:
-    """The bytes of an image file, given as such, as a path or as an open binary file."""
-    if isinstance(image, bytes | bytearray | memoryview):
-        return bytes(image)
+    """The bytes of an image file, given as such, as a path or as an open binary file.
+
+    Raises TypeError for anything else, a path as a string included, and OSError where a file cannot be read.
+    """
     if isinstance(image, os.PathLike):
         return Path(image).read_bytes()
-    return image.read()
+    data = image.read() if hasattr(image, "read") else image
+    if not isinstance(data, bytes | bytearray | memoryview):
+        kind = type(image).__name__
+        raise TypeError(f"an image is bytes, a pathlib.Path or a file opened in binary mode, not {kind}")
+    return bytes(data)
 
 
 def query(options: Options) -> dict[str, str]:
@@ -104,8 +109,13 @@ def files(images: Iterable[Image]) -> list[tuple[str, tuple[str, bytes]]]:
 
 
 def headers(api_key: str | None) -> dict[str, str]:
-    """What every request carries."""
-    return {"X-API-Key": api_key} if api_key else {}
+    """What every request carries. Raises ValueError for a key that no header can hold."""
+    if not api_key:
+        return {}
+    if not (api_key.isascii() and api_key.isprintable()) or api_key != api_key.strip():
+        # Without the key itself: messages end up in logs.
+        raise ValueError("api_key: the header X-API-Key takes printable ASCII, without spaces at its ends")
+    return {"X-API-Key": api_key}
 
 
 def stream_url(base_url: httpx.URL, options: Options) -> str:
@@ -117,17 +127,17 @@ def stream_url(base_url: httpx.URL, options: Options) -> str:
 
 def detection(response: httpx.Response) -> Detection:
     """The answer for one image."""
-    return parse(Detection, checked(response).json())
+    return parse(Detection, response.json())
 
 
 def batch(response: httpx.Response) -> list[BatchOk | BatchError]:
     """The answers for a batch."""
-    return [parse_either(BatchOk, BatchError, item) for item in checked(response).json()["results"]]
+    return [parse_either(BatchOk, BatchError, item) for item in response.json()["results"]]
 
 
 def model_list(response: httpx.Response) -> list[ModelInfo]:
     """The models."""
-    return [parse(ModelInfo, item) for item in checked(response).json()["models"]]
+    return [parse(ModelInfo, item) for item in response.json()["models"]]
 
 
 def stream_answer(message: str | bytes) -> StreamFrame | StreamError:

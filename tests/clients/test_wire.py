@@ -1,0 +1,27 @@
+"""What the client refuses before anything is sent."""
+
+import io
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from fer_client import AsyncFerClient, FerClient, wire
+
+
+@pytest.mark.parametrize("client", [FerClient, AsyncFerClient])
+@pytest.mark.parametrize("key", ["schlüssel", "two\nlines", "tab\t", " secret "])
+def test_a_key_that_no_header_holds_is_refused(client: Callable[..., object], key: str) -> None:
+    with pytest.raises(ValueError, match="api_key: the header X-API-Key takes printable ASCII") as refused:
+        client("http://fer", api_key=key)
+    assert key not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("image", "kind"), [("a.jpg", "str"), (7, "int"), (None, "NoneType"), (io.StringIO("a"), "StringIO")]
+)
+def test_what_is_no_image_is_refused(image: Any, kind: str) -> None:
+    with pytest.raises(TypeError, match=rf"bytes, a pathlib\.Path or a file .* binary mode, not {kind}$"):
+        wire.read(image)
+    with FerClient("http://fer") as client, pytest.raises(TypeError, match=kind):
+        client.detect(image)
