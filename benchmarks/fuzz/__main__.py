@@ -19,7 +19,7 @@ from tempfile import TemporaryDirectory
 from benchmarks.fuzz.campaign import Memory, Tally, send_cases
 from benchmarks.fuzz.seeds import seeds
 from benchmarks.load.report import Finding, at_most, table
-from benchmarks.load.server import Server, serving
+from benchmarks.server import Server, serving
 
 MB = 1_000_000
 MOST_PEAK_MB, MOST_GROWTH_MB, MOST_DESCRIPTORS = 1_500, 50, 8

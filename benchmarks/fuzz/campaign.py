@@ -12,7 +12,7 @@ from threading import Event, Lock, Thread
 import httpx
 
 from benchmarks.fuzz.bodies import Case, case
-from benchmarks.load.server import Server
+from benchmarks.server import Server
 from service.api.errors import ALL_KINDS
 
 CLIENTS = 4

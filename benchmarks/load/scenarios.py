@@ -11,8 +11,8 @@ from time import perf_counter, process_time
 from benchmarks.load.dawdlers import HABITS, Dawdler, dawdling, hang_up
 from benchmarks.load.generator import Client, Outcome, Result, all_of, client_of, percentile
 from benchmarks.load.report import Finding, at_least, at_most
-from benchmarks.load.server import Server, serving
 from benchmarks.load.watcher import watching
+from benchmarks.server import Server, serving
 
 CLIENTS_AT_PEAK = 8
 ROUNDS = 3

@@ -9,7 +9,7 @@ from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from time import perf_counter
 
-from benchmarks.load.server import Server
+from benchmarks.server import Server
 
 EVERY_S = 0.1
 PATHS = ("/livez", "/metrics", "/readyz")
