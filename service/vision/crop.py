@@ -40,7 +40,8 @@ def crop_face(image: DecodedImage, face: Face) -> UInt8Array:
 
     A face that leans is turned upright about the square's centre, as far as `righted` says.
     """
-    x1, y1, x2, y2 = (edge * image.scale for edge in face.region)
+    scale = image.scale
+    x1, y1, x2, y2 = (edge * scale for edge in face.region)
     side = max(1, round((x2 - x1 + y2 - y1) / 2 * SIDE_PER_BOX))
     left, top = round((x1 + x2 - side) / 2), round((y1 + y2 - side) / 2)
     turn = righted(roll(face.landmarks))
