@@ -11,7 +11,9 @@ import socket
 import struct
 import sys
 from collections import deque
+from functools import partial
 from typing import Any
+from weakref import ref
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
@@ -58,6 +60,7 @@ class Connection(HttpToolsProtocol):
         for cycle in self._unanswered:
             cycle.disconnected = not cycle.response_complete
             cycle.message_event.set()
+        self._unanswered.clear()
         super().connection_lost(exc)
         for timer in (self._reading, self._writing, self._watching):
             stop(timer)
@@ -93,7 +96,8 @@ class Connection(HttpToolsProtocol):
         stop(self._reading)
         if self.parser.should_upgrade() and not self._should_upgrade() and _has_body(self.headers):
             raise ValueError("the body would be taken for another protocol's")
-        self.scope["state"]["connected"] = self.connected
+        # Weak, since a circle of references would keep the request's body until the next full collection.
+        self.scope["state"]["connected"] = partial(_connected, ref(self))
         super().on_headers_complete()
         while self._unanswered and self._unanswered[0].response_complete:
             self._unanswered.popleft()
@@ -162,7 +166,8 @@ class Connection(HttpToolsProtocol):
 
     def _await_reader(self) -> None:
         stop(self._writing)
-        self._writing = self.loop.call_later(self._limit_s, cut_off, self.transport)
+        if self in self.connections:  # and not lost already
+            self._writing = self.loop.call_later(self._limit_s, cut_off, self.transport)
 
     def _refuse(self, answer: bytes) -> None:
         if not self._ends_after_answers():
@@ -187,6 +192,11 @@ class Connection(HttpToolsProtocol):
     def _watch(self) -> None:
         if self.connected() and self.pipeline:
             self._watching = self.loop.call_later(WATCH_S, self._watch)
+
+
+def _connected(connection: ref[Connection]) -> bool:
+    here = connection()
+    return here is not None and here.connected()
 
 
 def without_offer(data: bytes) -> bytes:
