@@ -12,6 +12,8 @@ from service.api.sockets import INVALID_DATA
 
 # How long a client that has stopped reading has to make room for the close frame.
 GOODBYE_S = 1.0
+# What may wait to be sent to a client when it is sent the answer to a ping, too.
+MAX_UNREAD_BYTES = 65_536
 
 
 class StreamConnection(WebSocketsSansIOProtocol):
@@ -44,7 +46,7 @@ class StreamConnection(WebSocketsSansIOProtocol):
 
     def handle_ping(self) -> None:
         """Answer, unless the client does not even read the answers to its last pings."""
-        if self.writable.is_set():
+        if self.transport.get_write_buffer_size() < MAX_UNREAD_BYTES:
             super().handle_ping()
         else:
             self.conn.data_to_send()
