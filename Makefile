@@ -74,6 +74,7 @@ image-test: $(VENV)/.deploy
 # What docs/reliability.md promises under load, on a real server; some five minutes, on an otherwise idle machine.
 load: $(VENV)/.load
 	$(BIN)/mypy benchmarks/load
+	$(BIN)/pytest -q tests/test_benchmarks.py
 	$(BIN)/python -m benchmarks.load --page docs/reliability.md
 
 # Hostile input for a real server, for so many seconds; what is found lies in runs/fuzz.
