@@ -21,15 +21,18 @@ from service.vision.mtcnn import (
     Mtcnn,
     apart,
     away,
+    cut_window,
     default_min_face_size,
     going_first,
     run_on_crops,
+    to_faces,
 )
 from service.vision.pipeline import AnalysisOptions, EmotionPipeline
 from service.vision.proposals import (
     AROUND,
     LEAST_PROMISE,
     MAX_CANDIDATES,
+    MAX_PER_TILE,
     STRIDE,
     TILE,
     Proposals,
@@ -44,6 +47,8 @@ from service.vision.types import DecodedImage, Face, Nobody, Session, UInt8Array
 DATA = Path(__file__).parents[1] / "data"
 GOLDEN = Path(__file__).parent / "golden" / "mtcnn.npz"
 Golden = dict[str, NDArray[Any]]
+# Thresholds that nearly everything passes.
+EASY = (0.2, 0.02, 0.001)
 
 
 class Counting:
@@ -115,9 +120,14 @@ def decoded(pixels: UInt8Array) -> DecodedImage:
     return DecodedImage(pixels, pixels.shape[1], pixels.shape[0], "png", 1)
 
 
-def detect(detector: Mtcnn, pixels: UInt8Array, min_face_size: float = 40) -> tuple[Face, ...]:
+def detect(
+    detector: Mtcnn,
+    pixels: UInt8Array,
+    min_face_size: float = 40,
+    thresholds: tuple[float, float, float] = (0.6, 0.7, 0.7),
+) -> tuple[Face, ...]:
     """The faces, each with a box inside the image and in the order of their size."""
-    faces = detector.detect(decoded(pixels), DetectionParameters(min_face_size))
+    faces = detector.detect(decoded(pixels), DetectionParameters(min_face_size, thresholds))
     height, width = pixels.shape[:2]
     for box in (face.box for face in faces):
         assert box.x >= 0 <= box.y
@@ -246,6 +256,48 @@ def test_landmarks_are_what_the_squares_that_fit_best_show() -> None:
     assert (face.landmarks < 6).all()
 
 
+def located(*boxes: tuple[float, float, float, float]) -> Located:
+    """Faces at these places, the likeliest first, each in a window of its own, told apart by landmarks."""
+    corners, count = np.array(boxes, np.float32), len(boxes)
+    scores = np.linspace(0.9, 0.8, count, dtype=np.float32)
+    marks = np.tile(np.arange(count, dtype=np.float32)[:, None, None], (1, 5, 2))
+    return Located(corners, scores, marks, corners, np.arange(count))
+
+
+def test_a_face_within_a_face_is_one() -> None:
+    # A sixth of their union, but all of the smaller one.
+    assert apart(located((0, 0, 100, 100), (30, 30, 70, 70))).candidates.tolist() == [0]
+
+
+def test_faces_that_touch_keep_their_own_landmarks() -> None:
+    faces = apart(located((0, 0, 100, 100), (60, 0, 160, 100)))
+    assert faces.landmarks[:, 0, 0].tolist() == [0, 1]
+
+
+def test_a_face_outside_the_image_is_none() -> None:
+    found = located((10, 10, 30, 30), (-40, 10, -20, 30), (10, 99.8, 30, 120))
+    faces = to_faces(found, 1.0, 100, 100, windows=found.windows)
+    assert [face.region for face in faces] == [(10, 10, 30, 30)]
+
+
+def test_what_lies_outside_the_image_is_gray() -> None:
+    image = np.full((10, 10, 3), 255, np.uint8)
+    window = cut_window(image, -2, 4, 6, 12)
+    assert window.shape == (8, 8, 3)
+    # Zero for the networks, whose input is (pixel - 127.5) / 128.
+    assert (window[:6, 2:] == 255).all()
+    assert (window[:, :2] == 128).all()
+    assert (window[6:] == 128).all()
+
+
+def test_a_square_that_is_proposed_twice_goes_on_once(detector: Mtcnn, astronaut: UInt8Array) -> None:
+    halvings = halve(astronaut)
+    once = np.array([[165, 65, 295, 195]], np.float32)
+    squares = detector._refine(halvings, once, 0.3)
+    assert len(squares) == 1
+    np.testing.assert_array_equal(detector._refine(halvings, np.repeat(once, 2, axis=0), 0.3), squares)
+
+
 def test_whole_cascade_finds_the_peers_face(detector: Mtcnn, golden: Golden, astronaut: UInt8Array) -> None:
     (face,) = detect(detector, astronaut, min_face_size=20)
     assert overlap(regions(face), golden["facenet_box"]).item() > 0.88
@@ -323,7 +375,7 @@ def test_tilted_head_is_found_with_its_landmarks(
 
 @pytest.mark.parametrize("quarters", [1, 2, 3])
 def test_turned_by_quarters_gives_valid_boxes(detector: Mtcnn, astronaut: UInt8Array, quarters: int) -> None:
-    detect(detector, np.ascontiguousarray(np.rot90(astronaut, quarters)))
+    assert detect(detector, np.ascontiguousarray(np.rot90(astronaut, quarters)), thresholds=EASY)
 
 
 def test_left_and_right_are_the_viewers(detector: Mtcnn, astronaut: UInt8Array) -> None:
@@ -352,7 +404,7 @@ def test_face_cut_off_by_the_edge_keeps_inside(
     detector: Mtcnn, astronaut: UInt8Array, edges: tuple[int, int, int, int]
 ) -> None:
     top, bottom, left, right = edges
-    detect(detector, np.ascontiguousarray(astronaut[top:bottom, left:right]))
+    assert detect(detector, np.ascontiguousarray(astronaut[top:bottom, left:right]), thresholds=EASY)
 
 
 @pytest.mark.parametrize("size", [(1, 1), (11, 11), (1, 600), (600, 1), (11, 600), (12, 12), (13, 300)])
@@ -372,7 +424,7 @@ def test_flat_frames_have_no_face(detector: Mtcnn, value: int) -> None:
 
 def test_noise_gives_valid_boxes(detector: Mtcnn) -> None:
     coarse = np.random.default_rng(0).integers(0, 256, (60, 80, 3), np.uint8)
-    detect(detector, resized(coarse, 5), min_face_size=12)
+    assert detect(detector, resized(coarse, 5), 12, thresholds=EASY)
 
 
 def test_larger_minimum_leaves_small_faces_out(detector: Mtcnn, astronaut: UInt8Array) -> None:
@@ -411,6 +463,20 @@ def test_candidates_and_batches_are_bounded(sessions: dict[str, Session]) -> Non
     detector.detect(decoded(grain), DetectionParameters(12))
     assert 1000 < sum(rnet.counts) <= MAX_CANDIDATES
     assert max(rnet.counts) == RNET.batch
+
+
+def test_of_a_tile_the_best_windows_are_kept() -> None:
+    class LikesWhatIsLow(SeesFacesEverywhere):
+        def run(self, inputs: Mapping[str, NDArray[Any]]) -> Sequence[NDArray[Any]]:
+            probability, *others = super().run(inputs)
+            return [probability * np.linspace(0.7, 1, probability.shape[1])[None, :, None], *others]
+
+    stage = ProposalStage(LikesWhatIsLow(), LetsPass())
+    found = stage.propose([np.zeros((TILE, TILE, 3), np.uint8)], 1.1 * CELL, 0.01, threshold=0.6)
+    windows_across = (TILE - CELL) // STRIDE + 1
+    rows = -(-MAX_PER_TILE // windows_across)
+    assert len(found.squares)
+    assert found.squares[:, 1].min() >= TILE - CELL - STRIDE * rows
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2])
