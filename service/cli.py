@@ -78,7 +78,7 @@ def models(model_store: StoreOption = None) -> None:
     except ModelStoreError as error:
         _fail(str(error))
     default = settings.default_model or store.manifest.default
-    typer.echo(f"{'model':<18} {'version':<8} {'bytes':>10}  {'accuracy':<9} digest")
+    typer.echo(f"{'model':<18} {'version':<8} {'bytes':>10}  {'accuracy on':<18} digest")
     for name, entry in store.manifest.emotion.items():
         typer.echo(_row(f"{name}{' *' if name == default else ''}", entry))
 
@@ -99,9 +99,9 @@ def main() -> None:
 
 
 def _row(name: str, entry: EmotionEntry) -> str:
-    accuracy = entry.measured.get("fer2013_public_accuracy")
-    shown = f"{accuracy:.2%}" if accuracy is not None else "-"
-    return f"{name:<18} {entry.version:<8} {entry.bytes:>10}  {shown:<9} sha256:{entry.sha256}"
+    accuracy = entry.measured.get(f"{entry.label_set}_public_accuracy")
+    shown = f"{entry.label_set:<8} " + (f"{accuracy:.2%}" if accuracy is not None else "-")
+    return f"{name:<18} {entry.version:<8} {entry.bytes:>10}  {shown:<18} sha256:{entry.sha256}"
 
 
 def _settings(**overrides: object) -> Settings:

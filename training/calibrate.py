@@ -20,17 +20,17 @@ class Calibration:
     uncertain_below: float
 
 
-def calibrate(logits: Tensor, labels: Tensor) -> Calibration:
-    """Fit on held-out logits (N, 7) and labels (N,)."""
-    temperature = fit_temperature(logits, labels)
+def calibrate(logits: Tensor, shares: Tensor) -> Calibration:
+    """Fit on held-out logits and on the share of people who call each face so. Both (N, 7)."""
+    temperature = fit_temperature(logits, shares)
     confidence, predicted = (logits / temperature).softmax(1).max(1)
-    return Calibration(temperature, fit_uncertain_below(confidence, predicted == labels))
+    return Calibration(temperature, fit_uncertain_below(confidence, predicted == shares.argmax(1)))
 
 
-def fit_temperature(logits: Tensor, labels: Tensor) -> float:
+def fit_temperature(logits: Tensor, shares: Tensor) -> float:
     """The temperature of least cross entropy (Guo et al., 2017, section 4.2)."""
     log_temperature = torch.zeros((), requires_grad=True)
-    _minimise(log_temperature, lambda: F.cross_entropy(logits / log_temperature.exp(), labels))
+    _minimise(log_temperature, lambda: F.cross_entropy(logits / log_temperature.exp(), shares))
     return float(log_temperature.detach().exp())
 
 

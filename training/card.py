@@ -11,25 +11,30 @@ from typing import Any
 
 from service.vision.types import EMOTIONS
 from training.evaluate import STORE
-from training.metrics import wilson_interval
+from training.label_sets import FER2013, FERPLUS
+from training.metrics import public, wilson_interval
 
 Models = Mapping[str, Mapping[str, Any]]
 
 
-HEADS = ("variant", "file", "accuracy", "accuracy on FER+ majority", "macro F1", "calibration error")
+HEADS = ("variant", "file", "on FER2013's labels", "on FER+'s majority", "macro F1", "calibration error")
 EMOTION_HEADS = ("emotion", "images", "recall", "95 % interval", "most often taken for")
+TRUTH = {
+    FER2013: "By FER2013's labels.",
+    FERPLUS: "By the majority of FER+'s ten voters; calibrated to the share of them who agree.",
+}
 
 
 def summary(models: Models) -> str:
     """One row for each variant."""
     rows = []
     for name, entry in models.items():
-        found = entry["measured"]
+        found, prefix = entry["measured"], public(entry["label_set"])
         cells = [
             percent(found, key)
-            for key in ("fer2013_public_accuracy", "ferplus_public_accuracy", "fer2013_public_ece")
+            for key in ("fer2013_public_accuracy", "ferplus_public_accuracy", f"{prefix}_ece")
         ]
-        f1 = f"{found['fer2013_public_macro_f1']:.3f}"
+        f1 = f"{found[f'{prefix}_macro_f1']:.3f}"
         rows.append((f"`{name}`", f"{entry['bytes']:,} bytes", cells[0], cells[1], f1, cells[2]))
     return table(HEADS, rows)
 
@@ -41,17 +46,20 @@ def full(models: Models) -> str:
 
 def variant(name: str, entry: Mapping[str, Any]) -> str:
     """Everything the manifest says of one graph's answers."""
-    found = entry["measured"]
+    found, prefix = entry["measured"], public(entry["label_set"])
     return f"""### `{name}`, version {entry["version"]}
 
-{table(EMOTION_HEADS, [_emotion_row(found, emotion) for emotion in EMOTIONS])}
+{TRUTH[entry["label_set"]]}
 
-- Calibration error over 15 bins: {percent(found, "fer2013_public_ece")}; perfectly calibrated,
-  with the same confidences and as many images, it would be {percent(found, "fer2013_public_ece_if_perfect")}.
+{table(EMOTION_HEADS, [_emotion_row(found, prefix, emotion) for emotion in EMOTIONS])}
+
+- Calibration error over 15 bins: {percent(found, f"{prefix}_ece")}; perfectly calibrated,
+  with the same confidences and as many images, it would be {percent(found, f"{prefix}_ece_if_perfect")}.
 - `uncertain` is true where the largest probability is under {entry["uncertain_below"]:.4f}.
   {percent(found, "certain_share")} of the answers are above it,
   {percent(found, "certain_accuracy")} of which are right.
-- FER+: {percent(found, "ferplus_public_accuracy")} of the {found.get("ferplus_public_images", 0):.0f} images
+- FER2013's labels: {percent(found, "fer2013_public_accuracy")}.
+  FER+: {percent(found, "ferplus_public_accuracy")} of the {found.get("ferplus_public_images", 0):.0f} images
   whose majority vote is one of the seven emotions.
 - sha256 `{entry["sha256"]}`, its recipe: `{entry["provenance"]["command"]}`."""
 
@@ -93,8 +101,8 @@ def replaced(page: str, marker: str, section: Callable[[Models], str], models: M
     return f"{before}{start}\n{section(models)}\n{end}{after}"
 
 
-def _emotion_row(found: Mapping[str, float], emotion: str) -> tuple[str, ...]:
-    prefix = f"fer2013_public_{emotion}"
+def _emotion_row(found: Mapping[str, float], prefix: str, emotion: str) -> tuple[str, ...]:
+    prefix = f"{prefix}_{emotion}"
     count, recall = int(found[f"{prefix}_images"]), found[f"{prefix}_recall"]
     low, high = wilson_interval(round(recall * count), count)
     mistake = f"{prefix}_taken_for_"

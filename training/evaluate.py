@@ -28,7 +28,8 @@ def evaluate(store: Path, model: str, data: Path, split: str, ferplus: Path | No
     """The figures of a model of the store on one split."""
     entry = json.loads((store / "manifest.json").read_text())["emotion"][model]
     faces = load(data, split, ferplus)
-    return report(probabilities(store / entry["file"], faces.images), faces, entry["uncertain_below"])
+    answers = probabilities(store / entry["file"], faces.images)
+    return report(answers, faces, entry["uncertain_below"], entry["label_set"])
 
 
 def main() -> None:

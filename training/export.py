@@ -23,6 +23,7 @@ from training.engine import load_network, predict, split_held_out
 from training.ensemble import ensemble
 from training.evaluate import STORE, evaluate, probabilities
 from training.graph import fold, write_graph
+from training.label_sets import LabelSet, judged, shares
 from training.presets import to_network
 from training.recipe import SERVED, members
 from training.serving import Serving, prepared
@@ -59,7 +60,9 @@ def served_network(runs: Mapping[Path, float], faces: Faces, serving: Serving) -
     learned, seen = split_held_out(faces, *held_out)
     networks = [prepared(load_network(run), learned.labels, serving) for run in runs]
     network = ensemble(networks, list(runs.values()))
-    calibration = calibrate(predict(network, seen), torch.from_numpy(seen.labels))
+    seen = judged(seen, serving.label_set)
+    truth = torch.from_numpy(shares(seen, serving.label_set))
+    calibration = calibrate(predict(network, seen), truth)
     return Served(fold(network), calibration.temperature).eval(), calibration
 
 
@@ -85,12 +88,18 @@ def check_parity(served: nn.Module, path: Path, images: UInt8Array) -> float:
 
 
 def entry(
-    store: Path, file: str, calibration: Calibration, provenance: Mapping[str, str], version: str
+    store: Path,
+    file: str,
+    calibration: Calibration,
+    *,
+    label_set: LabelSet,
+    provenance: Mapping[str, str],
+    version: str,
 ) -> manifest.Entry:
     """The manifest entry of an exported graph, not yet measured."""
     base = manifest.graph_entry(store, file, version=version, licence="MIT", provenance=provenance)
-    base |= {"labels": list(EMOTIONS), "uncertain_below": round(calibration.uncertain_below, 4)}
-    return base
+    answers = {"labels": list(EMOTIONS), "label_set": label_set}
+    return base | answers | {"uncertain_below": round(calibration.uncertain_below, 4)}
 
 
 def add_source(parser: argparse.ArgumentParser) -> None:
@@ -152,7 +161,14 @@ def main() -> None:
         **serving.record(),
         **_begun_with(runs),
     }
-    found = entry(store, file, calibration, provenance, arguments.version)
+    found = entry(
+        store,
+        file,
+        calibration,
+        label_set=serving.label_set,
+        provenance=provenance,
+        version=arguments.version,
+    )
     manifest.update(store, "emotion", {name: found})
     measured = evaluate(store, name, arguments.data, "public_test", arguments.ferplus)
     manifest.update(store, "emotion", {name: found | {"measured": measured.figures()}})

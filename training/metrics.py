@@ -1,14 +1,16 @@
-"""Figures of a classifier, from its probabilities (N, 7) and the true labels (N,)."""
+"""Figures of a classifier, from its probabilities (N, 7) and what people called the faces."""
 
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from service.vision.types import EMOTIONS
-from training.data import Faces, ferplus_majority
+from training.data import Faces
+from training.label_sets import FER2013, FERPLUS, VOTERS, LabelSet, judged, shares, truth
 
 BINS = 15
 Floats = NDArray[np.floating]
@@ -19,11 +21,13 @@ Labels = NDArray[np.int64]
 class Report:
     """What a model card states. `recall` and `count` are by emotion; ECE values are shares, not percent.
 
+    label_set: whose word is taken for the truth, everywhere but in the two accuracies that name theirs.
     ece_if_perfect: what a perfectly calibrated model of the same confidences would score on as many images.
     confusion: (7, 7) counts, true emotion by row.
     certain_share, certain_accuracy: coverage and accuracy where the answer is not flagged uncertain.
     """
 
+    label_set: LabelSet
     images: int
     accuracy: float
     recall: Mapping[str, float]
@@ -33,20 +37,22 @@ class Report:
     ece_if_perfect: float
     certain_share: float
     certain_accuracy: float
+    fer2013_accuracy: float
     ferplus_images: int
     ferplus_accuracy: float
     confusion: Labels
 
     def figures(self) -> dict[str, float]:
         """The figures the manifest carries."""
+        prefix = public(self.label_set)
         found = {
-            "fer2013_public_accuracy": round(self.accuracy, 5),
-            "fer2013_public_macro_f1": round(self.macro_f1, 5),
-            **{f"fer2013_public_{name}_recall": round(self.recall[name], 5) for name in EMOTIONS},
-            **{f"fer2013_public_{name}_images": float(self.count[name]) for name in EMOTIONS},
+            "fer2013_public_accuracy": round(self.fer2013_accuracy, 5),
+            f"{prefix}_macro_f1": round(self.macro_f1, 5),
+            **{f"{prefix}_{name}_recall": round(self.recall[name], 5) for name in EMOTIONS},
+            **{f"{prefix}_{name}_images": float(self.count[name]) for name in EMOTIONS},
             **dict(self._worst_mistake(index) for index in range(len(EMOTIONS))),
-            "fer2013_public_ece": round(self.ece, 5),
-            "fer2013_public_ece_if_perfect": round(self.ece_if_perfect, 5),
+            f"{prefix}_ece": round(self.ece, 5),
+            f"{prefix}_ece_if_perfect": round(self.ece_if_perfect, 5),
             "ferplus_public_accuracy": round(self.ferplus_accuracy, 5),
             "ferplus_public_images": float(self.ferplus_images),
             "certain_share": round(self.certain_share, 5),
@@ -57,12 +63,14 @@ class Report:
 
     def text(self) -> str:
         """A table for people."""
-        lines = [f"{'images':<22}{self.images}", f"{'accuracy':<22}{self.accuracy:.2%}"]
+        lines = [f"{'images':<22}{self.images}, by {self.label_set}"]
+        lines += [f"{'accuracy':<22}{self.accuracy:.2%}"]
         lines += [f"  recall {name:<13}{self._recall(name)}" for name in EMOTIONS]
         lines += [
             f"{'macro F1':<22}{self.macro_f1:.4f}",
             f"{'ECE (15 bins)':<22}{self.ece:.2%}; perfectly calibrated: {self.ece_if_perfect:.2%}",
             f"{'not uncertain':<22}{self.certain_share:.1%} of faces, {self.certain_accuracy:.2%} right",
+            f"{'FER2013 labels':<22}{self.fer2013_accuracy:.2%}",
             f"{'FER+ majority':<22}{self.ferplus_accuracy:.2%} of {self.ferplus_images}",
         ]
         return "\n".join(lines)
@@ -72,7 +80,7 @@ class Report:
         row = self.confusion[emotion].copy()
         total, row[emotion] = max(row.sum(), 1), -1
         other = int(row.argmax())
-        name = f"fer2013_public_{EMOTIONS[emotion]}_taken_for_{EMOTIONS[other]}"
+        name = f"{public(self.label_set)}_{EMOTIONS[emotion]}_taken_for_{EMOTIONS[other]}"
         return name, round(float(row[other] / total), 5)
 
     def _recall(self, name: str) -> str:
@@ -80,45 +88,68 @@ class Report:
         return f"{self.recall[name]:.2%} of {self.count[name]}; 95 % interval {low:.1%} to {high:.1%}"
 
 
-def report(probabilities: Floats, faces: Faces, uncertain_below: float) -> Report:
-    """All figures of a classifier's probabilities (N, 7) for these faces."""
+def public(label_set: LabelSet) -> str:
+    """How names of figures begin that are measured on the public test split, by this label set."""
+    return f"{label_set}_public"
+
+
+def report(
+    probabilities: Floats, faces: Faces, uncertain_below: float, label_set: LabelSet = FER2013
+) -> Report:
+    """All figures of a classifier's probabilities (N, 7) for these faces.
+
+    Raises DataError where the label set says nothing of any of them.
+    """
+    called = {known: truth(faces, known) for known in (FER2013, FERPLUS)}
+    by_set = {known: _accuracy(probabilities, names) for known, names in called.items()}
+    probabilities, faces = probabilities[called[label_set] >= 0], judged(faces, label_set)
     predicted, confidence = probabilities.argmax(1), probabilities.max(1)
-    right = predicted == faces.labels
-    certain = confidence >= uncertain_below
-    majority = ferplus_majority(faces.votes)
-    voted = majority >= 0
+    right, certain = predicted == faces.labels, confidence >= uncertain_below
+    agreed = shares(faces, label_set)[np.arange(len(faces)), predicted]
     recall, f1 = _recall_and_f1(predicted, faces.labels)
     counts = np.bincount(faces.labels, minlength=len(EMOTIONS))
     return Report(
+        label_set=label_set,
         images=len(faces),
         accuracy=float(right.mean()),
         recall=dict(zip(EMOTIONS, recall.tolist(), strict=True)),
         count=dict(zip(EMOTIONS, counts.tolist(), strict=True)),
         macro_f1=float(f1.mean()),
-        ece=calibration_error(confidence, right),
-        ece_if_perfect=expected_calibration_error(confidence),
+        ece=calibration_error(confidence, agreed),
+        ece_if_perfect=expected_calibration_error(confidence, VOTERS[label_set]),
         certain_share=float(certain.mean()),
         certain_accuracy=float(right[certain].mean()) if certain.any() else float("nan"),
-        ferplus_images=int(voted.sum()),
+        fer2013_accuracy=by_set[FER2013],
+        ferplus_images=int((called[FERPLUS] >= 0).sum()),
+        ferplus_accuracy=by_set[FERPLUS],
         confusion=confusion_matrix(predicted, faces.labels),
-        ferplus_accuracy=float((predicted == majority)[voted].mean()) if voted.any() else float("nan"),
     )
 
 
-def calibration_error(confidence: Floats, right: NDArray[np.bool_]) -> float:
-    """Expected calibration error over 15 equal-width bins (Guo et al., 2017, equation 3)."""
+def _accuracy(probabilities: Floats, called: Labels) -> float:
+    """Of the faces that are called something (>= 0); no number where there is none."""
+    some = called >= 0
+    return float((probabilities.argmax(1) == called)[some].mean()) if some.any() else float("nan")
+
+
+def calibration_error(confidence: Floats, agreed: NDArray[Any]) -> float:
+    """Expected calibration error over 15 equal-width bins (Guo et al., 2017, equation 3).
+
+    agreed: (N,) the share of people who call the face what the model does; 0 or 1 where one was asked.
+    """
     bins = np.minimum((confidence * BINS).astype(int), BINS - 1)
-    gaps = np.bincount(bins, weights=right - confidence, minlength=BINS)
+    gaps = np.bincount(bins, weights=agreed - confidence, minlength=BINS)
     return float(np.abs(gaps).sum() / len(confidence))
 
 
-def expected_calibration_error(confidence: Floats, draws: int = 200, seed: int = 0) -> float:
-    """The calibration error to expect by chance alone, were every confidence exactly right."""
+def expected_calibration_error(confidence: Floats, voters: int = 1, draws: int = 200, seed: int = 0) -> float:
+    """The calibration error to expect by chance alone, were every confidence exactly right.
+
+    voters: how many are asked of each face, each by himself.
+    """
     random = np.random.default_rng(seed)
-    errors = [
-        calibration_error(confidence, random.random(len(confidence)) < confidence) for _ in range(draws)
-    ]
-    return float(np.mean(errors))
+    votes = ((random.random((voters, len(confidence))) < confidence).mean(0) for _ in range(draws))
+    return float(np.mean([calibration_error(confidence, agreed) for agreed in votes]))
 
 
 def confusion_matrix(predicted: Labels, labels: Labels) -> Labels:

@@ -85,9 +85,18 @@ PRESETS = {
 }
 # A little of the votes gives FER+ one or two points for next to nothing. The adjustment names more of
 # `disgust` in `fast`; `balanced` needs none (docs/training.md).
-SERVED = {"fast": Serving(0.1, 0.3), "balanced": Serving(0.15, 0.0), "accurate": Serving(0.1, 0.0)}
+SERVED = {
+    "fast": Serving(0.1, 0.3),
+    "balanced": Serving(0.15, 0.0),
+    "accurate": Serving(0.1, 0.0),
+    "ferplus": Serving(1.0, 0.0),
+}
 # What a variant is made of, where that is not the network of its name: these answer together, so weighted.
-MEMBERS = {"accurate": {"balanced": 3.0, "balanced-taught": 1.0, "fast": 1.0}}
+# `ferplus` is the other head of `balanced`.
+MEMBERS = {
+    "accurate": {"balanced": 3.0, "balanced-taught": 1.0, "fast": 1.0},
+    "ferplus": {"balanced": 1.0},
+}
 
 
 def members(variant: str) -> dict[str, float]:

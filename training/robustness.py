@@ -22,6 +22,7 @@ from service.vision.types import Face, UInt8Array
 from training.data import DataError, Faces, load
 from training.engine import divided
 from training.evaluate import STORE
+from training.label_sets import judged
 from training.scenes import Condition, Graph, find, load_detector, scenes
 
 CURVES: dict[str, tuple[Any, ...]] = {
@@ -93,9 +94,10 @@ def conditions() -> list[tuple[str, Condition]]:
 def study(store: Path, model: str, faces: Faces, split: str, curve_images: int) -> dict[str, Any]:
     """The main figure on all faces and the curves on the first `curve_images`, as numbers for a report.
 
-    split: what the faces are called.
+    split: what the faces are called. Right is what the model's label set calls a face.
     """
     entry = json.loads((store / "manifest.json").read_text())["emotion"][model]
+    faces = judged(faces, entry["label_set"])
     classifier = EmotionClassifier(Graph(store / entry["file"]), entry["uncertain_below"])
     detector = load_detector(store)
 

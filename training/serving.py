@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from training.heads import merge
+from training.label_sets import FER2013, FERPLUS, LabelSet
 from training.shufflenet import EMOTIONS
 
 
@@ -24,6 +25,11 @@ class Serving:
 
     votes_share: float = 0.0
     adjustment: float = 0.0
+
+    @property
+    def label_set(self) -> LabelSet:
+        """Whose word the answers follow, and are calibrated and measured by."""
+        return FERPLUS if self.votes_share > 0.5 else FER2013
 
     @classmethod
     def recorded(cls, provenance: Mapping[str, str]) -> Self:

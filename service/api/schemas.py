@@ -185,6 +185,9 @@ class ModelInfo(Wire):
     default: bool
     bytes: int = Field(description="Size of the graph file.")
     labels: list[str] = Field(examples=[list(EMOTIONS)])
+    label_set: Literal["fer2013", "ferplus"] = Field(
+        description="Whose word the answers follow: FER2013's labels, or that of FER+'s ten voters."
+    )
     uncertain_below: Probability
     licence: str
     measured: dict[str, float] = Field(description="Figures of the model card, measured on the graph file.")

@@ -7,7 +7,7 @@ provenance and measured figures. Anything missing, truncated or altered stops th
 import hashlib
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import cv2
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError
@@ -25,6 +25,7 @@ DETECTOR_GRAPHS = ("pnet", "filter", "rnet", "onet")
 # Forty times ours; what is larger is no manifest.
 MAX_MANIFEST_BYTES = 1_000_000
 # Names become labels of metrics and words of messages.
+LabelSet = Literal["fer2013", "ferplus"]
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._-]{1,64}$")]
 
 
@@ -68,10 +69,12 @@ class GraphEntry(_Frozen):
 class EmotionEntry(GraphEntry):
     """An emotion variant.
 
+    label_set: whose word the answers follow, FER2013's labels or FER+'s ten voters;
     uncertain_below: where the calibrated maximum is under it, the answer is right less than half the time.
     """
 
     labels: tuple[str, ...]
+    label_set: LabelSet = "fer2013"
     uncertain_below: float = Field(ge=0, le=1)
 
 

@@ -1,23 +1,27 @@
 import numpy as np
 import pytest
 import torch
+from torch.nn import functional as F
 
 from training.calibrate import calibrate, fit_temperature, fit_uncertain_below
 from training.data import Faces
 from training.metrics import calibration_error, expected_calibration_error, report, wilson_interval
 
 
-def drawn(count: int, temperature: float) -> tuple[torch.Tensor, torch.Tensor]:
-    """Logits that are right as often as they say when divided by this temperature."""
+def drawn(count: int, temperature: float, voters: int = 1) -> tuple[torch.Tensor, torch.Tensor]:
+    """Logits that are right as often as they say when divided by this temperature, and shares of voters."""
     generator = torch.Generator().manual_seed(0)
     logits = 3 * torch.randn(count, 7, generator=generator)
-    labels = torch.multinomial((logits / temperature).softmax(1), 1, generator=generator)[:, 0]
-    return logits, labels
+    votes = torch.multinomial(
+        (logits / temperature).softmax(1), voters, replacement=True, generator=generator
+    )
+    return logits, F.one_hot(votes, 7).float().mean(1)
 
 
+@pytest.mark.parametrize("voters", [1, 10])
 @pytest.mark.parametrize("temperature", [0.7, 1.0, 2.5])
-def test_the_temperature_is_recovered(temperature: float) -> None:
-    assert fit_temperature(*drawn(20_000, temperature)) == pytest.approx(temperature, rel=0.03)
+def test_the_temperature_is_recovered(temperature: float, voters: int) -> None:
+    assert fit_temperature(*drawn(20_000, temperature, voters)) == pytest.approx(temperature, rel=0.03)
 
 
 def test_uncertain_is_where_answers_are_right_half_the_time() -> None:
@@ -63,6 +67,23 @@ def test_a_report_has_the_figures_of_a_hand_computed_case() -> None:
     assert "disgust" in found.text()
 
 
+def test_a_report_by_ferplus_asks_its_voters() -> None:
+    votes = np.zeros((3, 10), np.float32)
+    votes[0, [4, 3]] = 6, 4  # six call it angry, four sad
+    votes[1, 1] = 10  # happy
+    votes[2, [0, 1]] = 5  # as many neutral as happy: no majority
+    faces = Faces(np.zeros((3, 48, 48), np.uint8), np.array([4, 3, 3]), votes)
+    found = report(answers([0, 6, 3], [0.9, 0.4, 0.8]), faces, 0.5, "ferplus")
+    assert (found.images, found.accuracy, found.ferplus_accuracy) == (2, 0.5, 0.5)
+    assert (found.recall["angry"], found.recall["happy"]) == (1, 0)
+    assert found.fer2013_accuracy == pytest.approx(1 / 3)
+    # Six of ten agree with the first answer, nobody with the second.
+    assert found.ece == pytest.approx((0.3 + 0.4) / 2)
+    figures = found.figures()
+    assert figures["ferplus_public_happy_taken_for_neutral"] == 1
+    assert (figures["ferplus_public_accuracy"], figures["fer2013_public_accuracy"]) == (0.5, 0.33333)
+
+
 def test_calibration_error_averages_within_bins() -> None:
     confidence = np.array([0.50, 0.52, 0.90])
     assert calibration_error(confidence, np.array([True, False, True])) == pytest.approx((0.02 + 0.1) / 3)
@@ -71,6 +92,11 @@ def test_calibration_error_averages_within_bins() -> None:
 def test_chance_alone_costs_less_with_more_images() -> None:
     few, many = (expected_calibration_error(np.full(count, 0.8)) for count in (50, 5000))
     assert 0 < many < few < 0.1
+
+
+def test_chance_alone_costs_less_with_more_voters() -> None:
+    one, ten = (expected_calibration_error(np.full(50, 0.8), voters) for voters in (1, 10))
+    assert 0 < ten < one / 2
 
 
 def test_a_certain_share_of_nothing_is_no_number() -> None:

@@ -21,6 +21,7 @@ def store(folder: Path) -> Path:
     )
     found = report(probabilities, some, uncertain_below=0.5)
     entry = {"file": "emotion/tiny.onnx", "sha256": "ab", "bytes": 1234567, "version": "1"}
+    entry |= {"label_set": found.label_set}
     entry |= {"provenance": {"command": "make train"}, "uncertain_below": 0.5, "measured": found.figures()}
     (folder / "store").mkdir()
     (folder / "store" / "manifest.json").write_text(json.dumps({"emotion": {"tiny": entry}}))

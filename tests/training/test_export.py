@@ -1,5 +1,6 @@
 import hashlib
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 import torch
 
 from training import manifest
+from training.data import VOTE_OF_EMOTION
 from training.engine import build, load_network, train
 from training.evaluate import STORE, probabilities
 from training.export import PARITY, Served, check_parity, export
@@ -79,6 +81,22 @@ def test_several_runs_become_one_graph_of_their_weighted_answers(tmp_path: Path)
     np.testing.assert_allclose(
         probabilities(tmp_path / "store" / "both.onnx", faces().images), expected, atol=1e-5
     )
+
+
+def test_the_votes_head_is_calibrated_by_the_votes(tmp_path: Path) -> None:
+    some = faces()
+    # Voters call each face the emotion after its label; seven of ten are of one mind.
+    votes = np.zeros((len(some), 10), np.float32)
+    votes[np.arange(len(some)), np.array(VOTE_OF_EMOTION)[(some.labels + 1) % 7]] = 7
+    votes[np.arange(len(some)), np.array(VOTE_OF_EMOTION)[(some.labels + 2) % 7]] = 3
+    some = replace(some, votes=votes)
+    train(config(epochs=60, average_decay=0.9, votes=1.0, batch=14), some, tmp_path / "run")
+    export({tmp_path / "run": 1.0}, some, tmp_path / "store", "votes.onnx", Serving(votes_share=1.0))
+    answers = probabilities(tmp_path / "store" / "votes.onnx", some.images)
+    assert (answers.argmax(1) == (some.labels + 1) % 7).mean() > 0.9
+    assert 0.6 < answers.max(1).mean() < 0.8
+    with pytest.raises(ValueError, match="no image has a majority"):
+        export({tmp_path / "run": 1.0}, faces(), tmp_path, "none.onnx", Serving(votes_share=1.0))
 
 
 def test_runs_that_held_out_different_images_are_not_exported_together(tmp_path: Path) -> None:

@@ -25,6 +25,10 @@ def test_an_emotion_gains_by_how_rare_it_is() -> None:
     assert math.isclose(gained[0, 2], gained[0, 1], rel_tol=1e-5)
 
 
+def test_a_head_that_is_mostly_of_the_votes_answers_as_voters_do() -> None:
+    assert [Serving(share).label_set for share in (0, 0.15, 0.5, 0.7, 1)] == ["fer2013"] * 3 + ["ferplus"] * 2
+
+
 def test_what_was_served_is_recorded() -> None:
     serving = Serving(votes_share=0.1, adjustment=0.4)
     assert Serving.recorded(serving.record() | {"data": "FER2013"}) == serving

@@ -176,7 +176,10 @@ class StreamError:
 
 @dataclass(frozen=True, slots=True)
 class ModelInfo:
-    """An emotion model that `model=` accepts. measured: figures of its model card."""
+    """An emotion model that `model=` accepts.
+
+    label_set: whose word the answers follow, "fer2013" or "ferplus"; measured: figures of its model card.
+    """
 
     name: str
     version: str
@@ -187,6 +190,8 @@ class ModelInfo:
     uncertain_below: float
     licence: str
     measured: dict[str, float]
+    # A service that does not tell it yet has no other.
+    label_set: str = "fer2013"
 
 
 def parse(kind: type[T], value: Any) -> T:

@@ -29,6 +29,7 @@ def _info(name: str, entry: EmotionEntry, default: bool) -> ModelInfo:
         default=default,
         bytes=entry.bytes,
         labels=list(entry.labels),
+        label_set=entry.label_set,
         uncertain_below=entry.uncertain_below,
         licence=entry.licence,
         measured=dict(entry.measured),
