@@ -186,7 +186,8 @@ class ModelInfo(Wire):
     bytes: int = Field(description="Size of the graph file.")
     labels: list[str] = Field(examples=[list(EMOTIONS)])
     label_set: Literal["fer2013", "ferplus"] = Field(
-        description="Whose word the answers follow: FER2013's labels, or that of FER+'s ten voters."
+        "fer2013",
+        description="Whose word the answers follow: FER2013's labels, or that of FER+'s ten voters.",
     )
     uncertain_below: Probability
     licence: str

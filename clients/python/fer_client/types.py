@@ -178,7 +178,8 @@ class StreamError:
 class ModelInfo:
     """An emotion model that `model=` accepts.
 
-    label_set: whose word the answers follow, "fer2013" or "ferplus"; measured: figures of its model card.
+    label_set: whose word the answers follow, FER2013's labels or FER+'s ten voters; measured: figures of its
+    model card.
     """
 
     name: str
@@ -191,7 +192,7 @@ class ModelInfo:
     licence: str
     measured: dict[str, float]
     # A service that does not tell it yet has no other.
-    label_set: str = "fer2013"
+    label_set: Literal["fer2013", "ferplus"] = "fer2013"
 
 
 def parse(kind: type[T], value: Any) -> T:
