@@ -21,7 +21,9 @@ from service.vision.types import DecodedImage, Face, UInt8Array
 from training.data import SIDE
 
 Square = tuple[float, float, float, float]
-LEAST_OVERLAP = 0.3  # of union: below it, a detection is of something else
+# A detection is of the face if it overlaps its square by so much of their union, or by less where nearly all
+# of it lies within: some of FER2013's images show more than a face, and a scene shows nothing else.
+LEAST_OVERLAP, LEAST_OVERLAP_WITHIN, WITHIN = 0.3, 0.15, 0.75
 
 
 @dataclass(frozen=True)
@@ -109,16 +111,29 @@ def find(detector: Mtcnn, image: DecodedImage, square: Square, side: int) -> Fac
 
 
 def best_match(faces: Sequence[Face], square: Square) -> Face | None:
-    """The face whose box overlaps the square most, if by at least LEAST_OVERLAP."""
-    best = max(faces, key=lambda face: overlap(face.region, square), default=None)
-    return best if best is not None and overlap(best.region, square) >= LEAST_OVERLAP else None
+    """The face whose box overlaps the square most, of those that show what is in it."""
+    shown = [face for face in faces if shows(face.region, square)]
+    return max(shown, key=lambda face: overlap(face.region, square), default=None)
+
+
+def shows(box: Square, square: Square) -> bool:
+    """Whether a detector's box is of the face that was pasted into the square."""
+    least = LEAST_OVERLAP_WITHIN if shared(box, square) >= WITHIN * area(box) else LEAST_OVERLAP
+    return overlap(box, square) >= least
 
 
 def overlap(one: Square, other: Square) -> float:
     """Intersection over union of two boxes (x1, y1, x2, y2)."""
+    both = shared(one, other)
+    return both / (area(one) + area(other) - both)
+
+
+def shared(one: Square, other: Square) -> float:
+    """Area of the intersection."""
     width = min(one[2], other[2]) - max(one[0], other[0])
     height = min(one[3], other[3]) - max(one[1], other[1])
-    if width <= 0 or height <= 0:
-        return 0.0
-    areas = [(box[2] - box[0]) * (box[3] - box[1]) for box in (one, other)]
-    return width * height / (sum(areas) - width * height)
+    return max(width, 0.0) * max(height, 0.0)
+
+
+def area(box: Square) -> float:
+    return (box[2] - box[0]) * (box[3] - box[1])

@@ -67,6 +67,13 @@ def test_overlap_and_the_best_match() -> None:
     assert best_match((), (12, 12, 62, 62)) is None
 
 
+def test_a_small_face_within_its_image_is_found() -> None:
+    square = (0, 0, 100, 100)
+    small, half_outside, an_eye = face(30, 20, 75, 70), face(60, 20, 120, 80), face(30, 30, 50, 50)
+    assert best_match((small, an_eye), square) == small
+    assert best_match((half_outside, an_eye), square) is None
+
+
 def test_a_margin_grows_the_box_about_its_centre() -> None:
     assert widened(face(10, 20, 60, 70), 0.2).region == pytest.approx((5, 15, 65, 75))
 
