@@ -7,17 +7,17 @@ The classifier is the one that the package takes by itself, and sees what it sho
 in -1..1. Its own answers are rounded to hundredths; these are not, so that none is tied.
 """
 
+import importlib
 import sys
 
 import cv2
 import numpy as np
-from fer.fer import FER
 
 SIDE, BATCH = 64, 256
 
 
 def main() -> None:
-    images, classifier = np.load(sys.argv[1]), FER()
+    images, classifier = np.load(sys.argv[1]), importlib.import_module("fer.fer").FER()
     enlarged = np.stack([cv2.resize(image, (SIDE, SIDE)) for image in images]).astype(np.float32)
     shown = (enlarged / 255 - 0.5) * 2
     parts = [shown[start : start + BATCH] for start in range(0, len(shown), BATCH)]
