@@ -23,7 +23,8 @@ from service.vision.pipeline import EmotionPipeline
 DESCRIPTION = """
 Finds the faces in an image and tells, for each, how likely people would call its expression
 angry, disgust, fear, happy, sad, surprise or neutral. The probabilities describe what people see
-in a face, not what its owner feels.
+in a face, not what its owner feels. The default model answers in the words of FER2013's labels,
+`model=ferplus` in those of the ten people whom FER+ asked of each face.
 """
 
 

@@ -23,7 +23,7 @@ from training.engine import read_log
 from training.evaluate import STORE, probabilities
 from training.metrics import Report, report
 from training.presets import class_balanced
-from training.recipe import PRESETS
+from training.recipe import ARCHITECTURES, PRESETS
 from training.scenes import Graph, load_detector, scenes
 
 NO_HAAR = "The Haar comparison was left out: no Python with OpenCV 4 was given (`--haar-python`)."
@@ -221,6 +221,8 @@ def main() -> None:
     parser.add_argument("--haar-python", type=Path, help="a Python that has OpenCV 4 (dependency group haar)")
     parser.add_argument("--images", type=int, help="only so many for the detectors")
     arguments = parser.parse_args()
+    if arguments.model not in ARCHITECTURES:
+        raise SystemExit(f"report: the paper's figures are drawn of {' or '.join(ARCHITECTURES)}")
     entry = json.loads((arguments.store / "manifest.json").read_text())["emotion"][arguments.model]
     try:
         splits = [load(arguments.data, split, arguments.ferplus) for split in ("train", "public_test")]

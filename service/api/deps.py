@@ -142,7 +142,11 @@ def deadline_of(connection: HTTPConnection) -> float:
 class DetectQuery(BaseModel):
     """The query parameters of a detection."""
 
-    model: str | None = Field(None, description="Emotion model; see `GET /models`.", max_length=100)
+    model: str | None = Field(
+        None,
+        description="Emotion model; see `GET /models`. `ferplus` answers as ten people would.",
+        max_length=100,
+    )
     min_face_size: float | None = Field(
         None,
         ge=12,

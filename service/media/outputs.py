@@ -54,11 +54,11 @@ def frame_outputs(paths: Paths) -> Iterator[FrameOutputs]:
         yield FrameOutputs(rows, video)
 
 
-def write_timeline(path: Path, programme: Programme) -> None:
-    """Draw the reaction timeline, with thumbnails where the programme kept them."""
+def write_timeline(path: Path, programme: Programme, model: str) -> None:
+    """Draw the reaction timeline, which names the model, with thumbnails where the programme kept them."""
     draw_timeline(
         path,
-        f"{programme.name}: reaction timeline",
+        f"{programme.name}: reaction timeline, by {model}",
         programme.windows,
         programme.moments,
         programme.thumbnails(),

@@ -82,7 +82,7 @@ class _Session:
         """Write what is written at the end."""
         self.report(complete)
         if self.run.paths.timeline:
-            write_timeline(self.run.paths.timeline, self.programme)
+            write_timeline(self.run.paths.timeline, self.programme, self.analyzer.model.name)
         if self.video.damaged:
             self.say(f"{self.video.damaged} damaged packet(s) could not be decoded and were passed over")
 

@@ -66,9 +66,14 @@ class Metrics:
             buckets=(0, 1, 2, 3, 5, 10, 20, 50, 100),
             registry=registry,
         )
-        self._emotions = Counter("fer_emotions", "Faces by dominant emotion.", ["emotion"], registry=registry)
+        self._emotions = Counter(
+            "fer_emotions", "Faces by dominant emotion.", ["emotion", "model"], registry=registry
+        )
         self._uncertain = Counter(
-            "fer_uncertain_faces", "Faces whose emotion is wrong more often than right.", registry=registry
+            "fer_uncertain_faces",
+            "Faces whose emotion is wrong more often than right.",
+            ["model"],
+            registry=registry,
         )
         self._entropy = Summary(
             "fer_emotion_entropy_ratio",
@@ -110,8 +115,6 @@ class Metrics:
             self._stages.labels(stage)
         for outcome in STREAM_OUTCOMES:
             self._stream_frames.labels(outcome)
-        for emotion in EMOTIONS:
-            self._emotions.labels(emotion)
         for code in codes:
             self._rejected.labels(code)
 
@@ -122,8 +125,11 @@ class Metrics:
         """
         self._build.info({"version": version, "python": platform.python_version()})
         self._capacity.set(capacity)
-        for labels in models:
-            self._model.labels(*labels).set(1)
+        for name, model_version, digest in models:
+            self._model.labels(name, model_version, digest).set(1)
+            self._uncertain.labels(name)
+            for emotion in EMOTIONS:
+                self._emotions.labels(emotion, name)
 
     def request(self, method: str, route: str, status: int, seconds: float) -> None:
         """One HTTP request has ended."""
@@ -137,12 +143,12 @@ class Metrics:
             self._stages.labels(stage).observe(milliseconds / 1000)
         self._faces.observe(len(analysis.faces))
         for face in analysis.faces:
-            self._face(face)
+            self._face(face, analysis.model)
 
-    def _face(self, analyzed: AnalyzedFace) -> None:
+    def _face(self, analyzed: AnalyzedFace, model: str) -> None:
         box = analyzed.face.box
-        self._emotions.labels(analyzed.dominant_emotion).inc()
-        self._uncertain.inc(analyzed.uncertain)
+        self._emotions.labels(analyzed.dominant_emotion, model).inc()
+        self._uncertain.labels(model).inc(analyzed.uncertain)
         self._entropy.observe(entropy_ratio(analyzed.probabilities))
         self._face_size.observe(math.sqrt(box.width * box.height))
 

@@ -20,7 +20,7 @@
  * @property {{name: string, version: string}} model
  * @property {Record<string, number>} timings_ms
  */
-/** @typedef {{name: string, default: boolean, measured: Record<string, number>}} Model */
+/** @typedef {{name: string, default: boolean, label_set: string, measured: Record<string, number>}} Model */
 /** @typedef {{title: string, detail: string, code: string, request_id?: string}} Problem */
 
 /** A failure in words that people can act on. */

@@ -49,7 +49,8 @@ export function onSettingsChange(changed) {
 export async function offerModels() {
   const models = await getModels();
   const options = models.map((model) => {
-    const text = model.default ? `${model.name} (default)` : model.name;
+    const words = model.label_set === "ferplus" ? ", FER+" : "";
+    const text = `${model.name}${words}${model.default ? " (default)" : ""}`;
     return el("option", { value: model.default ? "" : model.name }, text);
   });
   control("model").replaceChildren(...options);
