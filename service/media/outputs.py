@@ -58,7 +58,7 @@ def write_timeline(path: Path, programme: Programme, model: str) -> None:
     """Draw the reaction timeline, which names the model, with thumbnails where the programme kept them."""
     draw_timeline(
         path,
-        f"{programme.name}: reaction timeline, by {model}",
+        f"{programme.name}: reaction timeline, model {model}",
         programme.windows,
         programme.moments,
         programme.thumbnails(),

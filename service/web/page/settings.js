@@ -49,7 +49,7 @@ export function onSettingsChange(changed) {
 export async function offerModels() {
   const models = await getModels();
   const options = models.map((model) => {
-    const words = model.label_set === "ferplus" ? ", FER+" : "";
+    const words = model.label_set === "ferplus" ? ", by votes" : "";
     const text = `${model.name}${words}${model.default ? " (default)" : ""}`;
     return el("option", { value: model.default ? "" : model.name }, text);
   });
