@@ -4,12 +4,13 @@ The text around them is written by hand. `--check` changes nothing and fails whe
 """
 
 import argparse
-import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from service.vision.types import EMOTIONS
+from training import manifest
+from training.errors import reported
 from training.evaluate import STORE
 from training.label_sets import FER2013, FERPLUS
 from training.metrics import public, wilson_interval
@@ -21,7 +22,7 @@ HEADS = ("variant", "file", "on FER2013's labels", "on FER+'s majority", "macro 
 EMOTION_HEADS = ("emotion", "images", "recall", "95 % interval", "most often taken for")
 TRUTH = {
     FER2013: "By FER2013's labels.",
-    FERPLUS: "By the majority of FER+'s ten voters; calibrated to the share of them who agree.",
+    FERPLUS: "By the majority of FER+'s voters; calibrated to the share of those who name one of the seven.",
 }
 
 
@@ -76,11 +77,17 @@ def table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def refresh(store: Path, *, check: bool = False) -> list[Path]:
-    """Bring the pages beside a store up to date; returns those that had fallen behind."""
-    models = json.loads((store / "manifest.json").read_text())["emotion"]
+    """Bring a store's model card up to date, and a README beside the store that links to it.
+
+    Returns those that had fallen behind.
+    """
+    models = manifest.models(store)
     behind = []
     for page in (store / "MODEL_CARD.md", store.parent / "README.md"):
-        if not page.exists():
+        # A copy of the store may lie beside the README of another.
+        if not page.exists() or (
+            page.parent != store and f"]({store.name}/MODEL_CARD.md)" not in page.read_text()
+        ):
             continue
         before = page.read_text()
         after = replaced(replaced(before, "summary", summary, models), "figures", full, models)
@@ -116,7 +123,8 @@ def main() -> None:
     parser.add_argument("--store", type=Path, default=STORE)
     parser.add_argument("--check", action="store_true")
     arguments = parser.parse_args()
-    behind = refresh(arguments.store, check=arguments.check)
+    with reported("card"):
+        behind = refresh(arguments.store, check=arguments.check)
     if behind and arguments.check:
         names = ", ".join(page.name for page in behind)
         raise SystemExit(f"card: {names} and the manifest disagree: run python -m training.card")

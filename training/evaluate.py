@@ -4,14 +4,15 @@
 """
 
 import argparse
-import json
 from pathlib import Path
 
 import numpy as np
 import onnxruntime as ort
 
 from service.vision.types import Float32Array, UInt8Array
-from training.data import DataError, load
+from training import manifest
+from training.data import load
+from training.errors import reported
 from training.metrics import Report, report
 
 STORE = Path(__file__).parents[1] / "model_store"
@@ -26,7 +27,7 @@ def probabilities(graph: Path, images: UInt8Array, batch: int = 256) -> Float32A
 
 def evaluate(store: Path, model: str, data: Path, split: str, ferplus: Path | None = None) -> Report:
     """The figures of a model of the store on one split."""
-    entry = json.loads((store / "manifest.json").read_text())["emotion"][model]
+    entry = manifest.model(store, model)
     faces = load(data, split, ferplus)
     answers = probabilities(store / entry["file"], faces.images)
     return report(answers, faces, entry["uncertain_below"], entry["label_set"])
@@ -43,10 +44,8 @@ def main() -> None:
     parser.add_argument("--split", default="public_test", choices=("public_test", "private_test"))
     parser.add_argument("--store", type=Path, default=STORE)
     arguments = parser.parse_args()
-    try:
+    with reported("evaluate"):
         found = evaluate(arguments.store, arguments.model, arguments.data, arguments.split, arguments.ferplus)
-    except DataError as error:
-        raise SystemExit(f"evaluate: {error}") from error
     print(f"{arguments.model} on {arguments.split}\n{found.text()}")
 
 

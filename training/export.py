@@ -7,6 +7,7 @@ Of several runs one graph is made, in which they answer together (`training.ense
 
 import argparse
 import json
+import tempfile
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -21,9 +22,12 @@ from training.calibrate import Calibration, calibrate
 from training.data import Faces, load
 from training.engine import load_network, predict, split_held_out
 from training.ensemble import ensemble
-from training.evaluate import STORE, evaluate, probabilities
+from training.errors import ExportError, reported
+from training.evaluate import STORE, probabilities
 from training.graph import fold, write_graph
-from training.label_sets import LabelSet, judged, shares
+from training.heads import has_two_heads
+from training.label_sets import LabelSet, has_votes, judged, shares
+from training.metrics import report
 from training.presets import to_network
 from training.recipe import SERVED, members
 from training.serving import Serving, prepared
@@ -50,15 +54,18 @@ def served_network(runs: Mapping[Path, float], faces: Faces, serving: Serving) -
 
     runs: with their weights.
 
-    Raises ValueError where the runs held out different images: each has learned what another would be
-    calibrated by.
+    Raises ExportError where the runs held out different images, for each has learned what another would be
+    calibrated by; and where a head is to be served that has learned no votes.
     """
     settings = [json.loads((run / "config.json").read_text()) for run in runs]
     held_out, *others = {(config["held_out"], config["seed"]) for config in settings}
     if others:
-        raise ValueError(f"{', '.join(run.name for run in runs)} held out different images")
+        raise ExportError(f"{', '.join(run.name for run in runs)} held out different images")
     learned, seen = split_held_out(faces, *held_out)
-    networks = [prepared(load_network(run), learned.labels, serving) for run in runs]
+    trained = [load_network(run) for run in runs]
+    if serving.votes_share:
+        check_votes(dict(zip(runs, trained, strict=True)), learned)
+    networks = [prepared(network, learned.labels, serving) for network in trained]
     network = ensemble(networks, list(runs.values()))
     seen = judged(seen, serving.label_set)
     truth = torch.from_numpy(shares(seen, serving.label_set))
@@ -66,10 +73,21 @@ def served_network(runs: Mapping[Path, float], faces: Faces, serving: Serving) -
     return Served(fold(network), calibration.temperature).eval(), calibration
 
 
+def check_votes(trained: Mapping[Path, nn.Module], learned: Faces) -> None:
+    """Raises ExportError where these runs, on these faces, have learned no votes."""
+    if not has_votes(learned):
+        raise ExportError(
+            "the data has no FER+ votes: pass --ferplus with fer2013new.csv, or --votes-share 0"
+        )
+    for run, network in trained.items():
+        if not has_two_heads(network):
+            raise ExportError(f"{run.name} has no head that learned votes: pass --votes-share 0")
+
+
 def export(runs: Mapping[Path, float], faces: Faces, store: Path, file: str, serving: Serving) -> Calibration:
     """Write the runs' averaged networks, with their weights, to `store / file` as one graph, calibrated.
 
-    Raises ValueError where ONNX Runtime and PyTorch differ by more than PARITY.
+    Raises ExportError where ONNX Runtime and PyTorch differ by more than PARITY.
     """
     served, calibration = served_network(runs, faces, serving)
     write_graph(served, store / file)
@@ -83,7 +101,7 @@ def check_parity(served: nn.Module, path: Path, images: UInt8Array) -> float:
         expected = served(torch.from_numpy(images)[:, None]).numpy()
     difference = float(np.abs(probabilities(path, images) - expected).max())
     if difference > PARITY:
-        raise ValueError(f"{path.name} differs from PyTorch by {difference:.2g}, more than {PARITY}")
+        raise ExportError(f"{path.name} differs from PyTorch by {difference:.2g}, more than {PARITY}")
     return difference
 
 
@@ -133,7 +151,7 @@ def main() -> None:
     parser.add_argument("--ferplus", type=Path, help="FER+ votes (fer2013new.csv) for a Kaggle file")
     add_source(parser)
     parser.add_argument("--store", type=Path, default=STORE)
-    parser.add_argument("--version", default="1")
+    parser.add_argument("--version", help="of the graph (default: that of the one it replaces)")
     parser.add_argument(
         "--votes-share",
         type=float,
@@ -144,36 +162,57 @@ def main() -> None:
         type=float,
         help="how far rare emotions are made up for, 0 to 1 (default: the recipe's)",
     )
-    arguments = parser.parse_args()
+    with reported("export"):
+        run(parser.parse_args())
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Export what the command line asks for. The store changes at the end, when all of it is known."""
     name, store, file = arguments.variant, arguments.store, f"emotion/{arguments.variant}.onnx"
-    runs = source_of(arguments)
-    faces = load(arguments.data, "train", arguments.ferplus)
     given = {key: value for key in asdict(SERVED[name]) if (value := getattr(arguments, key)) is not None}
-    serving = replace(SERVED[name], **given)
-    try:
-        calibration = export(runs, faces, store, file, serving)
-    except ValueError as error:
-        raise SystemExit(f"export: {error}") from error
-    provenance = {
-        "data": "FER2013 training split with FER+ votes",
-        "command": f"make train MODEL={name}",
-        "temperature": f"{calibration.temperature:.4f}",
-        **serving.record(),
-        **_begun_with(runs),
-    }
-    found = entry(
-        store,
-        file,
-        calibration,
-        label_set=serving.label_set,
-        provenance=provenance,
-        version=arguments.version,
-    )
-    manifest.update(store, "emotion", {name: found})
-    measured = evaluate(store, name, arguments.data, "public_test", arguments.ferplus)
+    serving, runs = replace(SERVED[name], **given), source_of(arguments)
+    learned, tested = (load(arguments.data, split, arguments.ferplus) for split in ("train", "public_test"))
+    (store / file).parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=store) as folder:
+        aside = Path(folder)
+        calibration = export(runs, learned, aside, file, serving)
+        found = entry(
+            aside,
+            file,
+            calibration,
+            label_set=serving.label_set,
+            provenance={
+                **_origin(arguments, learned),
+                "temperature": f"{calibration.temperature:.4f}",
+                **serving.record(),
+                **_begun_with(runs),
+            },
+            version=arguments.version or _version(store, name),
+        )
+        answers = probabilities(aside / file, tested.images)
+        measured = report(answers, tested, found["uncertain_below"], serving.label_set)
+        (aside / file).replace(store / file)
     manifest.update(store, "emotion", {name: found | {"measured": measured.figures()}})
     card.refresh(store)
     print(f"{store / file}: {found['bytes']} bytes\n{measured.text()}")
+
+
+def _origin(arguments: argparse.Namespace, learned: Faces) -> dict[str, str]:
+    """What the graph was learned from, and the command that makes it."""
+    name = arguments.variant
+    runs = " ".join(run.name for run in arguments.run or ())
+    exported = f"python -m training.export --variant {name} --run {runs}"
+    votes = " with FER+ votes" if has_votes(learned) else ""
+    return {
+        "data": f"FER2013 training split{votes}",
+        "command": exported if arguments.run else f"make train MODEL={name}",
+    }
+
+
+def _version(store: Path, name: str) -> str:
+    """That of the graph which is replaced."""
+    known = manifest.models(store) if (store / manifest.MANIFEST).exists() else {}
+    return str(known[name]["version"]) if name in known else "1"
 
 
 if __name__ == "__main__":

@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 
 from service.vision.mtcnn import DetectionParameters, Mtcnn
 from service.vision.types import DecodedImage, Face, UInt8Array
-from training.data import DataError, load
+from training.data import load
+from training.errors import reported
 from training.scenes import load_detector
 
 FRAME, BORDER = 192, 96  # pixels
@@ -101,12 +102,10 @@ def main() -> None:
     parser.add_argument("--store", type=Path, default=Path("model_store"))
     parser.add_argument("--faces", type=int, default=3000)
     arguments = parser.parse_args()
-    try:
-        images = load(arguments.data, "train").images
-    except DataError as error:
-        parser.error(str(error))
+    with reported("framing"):
+        images, detector = load(arguments.data, "train").images, load_detector(arguments.store)
     chosen = np.random.default_rng(0).permutation(len(images))[: arguments.faces]
-    rows = np.array(list(detections(load_detector(arguments.store), images[chosen])))
+    rows = np.array(list(detections(detector, images[chosen])))
     report(rows, len(chosen))
 
 

@@ -16,6 +16,13 @@ def outputs(votes: float) -> int:
     return 2 * EMOTIONS if votes else EMOTIONS
 
 
+def has_two_heads(network: nn.Module) -> bool:
+    """Whether a network has a head for the votes."""
+    classifier = network.classifier
+    assert isinstance(classifier, nn.Linear)
+    return classifier.out_features > EMOTIONS
+
+
 def of_labels(logits: Tensor) -> Tensor:
     """The logits (N, 7) of the head that learned FER2013's labels."""
     return logits[:, :EMOTIONS]
@@ -56,10 +63,10 @@ def merge(network: nn.Module, share: float) -> nn.Module:
     Logits are mixed, so answers are the weighted geometric mean of the two heads' answers. A network with one
     head is left as it is.
     """
+    if not has_two_heads(network):
+        return network
     classifier = network.classifier
     assert isinstance(classifier, nn.Linear)
-    if classifier.out_features == EMOTIONS:
-        return network
     one = nn.Linear(classifier.in_features, EMOTIONS)
     for name in ("weight", "bias"):
         labels, votes = getattr(classifier, name).split(EMOTIONS)

@@ -7,13 +7,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.vision.types import EMOTIONS
-from training.data import DataError, Faces, ferplus_majority, vote_shares
+from training.data import VOTE_OF_EMOTION, DataError, Faces, ferplus_majority, vote_shares
 
 LabelSet = Literal["fer2013", "ferplus"]
 FER2013: LabelSet = "fer2013"
 FERPLUS: LabelSet = "ferplus"
-# How many called each image something: FER2013's label is one, FER+ asked ten people.
-VOTERS = {FER2013: 1, FERPLUS: 10}
+
+
+def has_votes(faces: Faces) -> bool:
+    """Whether anyone's votes came with the faces."""
+    return bool(np.isfinite(faces.votes).any())
 
 
 def truth(faces: Faces, label_set: LabelSet) -> NDArray[np.int64]:
@@ -24,13 +27,23 @@ def truth(faces: Faces, label_set: LabelSet) -> NDArray[np.int64]:
 def judged(faces: Faces, label_set: LabelSet) -> Faces:
     """The faces that the set calls one of the seven, with that for a label. Raises DataError without any."""
     called = truth(faces, label_set)
+    if not len(faces):
+        raise DataError("there are no images to judge by")
     if not (called >= 0).any():
         raise DataError("no image has a majority of FER+ votes: pass --ferplus with fer2013new.csv")
     return replace(faces, labels=called).subset(np.flatnonzero(called >= 0))
 
 
 def shares(faces: Faces, label_set: LabelSet) -> NDArray[np.float32]:
-    """Which share of those who judged each face call it so, (N, 7), of faces as `judged` returns them."""
+    """Of those who call each face one of the seven, the share that call it so: (N, 7), of judged faces."""
     if label_set == FERPLUS:
         return vote_shares(faces.votes)
     return np.eye(len(EMOTIONS), dtype=np.float32)[faces.labels]
+
+
+def voters(faces: Faces, label_set: LabelSet) -> NDArray[np.int64]:
+    """How many (N,) call each face one of the seven: FER2013's label is one word, FER+ asked ten people."""
+    if label_set == FERPLUS:
+        votes: NDArray[np.int64] = np.nan_to_num(faces.votes[:, VOTE_OF_EMOTION]).sum(axis=1).astype(np.int64)
+        return votes
+    return np.ones(len(faces), np.int64)

@@ -5,7 +5,6 @@ architecture; without `--presets`, the graphs of the model store.
 """
 
 import argparse
-import json
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,7 +13,9 @@ from time import perf_counter
 import numpy as np
 import onnxruntime as ort
 
+from training import manifest
 from training.engine import build
+from training.errors import reported
 from training.evaluate import STORE
 from training.export import Served
 from training.graph import fold, write_graph
@@ -65,7 +66,8 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=100)
     arguments = parser.parse_args()
     if not arguments.presets:
-        entries = json.loads((arguments.store / "manifest.json").read_text())["emotion"]
+        with reported("latency"):
+            entries = manifest.models(arguments.store)
         graphs = {name: arguments.store / entry["file"] for name, entry in entries.items()}
         print(table(graphs, arguments.rounds))
         return

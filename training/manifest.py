@@ -1,4 +1,4 @@
-"""Writes `model_store/manifest.json`, the contract between training and the service."""
+"""Reads and writes `model_store/manifest.json`, the contract between training and the service."""
 
 import hashlib
 import json
@@ -10,6 +10,34 @@ import onnx
 
 MANIFEST = "manifest.json"
 Entry = dict[str, Any]
+
+
+class StoreError(ValueError):
+    """The store has no manifest, or not the model that is asked for."""
+
+
+def read(store: Path) -> dict[str, Any]:
+    """The manifest of a store. Raises StoreError."""
+    try:
+        found: dict[str, Any] = json.loads((store / MANIFEST).read_bytes())
+    except OSError as error:
+        raise StoreError(f"{store} is no model store: {MANIFEST} cannot be read") from error
+    except ValueError as error:
+        raise StoreError(f"{store / MANIFEST} is not JSON") from error
+    return found
+
+
+def models(store: Path) -> dict[str, Entry]:
+    """The emotion models of a store. One that says nothing of its label set is older than the second."""
+    return {name: {"label_set": "fer2013"} | entry for name, entry in read(store)["emotion"].items()}
+
+
+def model(store: Path, name: str) -> Entry:
+    """One of them. Raises StoreError."""
+    found = models(store)
+    if name not in found:
+        raise StoreError(f"no model {name!r} in {store}: it holds {', '.join(found)}")
+    return found[name]
 
 
 def graph_entry(
@@ -33,13 +61,12 @@ def graph_entry(
 def update(store: Path, section: str, entries: Mapping[str, Entry]) -> None:
     """Put entries into a section ("detector" or "emotion"), leaving the others as they are."""
     path = store / MANIFEST
-    manifest: dict[str, Any] = (
-        json.loads(path.read_text())
-        if path.exists()
-        else {"detector": {}, "default": "balanced", "emotion": {}}
-    )
+    empty: dict[str, Any] = {"detector": {}, "default": "balanced", "emotion": {}}
+    manifest = read(store) if path.exists() else empty
     manifest[section].update(entries)
-    path.write_text(json.dumps(manifest, indent=2) + "\n")
+    # Written aside and renamed: a service that starts meanwhile reads the one or the other.
+    path.with_suffix(".tmp").write_text(json.dumps(manifest, indent=2) + "\n")
+    path.with_suffix(".tmp").replace(path)
 
 
 def _tensor(value: onnx.ValueInfoProto) -> Entry:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from service.vision.types import EMOTIONS
 from training.data import Faces
-from training.label_sets import FER2013, FERPLUS, VOTERS, LabelSet, judged, shares, truth
+from training.label_sets import FER2013, FERPLUS, LabelSet, judged, shares, truth, voters
 
 BINS = 15
 Floats = NDArray[np.floating]
@@ -69,9 +69,9 @@ class Report:
         lines += [
             f"{'macro F1':<22}{self.macro_f1:.4f}",
             f"{'ECE (15 bins)':<22}{self.ece:.2%}; perfectly calibrated: {self.ece_if_perfect:.2%}",
-            f"{'not uncertain':<22}{self.certain_share:.1%} of faces, {self.certain_accuracy:.2%} right",
+            f"{'not uncertain':<22}{self.certain_share:.1%}, right {_percent(self.certain_accuracy)}",
             f"{'FER2013 labels':<22}{self.fer2013_accuracy:.2%}",
-            f"{'FER+ majority':<22}{self.ferplus_accuracy:.2%} of {self.ferplus_images}",
+            f"{'FER+ majority':<22}{_percent(self.ferplus_accuracy)}; {self.ferplus_images} images",
         ]
         return "\n".join(lines)
 
@@ -86,6 +86,10 @@ class Report:
     def _recall(self, name: str) -> str:
         low, high = wilson_interval(round(self.recall[name] * self.count[name]), self.count[name])
         return f"{self.recall[name]:.2%} of {self.count[name]}; 95 % interval {low:.1%} to {high:.1%}"
+
+
+def _percent(share: float) -> str:
+    return "not measured" if math.isnan(share) else f"{share:.2%}"
 
 
 def public(label_set: LabelSet) -> str:
@@ -116,7 +120,7 @@ def report(
         count=dict(zip(EMOTIONS, counts.tolist(), strict=True)),
         macro_f1=float(f1.mean()),
         ece=calibration_error(confidence, agreed),
-        ece_if_perfect=expected_calibration_error(confidence, VOTERS[label_set]),
+        ece_if_perfect=expected_calibration_error(confidence, voters(faces, label_set)),
         certain_share=float(certain.mean()),
         certain_accuracy=float(right[certain].mean()) if certain.any() else float("nan"),
         fer2013_accuracy=by_set[FER2013],
@@ -142,14 +146,19 @@ def calibration_error(confidence: Floats, agreed: NDArray[Any]) -> float:
     return float(np.abs(gaps).sum() / len(confidence))
 
 
-def expected_calibration_error(confidence: Floats, voters: int = 1, draws: int = 200, seed: int = 0) -> float:
+def expected_calibration_error(confidence: Floats, voters: Labels, draws: int = 200, seed: int = 0) -> float:
     """The calibration error to expect by chance alone, were every confidence exactly right.
 
-    voters: how many are asked of each face, each by himself.
+    voters: (N,) how many are asked of each face, each by himself.
     """
-    random = np.random.default_rng(seed)
-    votes = ((random.random((voters, len(confidence))) < confidence).mean(0) for _ in range(draws))
-    return float(np.mean([calibration_error(confidence, agreed) for agreed in votes]))
+    random, asked = np.random.default_rng(seed), np.arange(voters.max())[:, None] < voters
+
+    def agreed() -> Floats:
+        votes = asked & (random.random(asked.shape) < confidence)
+        shares: Floats = votes.sum(axis=0) / voters
+        return shares
+
+    return float(np.mean([calibration_error(confidence, agreed()) for _ in range(draws)]))
 
 
 def confusion_matrix(predicted: Labels, labels: Labels) -> Labels:

@@ -4,7 +4,6 @@
 """
 
 import argparse
-import json
 from pathlib import Path
 
 import cv2
@@ -12,7 +11,9 @@ import numpy as np
 import torch
 
 from service.vision.types import UInt8Array
+from training import manifest
 from training.data import SIDE, load
+from training.errors import reported
 from training.evaluate import STORE
 from training.export import add_source, check_parity, served_network, source_of
 from training.serving import Serving
@@ -40,13 +41,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--variant", default="balanced")
     parser.add_argument("--data", type=Path, required=True, help="what the runs were trained on")
+    parser.add_argument("--ferplus", type=Path, help="FER+ votes (fer2013new.csv) for a Kaggle file")
     add_source(parser)
     parser.add_argument("--store", type=Path, default=STORE)
     parser.add_argument("--out", type=Path, default=GOLDEN)
-    arguments = parser.parse_args()
-    entry = json.loads((arguments.store / "manifest.json").read_text())["emotion"][arguments.variant]
+    with reported("record_golden"):
+        record(parser.parse_args())
+
+
+def record(arguments: argparse.Namespace) -> None:
+    """Write what PyTorch answers for a graph of the store, where the two agree."""
+    entry = manifest.model(arguments.store, arguments.variant)
     serving = Serving.recorded(entry["provenance"])
-    served, _ = served_network(source_of(arguments), load(arguments.data, "train"), serving)
+    learned = load(arguments.data, "train", arguments.ferplus)
+    served, _ = served_network(source_of(arguments), learned, serving)
     crops = golden_inputs(PHOTO)
     difference = check_parity(served, arguments.store / entry["file"], crops)
     with torch.no_grad():

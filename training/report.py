@@ -16,10 +16,11 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from service.vision.emotion import EmotionClassifier
-from training import card, figures
-from training.data import DataError, Faces, load
+from training import card, figures, manifest
+from training.data import Faces, load
 from training.detectors import CONDITION, Detected, compare
 from training.engine import read_log
+from training.errors import reported
 from training.evaluate import STORE, probabilities
 from training.metrics import Report, report
 from training.presets import class_balanced
@@ -223,11 +224,9 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.model not in ARCHITECTURES:
         raise SystemExit(f"report: the paper's figures are drawn of {' or '.join(ARCHITECTURES)}")
-    entry = json.loads((arguments.store / "manifest.json").read_text())["emotion"][arguments.model]
-    try:
+    with reported("report"):
+        entry = manifest.model(arguments.store, arguments.model)
         splits = [load(arguments.data, split, arguments.ferplus) for split in ("train", "public_test")]
-    except DataError as error:
-        raise SystemExit(f"report: {error}") from error
     python = arguments.haar_python if arguments.haar_python and arguments.haar_python.exists() else None
     if python is None:
         print(NO_HAAR)

@@ -19,8 +19,11 @@ from service.vision.crop import crop_face
 from service.vision.emotion import EmotionClassifier
 from service.vision.mtcnn import Mtcnn
 from service.vision.types import Face, UInt8Array
-from training.data import DataError, Faces, load
-from training.engine import divided
+from training import manifest
+from training.config import Config
+from training.data import Faces, load
+from training.engine import split_held_out
+from training.errors import reported
 from training.evaluate import STORE
 from training.label_sets import judged
 from training.scenes import Condition, Graph, find, load_detector, scenes
@@ -96,7 +99,7 @@ def study(store: Path, model: str, faces: Faces, split: str, curve_images: int) 
 
     split: what the faces are called. Right is what the model's label set calls a face.
     """
-    entry = json.loads((store / "manifest.json").read_text())["emotion"][model]
+    entry = manifest.model(store, model)
     faces = judged(faces, entry["label_set"])
     classifier = EmotionClassifier(Graph(store / entry["file"]), entry["uncertain_below"])
     detector = load_detector(store)
@@ -145,6 +148,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--model", default="balanced")
     parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--ferplus", type=Path, help="FER+ votes (fer2013new.csv) for a Kaggle file")
     parser.add_argument("--store", type=Path, default=STORE)
     parser.add_argument("--images", type=int, help="only so many of the split")
     parser.add_argument(
@@ -154,16 +158,17 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="JSON file for training.report")
     arguments = parser.parse_args()
     split = "training split, held out" if arguments.held_out else "public test split"
-    try:
-        faces = divided(arguments.data)[1] if arguments.held_out else load(arguments.data, "public_test")
-    except DataError as error:
-        raise SystemExit(f"robustness: {error}") from error
-    faces = faces.first(arguments.images)
-    result = study(arguments.store, arguments.model, faces, split, arguments.curve_images)
-    print(text(result))
-    if arguments.out:
-        arguments.out.parent.mkdir(parents=True, exist_ok=True)
-        arguments.out.write_text(json.dumps(result, indent=2) + "\n")
+    with reported("robustness"):
+        faces = load(arguments.data, "train" if arguments.held_out else "public_test", arguments.ferplus)
+        if arguments.held_out:
+            plan = Config()
+            faces = split_held_out(faces, plan.held_out, plan.seed)[1]
+        faces = faces.first(arguments.images)
+        result = study(arguments.store, arguments.model, faces, split, arguments.curve_images)
+        print(text(result))
+        if arguments.out:
+            arguments.out.parent.mkdir(parents=True, exist_ok=True)
+            arguments.out.write_text(json.dumps(result, indent=2) + "\n")
 
 
 if __name__ == "__main__":

@@ -4,7 +4,6 @@ FER2013 has 48x48 faces and nothing around them. Pasted onto a background drawn 
 looked for as the service looks for faces in a photo, and it is known where they are.
 """
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ from numpy.typing import NDArray
 from service.runtime.model_store import DETECTOR_GRAPHS
 from service.vision.mtcnn import DetectionParameters, Mtcnn, default_min_face_size
 from service.vision.types import DecodedImage, Face, UInt8Array
+from training import manifest
 from training.data import SIDE
 
 Square = tuple[float, float, float, float]
@@ -56,7 +56,7 @@ class Graph:
 
 def load_detector(store: Path) -> Mtcnn:
     """The service's detector, from the graphs of a model store."""
-    entries = json.loads((store / "manifest.json").read_text())["detector"]
+    entries = manifest.read(store)["detector"]
     return Mtcnn(*(Graph(store / entries[name]["file"]) for name in DETECTOR_GRAPHS))
 
 

@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from training.config import ConfigError
 from training.heads import merge
 from training.label_sets import FER2013, FERPLUS, LabelSet
 from training.shufflenet import EMOTIONS
@@ -25,6 +26,11 @@ class Serving:
 
     votes_share: float = 0.0
     adjustment: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name, value in vars(self).items():
+            if not 0 <= value <= 1:
+                raise ConfigError(f"{name} is {value:g}: it must be 0 to 1")
 
     @property
     def label_set(self) -> LabelSet:

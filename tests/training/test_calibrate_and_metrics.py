@@ -90,12 +90,12 @@ def test_calibration_error_averages_within_bins() -> None:
 
 
 def test_chance_alone_costs_less_with_more_images() -> None:
-    few, many = (expected_calibration_error(np.full(count, 0.8)) for count in (50, 5000))
+    few, many = (expected_calibration_error(np.full(count, 0.8), np.ones(count, int)) for count in (50, 5000))
     assert 0 < many < few < 0.1
 
 
 def test_chance_alone_costs_less_with_more_voters() -> None:
-    one, ten = (expected_calibration_error(np.full(50, 0.8), voters) for voters in (1, 10))
+    one, ten = (expected_calibration_error(np.full(50, 0.8), np.full(50, voters)) for voters in (1, 10))
     assert 0 < ten < one / 2
 
 

@@ -31,7 +31,7 @@ def store(folder: Path) -> Path:
 def test_pages_get_the_manifest_s_figures_and_keep_their_text(tmp_path: Path) -> None:
     where = store(tmp_path)
     (where / "MODEL_CARD.md").write_text(PAGE.format("figures"))
-    (tmp_path / "README.md").write_text(PAGE.format("summary"))
+    (tmp_path / "README.md").write_text(PAGE.format("summary") + "see [card](store/MODEL_CARD.md)\n")
     assert card.refresh(where, check=True) == [where / "MODEL_CARD.md", tmp_path / "README.md"]
     assert "old" in (tmp_path / "README.md").read_text()
     card.refresh(where)
@@ -49,6 +49,12 @@ def test_a_page_without_the_markers_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "README.md").write_text("nothing here\n")
     assert card.refresh(where) == []
     assert (tmp_path / "README.md").read_text() == "nothing here\n"
+
+
+def test_a_copy_of_a_store_leaves_the_readme_of_the_other_alone(tmp_path: Path) -> None:
+    where = store(tmp_path)
+    (tmp_path / "README.md").write_text(PAGE.format("summary") + "see [card](model_store/MODEL_CARD.md)\n")
+    assert card.refresh(where, check=True) == []
 
 
 def test_the_committed_pages_agree_with_the_manifest() -> None:

@@ -1,18 +1,23 @@
+import argparse
 import hashlib
 import json
 from dataclasses import replace
 from pathlib import Path
 
+import cv2
 import numpy as np
 import onnx
 import pytest
 import torch
 
+from service.vision.types import EMOTIONS
 from training import manifest
-from training.data import VOTE_OF_EMOTION
+from training.data import VOTE_OF_EMOTION, DataError, load
 from training.engine import build, load_network, train
+from training.errors import ExportError
 from training.evaluate import STORE, probabilities
 from training.export import PARITY, Served, check_parity, export
+from training.export import run as run_export
 from training.graph import fold, write_graph
 from training.presets import to_network
 from training.quantize import SUFFIX
@@ -95,8 +100,48 @@ def test_the_votes_head_is_calibrated_by_the_votes(tmp_path: Path) -> None:
     answers = probabilities(tmp_path / "store" / "votes.onnx", some.images)
     assert (answers.argmax(1) == (some.labels + 1) % 7).mean() > 0.9
     assert 0.6 < answers.max(1).mean() < 0.8
-    with pytest.raises(ValueError, match="no image has a majority"):
+    with pytest.raises(ExportError, match="the data has no FER"):
         export({tmp_path / "run": 1.0}, faces(), tmp_path, "none.onnx", Serving(votes_share=1.0))
+
+
+def test_a_run_with_one_head_does_not_pass_for_the_votes(tmp_path: Path) -> None:
+    some = replace(faces(), votes=np.ones((len(faces()), 10), np.float32))
+    train(config(epochs=1), some, tmp_path / "run")
+    with pytest.raises(ExportError, match="run has no head that learned votes"):
+        export({tmp_path / "run": 1.0}, some, tmp_path, "none.onnx", Serving(votes_share=0.2))
+    assert not (tmp_path / "none.onnx").exists()
+
+
+def options(tmp_path: Path, **changes: object) -> argparse.Namespace:
+    """A command line of the export, for made-up faces in folders."""
+    given = {"variant": "fast", "data": tmp_path / "data", "ferplus": None, "run": [tmp_path / "run"]}
+    given |= {"runs": None, "store": tmp_path / "store", "version": None, "votes_share": 0.0}
+    return argparse.Namespace(**given | {"adjustment": 0.0} | changes)
+
+
+def write_folders(folder: Path, *splits: str) -> None:
+    for split in splits:
+        for index, (image, label) in enumerate(zip(faces().images, faces().labels, strict=True)):
+            place = folder / split / EMOTIONS[label]
+            place.mkdir(parents=True, exist_ok=True)
+            cv2.imwrite(str(place / f"{index}.png"), image)
+
+
+def test_a_store_changes_only_when_all_is_known(tmp_path: Path) -> None:
+    write_folders(tmp_path / "data", "train")
+    train(config(epochs=1), load(tmp_path / "data", "train"), tmp_path / "run")
+    with pytest.raises(DataError, match="public_test"):
+        run_export(options(tmp_path))
+    assert not list(tmp_path.glob("store/**/*.onnx"))
+    write_folders(tmp_path / "data", "public_test")
+    run_export(options(tmp_path, version="3"))
+    run_export(options(tmp_path))
+    entry = manifest.model(tmp_path / "store", "fast")
+    assert (entry["version"], entry["label_set"]) == ("3", "fer2013")
+    assert entry["measured"]["fer2013_public_accuracy"] > 0
+    assert entry["provenance"]["data"] == "FER2013 training split"
+    assert entry["provenance"]["command"] == "python -m training.export --variant fast --run run"
+    assert {path.name for path in (tmp_path / "store").iterdir()} == {"emotion", "manifest.json"}
 
 
 def test_runs_that_held_out_different_images_are_not_exported_together(tmp_path: Path) -> None:

@@ -1,8 +1,10 @@
 import math
 
 import numpy as np
+import pytest
 import torch
 
+from training.config import ConfigError
 from training.engine import build
 from training.presets import to_network
 from training.serving import Serving, adjust, prepared
@@ -41,3 +43,9 @@ def test_without_votes_or_adjustment_the_labels_head_is_served_as_it_is() -> Non
     with torch.no_grad():
         expected = network(images)[:, :7]
         torch.testing.assert_close(prepared(network, LABELS, Serving())(images), expected)
+
+
+@pytest.mark.parametrize("serving", [{"votes_share": 1.5}, {"votes_share": -1}, {"adjustment": float("nan")}])
+def test_shares_are_between_none_and_all(serving: dict[str, float]) -> None:
+    with pytest.raises(ConfigError, match="it must be 0 to 1"):
+        Serving(**serving)

@@ -1,0 +1,23 @@
+from pathlib import Path
+
+import pytest
+
+from training import manifest
+from training.manifest import StoreError
+
+
+def test_what_is_no_store_is_named(tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match=r"is no model store: manifest.json cannot be read"):
+        manifest.models(tmp_path)
+    (tmp_path / "manifest.json").write_text("{")
+    with pytest.raises(StoreError, match="is not JSON"):
+        manifest.models(tmp_path)
+
+
+def test_a_model_that_is_not_there_is_told_with_those_that_are(tmp_path: Path) -> None:
+    manifest.update(tmp_path, "emotion", {"fast": {}, "balanced": {"label_set": "ferplus"}})
+    # As in a store that is older than the second label set.
+    assert manifest.model(tmp_path, "fast") == {"label_set": "fer2013"}
+    assert manifest.model(tmp_path, "balanced") == {"label_set": "ferplus"}
+    with pytest.raises(StoreError, match=r"no model 'other' in .*: it holds fast, balanced"):
+        manifest.model(tmp_path, "other")
