@@ -1,0 +1,102 @@
+import json
+from dataclasses import asdict, fields, is_dataclass, replace
+from typing import Any
+
+import pytest
+
+from training.config import RANGES, Config, ConfigError, override
+from training.distill import Distillation
+from training.recipe import PRESETS
+from training.teachers import DenseArchitecture
+
+FULL = Config(dense=DenseArchitecture(), distillation=Distillation("views"))
+
+
+def leaves(part: Any, prefix: str = "") -> list[tuple[str, Any]]:
+    """Names and values of all settings, also of those inside the parts."""
+    found: list[tuple[str, Any]] = []
+    for item in fields(part):
+        value = getattr(part, item.name)
+        name = f"{prefix}{item.name}"
+        found += leaves(value, f"{name}.") if is_dataclass(value) else [(name, value)]
+    return found
+
+
+@pytest.mark.parametrize(
+    ("setting", "problem"),
+    [
+        ("balanced_classes=False", "balanced_classes must be true or false, not False"),
+        ("balanced_classes=1", "balanced_classes must be true or false"),
+        ("precision=float16", "precision must be float32 or bfloat16, not float16"),
+        ("learning_rate=NaN", "learning_rate must be a number from 0 to 10, not NaN"),
+        ("learning_rate=Infinity", "learning_rate must be a number"),
+        ("learning_rate=null", "learning_rate must be a number"),
+        ("learning_rate=true", "learning_rate must be a number"),
+        ("epochs=1.5", "epochs must be a whole number from 1 to 100000, not 1.5"),
+        ("epochs=abc", "epochs must be a whole number"),
+        ("epochs=true", "epochs must be a whole number"),
+        ("epochs=0", "epochs must be a whole number from 1"),
+        ("votes=-1", "votes must be a number from 0"),
+        ("held_out=-1", "held_out must be a number from 0 to 0.9"),
+        ("held_out=1", "held_out must be a number from 0 to 0.9"),
+        ("average_decay=2", "average_decay must be a number from 0 to 1"),
+        ("momentum=0", "momentum must be a number from 0.01"),
+        ("batch=0", "batch must be a whole number from 2"),
+        ("batch=big", "batch must be a whole number from 2"),
+        ("seed=-1", "seed must be a whole number from 0"),
+        ("seed=abc", "seed must be a whole number from 0"),
+        ("architecture.stages=5", "architecture.stages must be a list of whole numbers, each from 2"),
+        ("architecture.stages=[]", "architecture.stages must be a list of whole numbers"),
+        ("architecture.stages=[24,80]", "stages and architecture.repeats must be of the same length"),
+        ("architecture.stages=[25,81,305]", "architecture.stages must be even numbers"),
+        ("architecture.repeats=[1]", "stages and architecture.repeats must be of the same length"),
+        ('architecture={"stem":8}', "architecture must be set by its own settings, architecture.stages and"),
+        ("augmentation=5", "augmentation must be set by its own settings, augmentation.rotation and"),
+        ("augmentation.jpeg=a", "augmentation.jpeg must be a number from 0 to 1, not a"),
+        ("augmentation.smallest_side=50", "augmentation.smallest_side must be a whole number from 1 to 47"),
+        ("dense.kind=resnet", "dense.kind cannot be set: this preset has no part 'dense'"),
+        (
+            "distillation.weight=1",
+            "distillation.weight cannot be set: this preset has no part 'distillation'",
+        ),
+        ("epochs.first=1", "epochs.first cannot be set: this preset has no part 'epochs'"),
+        ("dense=5", "dense must be set by its own settings, dense.kind and others"),
+    ],
+)
+def test_a_value_that_cannot_be_is_refused_by_name(setting: str, problem: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        override(Config(), [setting])
+    assert problem in str(caught.value)
+
+
+def test_a_dense_network_halves_images_only_as_often_as_they_can_be() -> None:
+    assert override(FULL, ["early_side=8"]).early_side == 8
+    with pytest.raises(ConfigError, match=r"dense\.blocks must be fewer: images of side 4 "):
+        override(FULL, ["early_side=4"])
+    with pytest.raises(ConfigError, match=r"dense\.kind must be resnet or vgg, not vit"):
+        override(FULL, ["dense.kind=vit"])
+
+
+def test_settings_that_fit_only_together_may_come_one_by_one() -> None:
+    both = override(Config(), ["architecture.stages=[24, 80]", "architecture.repeats=[1, 2]"]).architecture
+    assert (both.stages, both.repeats) == ((24, 80), (1, 2))
+
+
+def test_values_have_the_type_of_their_setting() -> None:
+    changed = override(FULL, ["votes=0", "distillation.views=5", "balanced_classes=true", "dense=null"])
+    assert isinstance(changed.votes, float)
+    assert changed.distillation == Distillation("5")
+    assert changed.balanced_classes is True
+    assert changed.dense is None
+
+
+@pytest.mark.parametrize("config", [*PRESETS.values(), FULL], ids=[*PRESETS, "full"])
+def test_every_preset_has_settings_that_can_be(config: Config) -> None:
+    config = replace(config, distillation=config.distillation or Distillation("views"))
+    settings = [f"{name}={json.dumps(value)}" for name, value in leaves(config)]
+    assert asdict(override(config, settings)) == asdict(config)
+
+
+def test_every_number_has_a_range() -> None:
+    numbers = {name.rpartition(".")[2] for name, value in leaves(FULL) if not isinstance(value, bool | str)}
+    assert numbers == RANGES.keys()
