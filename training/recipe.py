@@ -12,9 +12,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from training.arguments import told
 from training.begin import digest
-from training.config import Config, ConfigError
-from training.data import DataError, Faces, load
+from training.config import Config
+from training.data import Faces, load
 from training.distill import Distillation
 from training.engine import load_network, train
 from training.presets import PAPER, ROBUST, Augmentation
@@ -168,10 +169,8 @@ def main() -> None:
     parser.add_argument("--ferplus", type=Path, help="FER+ votes (fer2013new.csv) for a Kaggle file")
     parser.add_argument("--runs", type=Path, required=True, help="folder of the runs of all steps")
     arguments = parser.parse_args()
-    try:
+    with told("recipe"):
         run(arguments.variant, load(arguments.data, "train", arguments.ferplus), arguments.runs)
-    except (ConfigError, DataError, FileNotFoundError) as error:
-        raise SystemExit(f"recipe: {error}") from error
 
 
 if __name__ == "__main__":

@@ -9,9 +9,10 @@ from pathlib import Path
 
 import torch
 
+from training.arguments import positive, told
 from training.begin import digest
-from training.config import Config, ConfigError, override
-from training.data import DataError, load
+from training.config import Config, override
+from training.data import load
 from training.distill import Distillation
 from training.engine import train
 from training.recipe import PRESETS
@@ -26,35 +27,33 @@ def main() -> None:
     )
     parser.add_argument("--ferplus", type=Path, help="FER+ votes (fer2013new.csv) for a Kaggle file")
     parser.add_argument("--run", type=Path, required=True, help="folder of this run")
-    parser.add_argument("--epochs", type=int)
+    parser.add_argument("--epochs", type=positive)
     parser.add_argument("--views", help="name of the folder of views beside this run, to learn from")
     parser.add_argument("--begin-with", type=Path, help="run or exported graph to train on")
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", dest="settings")
-    parser.add_argument("--images", type=int, help="only so many, for a rehearsal")
-    parser.add_argument("--threads", type=int, help="CPU threads (default: all)")
+    parser.add_argument("--images", type=positive, help="only so many, for a rehearsal")
+    parser.add_argument("--threads", type=positive, help="CPU threads (default: all)")
     run(parser.parse_args())
 
 
 def run(arguments: argparse.Namespace) -> None:
     """Train what the command line asks for; a mistake in it ends with one sentence."""
-    if arguments.threads:
+    if arguments.threads is not None:
         torch.set_num_threads(arguments.threads)
-    try:
+    with told("train"):
         faces = load(arguments.data, "train", arguments.ferplus)
         train(configure(arguments), faces.first(arguments.images), arguments.run, arguments.begin_with)
-    except (ConfigError, DataError, FileNotFoundError) as error:
-        raise SystemExit(f"train: {error}") from error
 
 
 def configure(arguments: argparse.Namespace) -> Config:
     """The preset with what the command line changes."""
     config = PRESETS[arguments.preset]
-    if arguments.views:
+    if arguments.views is not None:
         config = replace(config, distillation=Distillation(arguments.views))
-    if arguments.begin_with:
+    if arguments.begin_with is not None:
         config = replace(config, begun_with=digest(arguments.begin_with))
-    config = override(config, arguments.settings)
-    return replace(config, epochs=arguments.epochs) if arguments.epochs else config
+    epochs = [] if arguments.epochs is None else [f"epochs={arguments.epochs}"]
+    return override(config, [*arguments.settings, *epochs])
 
 
 if __name__ == "__main__":

@@ -1,0 +1,35 @@
+"""What the training commands have in common: numbers as options, and mistakes told in one sentence."""
+
+import argparse
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from training.config import ConfigError
+from training.data import DataError
+
+
+def positive(text: str) -> int:
+    """A whole number from 1 on, as argparse's `type`."""
+    try:
+        number = int(text)
+    except ValueError:
+        number = 0
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 on")
+    return number
+
+
+@contextmanager
+def told(command: str) -> Iterator[None]:
+    """End the command with one sentence for wrong data, settings or folders, or an interruption."""
+    try:
+        yield
+    except (ConfigError, DataError) as error:
+        raise SystemExit(f"{command}: {error}") from error
+    except OSError as error:
+        place = f"{error.filename}: " if error.filename else ""
+        raise SystemExit(f"{command}: {place}{error.strerror or error}") from error
+    except KeyboardInterrupt:
+        print(f"{command}: interrupted; the same command goes on where it was last saved", file=sys.stderr)
+        raise SystemExit(130) from None
