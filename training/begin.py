@@ -5,10 +5,13 @@ its convolutions. They are unfolded here with the statistics of the images at ha
 network answers as it was.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from copy import deepcopy
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -31,6 +34,28 @@ def digest(source: Path) -> str:
     return sha256(file.read_bytes()).hexdigest()
 
 
+@contextmanager
+def readable(path: Path, cure: str) -> Iterator[None]:
+    """Say which file it is, and what to do, where one that is read here is cut off or something else."""
+    try:
+        yield
+    except (ConfigError, OSError, MemoryError, torch.OutOfMemoryError):
+        raise
+    # Unpickling, zip, protobuf and JSON have each an error of their own, and rubbish raises others.
+    except Exception as error:
+        raise ConfigError(f"{path} is cut off or something else than its name says: {cure}") from error
+
+
+def load_checkpoint(folder: Path, device: torch.device) -> dict[str, Any]:
+    """What a run has saved of itself."""
+    path = folder / CHECKPOINT
+    with readable(path, "move it away, and train that run again"):
+        state: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
+        if not {"average", "config"} <= state.keys():
+            raise ValueError("no checkpoint")
+    return state
+
+
 def begin_with(network: nn.Module, source: Path, images: Tensor) -> None:
     """Give the network the averaged weights of a run (a folder), or those of an exported graph (a file).
 
@@ -39,7 +64,7 @@ def begin_with(network: nn.Module, source: Path, images: Tensor) -> None:
     if not source.is_dir():
         begin_with_graph(network, source, images)
         return
-    state = torch.load(source / CHECKPOINT, map_location=images.device, weights_only=True)
+    state = load_checkpoint(source, images.device)
     try:
         network.load_state_dict(state["average"])
     except RuntimeError as error:
@@ -53,10 +78,13 @@ def begin_with_graph(network: nn.Module, graph: Path, images: Tensor) -> None:
     images: network input (N, 1, H, W), some thousand of those it will be trained on; their statistics
     become those of the normalisations. Raises ConfigError for a graph of another architecture, or in 8 bits.
     """
-    model = onnx.load(str(graph)).graph
-    if any(node.op_type == "DequantizeLinear" for node in model.node):
-        raise ConfigError(f"{graph.name} is in 8 bits: begin with the graph that it was made from")
-    weights = _weights(model)
+    with readable(graph, "begin with an exported graph, or with the folder of a run"):
+        model = onnx.load(str(graph)).graph
+        if any(node.op_type == "DequantizeLinear" for node in model.node):
+            raise ConfigError(f"{graph.name} is in 8 bits: begin with the graph that it was made from")
+        weights = _weights(model)
+        if not weights:
+            raise ValueError("no graph")
     layers = [m for m in network.modules() if isinstance(m, nn.Conv2d | nn.Linear)]
     shapes, found = [layer.weight.shape for layer in layers], [weight.shape for weight, _ in weights]
     # A network with two heads has a classifier of twice as many rows.

@@ -7,6 +7,7 @@ epoch, stored with what the teachers say of each picture in it; students go roun
 cost a few dozen epochs of forward passes, however many students there are and however long they learn.
 """
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +15,8 @@ import torch
 from torch import Tensor
 
 from training.heads import divergence
+
+SOURCE = "source.json"
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,17 @@ class View:
 def view_paths(folder: Path) -> list[Path]:
     """The files of the views in a folder, in order."""
     return sorted(folder.glob("view-*.pt"))
+
+
+def save_source(source: dict[str, str], folder: Path) -> None:
+    """Write down what the views of a folder come from: `images` and `teachers`, each as a sha256."""
+    (folder / SOURCE).write_text(json.dumps(source, indent=2) + "\n")
+
+
+def load_source(folder: Path) -> dict[str, str]:
+    """What the views of a folder come from; nothing where they are older than that is written down."""
+    path = folder / SOURCE
+    return dict(json.loads(path.read_text())) if path.exists() else {}
 
 
 def load_view(path: Path, device: torch.device) -> View:

@@ -15,10 +15,10 @@ from torch import Generator, Tensor, nn
 from torch.nn import functional as F
 from tqdm import tqdm
 
-from training.begin import CHECKPOINT, IMAGES, begin_with
+from training.begin import CHECKPOINT, IMAGES, begin_with, load_checkpoint, readable
 from training.config import Config, ConfigError, differences, from_saved
 from training.data import Faces, load, vote_shares
-from training.distill import View, distillation_loss, load_view, view_paths
+from training.distill import SOURCE, View, distillation_loss, load_source, load_view, view_paths
 from training.heads import cross_entropy, of_labels, outputs
 from training.presets import augment, class_balanced, mix, random_flip, to_network
 from training.replay import Step, replayed
@@ -89,6 +89,8 @@ class Run:
         if begin is not None:
             begin_with(self.model, begin, to_network(self.images[:IMAGES].float() / 255))
         self.average = deepcopy(self.model).eval().requires_grad_(False)
+        # Kept in the checkpoint: with other images others would be held out, and learned ones calibrate.
+        self.source = {"images": faces.fingerprint()}
         self.views = self._find_views()
         self.view: View | None = None
         # Tensors, for a step that is recorded would keep numbers as they were then.
@@ -108,7 +110,7 @@ class Run:
         self.generator.manual_seed(config.seed)
         self.history: list[dict[str, str]] = []
         self._resume()
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         (folder / "config.json").write_text(json.dumps(asdict(config), indent=2) + "\n")
 
     def finish(self) -> nn.Module:
@@ -127,7 +129,7 @@ class Run:
         loss, training_accuracy = self._train_epoch(bar)
         self.epoch += 1
         with self._autocast():
-            accuracy = accuracy_of(self.average, self.held_out)
+            accuracy = accuracy_of(self.average, self.held_out) if len(self.held_out) else None
         self._log(loss, accuracy, training_accuracy, perf_counter() - start)
         if self.epoch == self.config.epochs or perf_counter() - self.saved_at > SECONDS_BETWEEN_CHECKPOINTS:
             self._save()
@@ -181,7 +183,7 @@ class Run:
         """Put this epoch's view where steps look for it, if the run learns from views."""
         if not self.views:
             return
-        view = load_view(self.views[self.epoch % len(self.views)], self.device)
+        view = self._read_view(self.views[self.epoch % len(self.views)])
         if self.view is None:
             self.view = view
             return
@@ -222,15 +224,23 @@ class Run:
         if self.config.distillation is None:
             return []
         folder = self.folder.parent / self.config.distillation.views
-        views = from_saved(json.loads((folder / "config.json").read_text()))
+        views, source = described(folder)
         if (views.held_out, views.seed) != (self.config.held_out, self.config.seed):
             raise ConfigError(f"{folder} was written with another held_out or seed than this run has")
         paths = view_paths(folder)
         if not paths:
             raise ConfigError(f"{folder} holds no views")
-        if load_view(paths[0], self.device).targets.shape != self.targets.shape:
+        view = self._read_view(paths[0])
+        same = source.get("images", self.source["images"]) == self.source["images"]
+        if not same or {view.targets.shape, view.taught.shape} != {self.targets.shape}:
             raise ConfigError(f"{folder} was written for other images, or another number of heads")
+        if source:
+            self.source["teachers"] = source["teachers"]
         return paths
+
+    def _read_view(self, path: Path) -> View:
+        with readable(path, "move it away, and repeat the command that wrote the views"):
+            return load_view(path, self.device)
 
     def _set_rates(self) -> None:
         """Learning rate: linear warm-up, then half a cosine down to zero. Decay of the average."""
@@ -249,8 +259,9 @@ class Run:
         torch._foreach_mul_(changes, 1 - self.decay)
         torch._foreach_add_(averages, changes)
 
-    def _log(self, loss: float, accuracy: float, training_accuracy: float, seconds: float) -> None:
-        figures = (f"{loss:.5f}", f"{accuracy:.5f}", f"{training_accuracy:.5f}", f"{seconds:.1f}")
+    def _log(self, loss: float, accuracy: float | None, training_accuracy: float, seconds: float) -> None:
+        held_out = "" if accuracy is None else f"{accuracy:.5f}"
+        figures = (f"{loss:.5f}", held_out, f"{training_accuracy:.5f}", f"{seconds:.1f}")
         self.history.append(dict(zip(COLUMNS, (str(self.epoch), *figures), strict=True)))
         with (self.folder / LOG).open("w", newline="") as file:
             writer = csv.DictWriter(file, COLUMNS)
@@ -266,19 +277,17 @@ class Run:
             "epoch": self.epoch,
             "step": self.step,
             "config": asdict(self.config),
+            "source": self.source,
         }
         # Written aside and renamed: a run killed here keeps its last whole checkpoint.
         torch.save(state, self.folder / "checkpoint.tmp")
         (self.folder / "checkpoint.tmp").replace(self.folder / CHECKPOINT)
 
     def _resume(self) -> None:
-        path = self.folder / CHECKPOINT
-        if not path.exists():
+        if not (self.folder / CHECKPOINT).exists():
             return
-        state = torch.load(path, map_location=self.device, weights_only=True)
-        changed = differences(self.config, from_saved(state["config"]))
-        if changed:
-            raise ConfigError(f"{self.folder} was begun with other settings: {', '.join(changed)}")
+        state = load_checkpoint(self.folder, self.device)
+        self._check_resumable(state)
         self.model.load_state_dict(state["model"])
         self.average.load_state_dict(state["average"])
         self.optimiser.load_state_dict(state["optimiser"])
@@ -289,6 +298,34 @@ class Run:
         self.epoch, self.step = state["epoch"], state["step"]
         # Killed between the log and the checkpoint, the log is one epoch ahead.
         self.history = read_log(self.folder)[: self.epoch]
+
+    def _check_resumable(self, state: dict[str, Any]) -> None:
+        """Raise ConfigError where a checkpoint is not one of this very run; older ones name no source."""
+        changed = differences(self.config, from_saved(state["config"]))
+        if changed:
+            raise ConfigError(f"{self.folder} was begun with other settings: {', '.join(changed)}")
+        for name, known in state.get("source", {}).items():
+            if known != self.source.get(name, known):
+                raise ConfigError(f"{self.folder} was begun with other {name}: use those, or another folder")
+        if state["epoch"] > self.config.epochs:
+            done = f"{self.folder} has learned for {state['epoch']} epochs"
+            raise ConfigError(f"{done}: it cannot end after {self.config.epochs}")
+
+
+def make_folder(folder: Path) -> None:
+    """The folder of a run or of views, with those above it."""
+    if folder.is_file():
+        raise ConfigError(f"{folder} is a file, not a folder for a run or for views")
+    folder.mkdir(parents=True, exist_ok=True)
+
+
+def described(folder: Path) -> tuple[Config, dict[str, str]]:
+    """What a folder's views were drawn by, and what they come from; the latter is empty for older ones."""
+    cure = "write the views again, in another folder"
+    with readable(folder / "config.json", cure):
+        config = from_saved(json.loads((folder / "config.json").read_text()))
+    with readable(folder / SOURCE, cure):
+        return config, load_source(folder)
 
 
 def placed(network: Network, device: torch.device) -> Network:
@@ -320,7 +357,7 @@ def accuracy_of(model: nn.Module, faces: Faces) -> float:
 
 def load_network(folder: Path) -> nn.Module:
     """The averaged network of a run, in eval mode, with the heads it was trained with."""
-    state = torch.load(folder / CHECKPOINT, map_location="cpu", weights_only=True)
+    state = load_checkpoint(folder, torch.device("cpu"))
     model = build(from_saved(state["config"]))
     model.load_state_dict(state["average"])
     return model.eval()

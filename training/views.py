@@ -10,18 +10,29 @@ import argparse
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
+from hashlib import sha256
 from pathlib import Path
 
 import torch
 from torch import Generator, Tensor, nn
 from tqdm import tqdm
 
-from training.config import Config, ConfigError, differences, from_saved, override
-from training.data import DataError, Faces, load
-from training.distill import View, save_view
-from training.engine import compute_device, fit_tensors, load_network, placed, split_held_out
+from training.arguments import positive, told
+from training.config import Config, ConfigError, differences, override
+from training.data import Faces, load
+from training.distill import View, save_source, save_view, view_paths
+from training.engine import (
+    compute_device,
+    described,
+    fit_tensors,
+    load_network,
+    make_folder,
+    placed,
+    split_held_out,
+)
 from training.heads import log_probabilities
 from training.presets import Augmentation, augment, mix, to_network
+from training.shufflenet import EMOTIONS
 
 BATCH, COUNT = 512, 32
 # Stronger than a student takes alone: what teachers say of a face half hidden is not a wrong label.
@@ -35,7 +46,8 @@ def write_views(
     device = compute_device()
     networks = [placed(network, device) for network in teachers]
     images, target = fit_tensors(config, split_held_out(faces, config.held_out, config.seed)[0], device)
-    _begin_folder(config, folder)
+    _check_heads(networks, target.shape[1])
+    _begin_folder(config, _source(faces, networks), folder)
     for index in tqdm(range(count), desc=folder.name):
         path = folder / f"view-{index:03}.pt"
         if not path.exists():
@@ -43,15 +55,41 @@ def write_views(
             save_view(_view(images, target, networks, config.augmentation, generator), path)
 
 
-def _begin_folder(config: Config, folder: Path) -> None:
-    """Write the config down; views that were drawn with another must not stand beside new ones."""
+def _begin_folder(config: Config, source: dict[str, str], folder: Path) -> None:
+    """Write down what views come from; those that come from anything else must not stand beside them."""
     path = folder / "config.json"
     if path.exists():
-        changed = differences(config, from_saved(json.loads(path.read_text())))
+        begun, known = described(folder)
+        changed = differences(config, begun)
         if changed:
             raise ConfigError(f"{folder} was begun with other settings: {', '.join(changed)}")
-    folder.mkdir(parents=True, exist_ok=True)
+        for name, now in source.items():
+            if known.get(name, now) != now:
+                raise ConfigError(f"{folder} was begun with other {name}: name another folder for these")
+    make_folder(folder)
     path.write_text(json.dumps(asdict(config), indent=2) + "\n")
+    # What older views come from is not known, and not what comes now.
+    if not view_paths(folder):
+        save_source(source, folder)
+
+
+def _source(faces: Faces, teachers: Sequence[nn.Module]) -> dict[str, str]:
+    """What views come from: the images, and the weights of those who speak of them, in any order."""
+    return {"images": faces.fingerprint(), "teachers": " ".join(sorted(map(_weights_digest, teachers)))}
+
+
+def _weights_digest(network: nn.Module) -> str:
+    digest = sha256()
+    for tensor in network.state_dict().values():
+        digest.update(tensor.cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _check_heads(networks: Sequence[nn.Module], wanted: int) -> None:
+    """Raise ConfigError where a teacher has not as many logits as the targets have."""
+    if any(len(network.state_dict()["classifier.weight"]) != wanted for network in networks):
+        heads = "one head (votes=0)" if wanted == EMOTIONS else "two heads (votes above 0)"
+        raise ConfigError(f"views with {heads} need teachers that all have as many")
 
 
 def _view(
@@ -105,17 +143,15 @@ def main() -> None:
     )
     parser.add_argument("--ferplus", type=Path, help="FER+ votes (fer2013new.csv) for a Kaggle file")
     parser.add_argument("--run", type=Path, required=True, help="folder of the views")
-    parser.add_argument("--count", type=int, default=COUNT)
+    parser.add_argument("--count", type=positive, default=COUNT)
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", dest="settings")
-    parser.add_argument("--images", type=int, help="only so many, for a rehearsal")
+    parser.add_argument("--images", type=positive, help="only so many, for a rehearsal")
     arguments = parser.parse_args()
-    try:
+    with told("views"):
         faces = load(arguments.data, "train", arguments.ferplus).first(arguments.images)
         config = override(VIEWS, arguments.settings)
         teachers = [load_network(arguments.run.parent / name) for name in arguments.teachers]
         write_views(config, faces, teachers, arguments.run, arguments.count)
-    except (ConfigError, DataError, FileNotFoundError) as error:
-        raise SystemExit(f"views: {error}") from error
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from training.begin import begin_with, digest
+from training.begin import CHECKPOINT, begin_with, digest
 from training.config import ConfigError
 from training.engine import Run, build
 from training.export import Served
@@ -76,6 +76,16 @@ def test_a_run_goes_on_from_another_with_both_its_heads(tmp_path: Path) -> None:
     assert all(torch.equal(value, wanted[name]) for name, value in second.model.state_dict().items())
     with pytest.raises(ConfigError, match="first is of another architecture"):
         begin_with(build(SETTINGS), tmp_path / "first", torch.zeros(4, 1, 48, 48))
+
+
+@pytest.mark.parametrize("damage", [b"", b"something else", None], ids=["empty", "else", "cut off"])
+def test_what_is_no_graph_is_named(tmp_path: Path, graph: Path, damage: bytes | None) -> None:
+    graph.write_bytes(graph.read_bytes()[:-3000] if damage is None else damage)
+    with pytest.raises(ConfigError, match=r"graph\.onnx is cut off or something else"):
+        begin_with(build(SETTINGS), graph, torch.zeros(4, 1, 48, 48))
+    (tmp_path / "run" / CHECKPOINT).write_bytes(damage or b"PK")
+    with pytest.raises(ConfigError, match=r"checkpoint\.pt is cut off or something else"):
+        begin_with(build(SETTINGS), tmp_path / "run", torch.zeros(4, 1, 48, 48))
 
 
 def test_a_graph_in_8_bits_is_refused(tmp_path: Path, graph: Path) -> None:

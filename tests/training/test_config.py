@@ -1,9 +1,15 @@
 import json
+import sys
+from collections.abc import Callable
 from dataclasses import asdict, fields, is_dataclass, replace
+from pathlib import Path
 from typing import Any
 
+import cv2
+import numpy as np
 import pytest
 
+from training import recipe, train, views
 from training.config import RANGES, Config, ConfigError, override
 from training.distill import Distillation
 from training.recipe import PRESETS
@@ -100,3 +106,66 @@ def test_every_preset_has_settings_that_can_be(config: Config) -> None:
 def test_every_number_has_a_range() -> None:
     numbers = {name.rpartition(".")[2] for name, value in leaves(FULL) if not isinstance(value, bool | str)}
     assert numbers == RANGES.keys()
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    """One image, as a folder of images."""
+    (tmp_path / "data" / "train" / "happy").mkdir(parents=True)
+    cv2.imwrite(str(tmp_path / "data" / "train" / "happy" / "1.png"), np.zeros((48, 48), np.uint8))
+    return tmp_path / "data"
+
+
+Command = Callable[..., tuple[Any, str]]
+
+
+@pytest.fixture
+def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
+    """What a command ends with, and what it says, where it ends in a mistake."""
+
+    def end(module: Any, *options: object) -> tuple[Any, str]:
+        monkeypatch.setattr(sys, "argv", ["command", *map(str, options)])
+        with pytest.raises(SystemExit) as ended:
+            module.main()
+        return ended.value.code, capsys.readouterr().err
+
+    return end
+
+
+@pytest.mark.parametrize("value", ["0", "-1", "1.5", "many"])
+@pytest.mark.parametrize(
+    ("module", "option"),
+    [(train, "--epochs"), (train, "--images"), (train, "--threads"), (views, "--count"), (views, "--images")],
+)
+def test_numbers_of_things_are_positive(command: Command, module: Any, option: str, value: str) -> None:
+    code, said = command(module, "--data", "data", "--run", "run", option, value)
+    assert code == 2
+    assert f"argument {option}: '{value}' is not a whole number from 1 on" in said
+
+
+def test_wrong_settings_end_with_a_sentence(command: Command, data: Path, tmp_path: Path) -> None:
+    code, _ = command(train, "--data", data, "--run", tmp_path / "run", "--set", "votes=-1")
+    assert code == "train: votes must be a number from 0 to 1000, not -1"
+    code, _ = command(train, "--data", data, "--run", tmp_path / "run", "--epochs", 10**6)
+    assert code == "train: epochs must be a whole number from 1 to 100000, not 1000000"
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_folder_that_cannot_be_made_ends_with_a_sentence(command: Command, data: Path) -> None:
+    file = data / "train" / "happy" / "1.png"
+    code, _ = command(train, "--data", data, "--run", file / "run")
+    assert code == f"train: {file / 'run'}: Not a directory"
+    code, _ = command(recipe, "--data", data, "--runs", file)
+    assert code == f"recipe: {file / 'vgg'}: Not a directory"
+
+
+def test_an_interrupted_command_says_how_to_go_on(
+    command: Command, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(train, "train", interrupt)
+    code, said = command(train, "--data", data, "--run", tmp_path / "run")
+    assert code == 130
+    assert said == "train: interrupted; the same command goes on where it was last saved\n"

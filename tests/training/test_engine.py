@@ -1,4 +1,5 @@
 import json
+import shutil
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -9,7 +10,7 @@ from torch.nn import functional as F
 
 from training.begin import CHECKPOINT
 from training.config import Config, ConfigError, from_saved, override
-from training.distill import Distillation, distillation_loss, load_view
+from training.distill import SOURCE, Distillation, distillation_loss, load_view
 from training.engine import Run, accuracy_of, build, load_network, read_log, split_held_out, targets, train
 from training.presets import PAPER, Augmentation, to_network
 from training.recipe import PRESETS
@@ -165,6 +166,103 @@ def test_views_that_do_not_fit_the_run_are_refused(tmp_path: Path) -> None:
         images = faces() if other.votes else faces(28)
         with pytest.raises(ConfigError, match="other images, or another number of heads"):
             Run(other, images, tmp_path / "student")
+
+
+@pytest.mark.parametrize("share", [0.0, 0.01])
+def test_a_run_that_holds_nothing_out_has_no_accuracy_of_it(tmp_path: Path, share: float) -> None:
+    train(config(epochs=1, held_out=share), faces(), tmp_path)
+    (row,) = read_log(tmp_path)
+    assert row["held_out_accuracy"] == ""
+    assert float(row["training_accuracy"]) >= 0
+
+
+def test_a_run_does_not_go_on_with_other_images(tmp_path: Path) -> None:
+    Run(config(), faces(), tmp_path).advance()
+    told = replace(faces(), votes=np.ones((56, 10), np.float32))
+    mislabelled = replace(faces(), labels=np.roll(faces().labels, 1))
+    for others in (faces(49), told, mislabelled):
+        with pytest.raises(ConfigError, match="was begun with other images"):
+            Run(config(), others, tmp_path)
+    Run(config(), faces(), tmp_path)
+
+
+def test_a_run_from_before_sources_were_kept_goes_on(tmp_path: Path) -> None:
+    Run(config(), faces(), tmp_path).advance()
+    state = torch.load(tmp_path / CHECKPOINT, weights_only=True)
+    del state["source"]
+    torch.save(state, tmp_path / CHECKPOINT)
+    assert Run(config(), faces(49), tmp_path).epoch == 1
+
+
+def test_a_run_does_not_end_before_where_it_is(tmp_path: Path) -> None:
+    train(config(epochs=2), faces(), tmp_path)
+    with pytest.raises(ConfigError, match="has learned for 2 epochs: it cannot end after 1"):
+        Run(config(epochs=1), faces(), tmp_path)
+    assert json.loads((tmp_path / "config.json").read_text())["epochs"] == 2
+
+
+@pytest.mark.parametrize("damage", [b"", b"something else", None], ids=["empty", "else", "cut off"])
+def test_a_broken_checkpoint_is_named(tmp_path: Path, damage: bytes | None) -> None:
+    path = tmp_path / CHECKPOINT
+    train(config(epochs=1), faces(), tmp_path)
+    path.write_bytes(path.read_bytes()[:-5000] if damage is None else damage)
+    for use in (lambda: Run(config(epochs=1), faces(), tmp_path), lambda: load_network(tmp_path)):
+        with pytest.raises(ConfigError, match=r"checkpoint\.pt is cut off or something else"):
+            use()
+
+
+def test_a_run_is_a_folder(tmp_path: Path) -> None:
+    (tmp_path / "run").write_text("")
+    with pytest.raises(ConfigError, match="run is a file, not a folder"):
+        Run(config(), faces(), tmp_path / "run")
+
+
+def test_views_are_not_continued_with_other_images_or_teachers(tmp_path: Path) -> None:
+    teachers = [build(config()).eval() for _ in range(3)]
+    write_views(config(), faces(), teachers[:2], tmp_path, 1)
+    write_views(config(), faces(), teachers[1::-1], tmp_path, 2)
+    with pytest.raises(ConfigError, match="begun with other images"):
+        write_views(config(), faces(49), teachers[:2], tmp_path, 3)
+    with pytest.raises(ConfigError, match="begun with other teachers"):
+        write_views(config(), faces(), teachers, tmp_path, 3)
+    (tmp_path / SOURCE).unlink()  # as older views are
+    write_views(config(), faces(), teachers, tmp_path, 3)
+    assert not (tmp_path / SOURCE).exists()
+
+
+def test_a_run_does_not_go_on_with_what_other_teachers_say(tmp_path: Path) -> None:
+    student = config(distillation=Distillation("views"))
+    write_views(config(), faces(), [build(config()).eval()], tmp_path / "views", 1)
+    Run(student, faces(), tmp_path / "student").advance()
+    shutil.rmtree(tmp_path / "views")
+    write_views(config(), faces(), [build(config()).eval()], tmp_path / "views", 1)
+    with pytest.raises(ConfigError, match="was begun with other teachers"):
+        Run(student, faces(), tmp_path / "student")
+
+
+def test_a_run_does_not_learn_from_views_of_other_images(tmp_path: Path) -> None:
+    others = replace(faces(), images=255 - faces().images)
+    write_views(config(), others, [build(config()).eval()], tmp_path / "views", 1)
+    with pytest.raises(ConfigError, match="written for other images"):
+        Run(config(distillation=Distillation("views")), faces(), tmp_path / "student")
+
+
+def test_a_broken_view_is_named(tmp_path: Path) -> None:
+    write_views(config(), faces(), [build(config()).eval()], tmp_path / "views", 2)
+    student = Run(config(distillation=Distillation("views")), faces(), tmp_path / "student")
+    for name in ("view-000.pt", SOURCE, "config.json"):
+        (tmp_path / "views" / name).write_bytes(b"{")
+        with pytest.raises(ConfigError, match=rf"{name} is cut off or something else"):
+            Run(student.config, faces(), tmp_path / "student")
+    with pytest.raises(ConfigError, match=r"view-000\.pt is cut off or something else"):
+        student.advance()
+
+
+def test_teachers_have_as_many_heads_as_their_views(tmp_path: Path) -> None:
+    teachers = [build(config(votes=votes)).eval() for votes in (0, 0.5)]
+    for votes, heads in ((0.0, r"one head \(votes=0\)"), (0.5, "two heads")):
+        with pytest.raises(ConfigError, match=f"views with {heads}.* need teachers"):
+            write_views(config(votes=votes), faces(), teachers, tmp_path, 1)
 
 
 def test_views_are_not_continued_with_other_settings(tmp_path: Path) -> None:
