@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -33,6 +33,17 @@ VOTES = (
 # For each of EMOTIONS, its column in VOTES.
 VOTE_OF_EMOTION = (4, 5, 6, 1, 3, 2, 0)
 KAGGLE_USAGE = {"train": "Training", "public_test": "PublicTest", "private_test": "PrivateTest"}
+
+
+class FerPlusRow(NamedTuple):
+    """A row of FER+'s list; usage: empty where the list does not say."""
+
+    line: int
+    usage: str
+    votes: list[float]
+
+
+NO_VOTES = FerPlusRow(0, "", [float("nan")] * len(VOTES))
 
 
 class DataError(ValueError):
@@ -75,12 +86,16 @@ def load(source: Path, split: str, ferplus: Path | None = None) -> Faces:
 
     source: a folder with contact sheets (`labels.csv` and `<split>.png`), a folder of images
     (`<split>/<emotion>/*.png`), or Kaggle's `fer2013.csv` / `icml_face_data.csv`.
-    ferplus: FER+'s `fer2013new.csv`, whose rows follow those of Kaggle's file.
+    ferplus: FER+'s `fer2013new.csv`, whose rows follow those of Kaggle's file; for that form alone.
     """
     if not source.exists():
         raise DataError(f"no FER2013 data at {source}: pass --data with fer2013.csv or a folder")
     if source.is_file():
         return load_kaggle(source, split, ferplus)
+    if ferplus is not None:
+        raise DataError(
+            f"{source} is a folder: --ferplus goes with Kaggle's file, and votes come with the sheets"
+        )
     if (source / "labels.csv").exists():
         return load_sheets(source, split)
     return load_folders(source, split)
@@ -98,6 +113,11 @@ def load_sheets(folder: Path, split: str) -> Faces:
     if sheet is None or not labels:
         raise DataError(f"{folder} holds no split {split!r}")
     height, width = sheet.shape
+    if height % SIDE or width % SIDE:
+        raise DataError(f"{split}.png of {width}x{height} pixels does not divide into tiles of {SIDE}x{SIDE}")
+    count = (height // SIDE) * (width // SIDE)
+    if count < len(labels):
+        raise DataError(f"{split}.png has {count} tiles for {len(labels)} rows of labels.csv")
     tiles = sheet.reshape(height // SIDE, SIDE, width // SIDE, SIDE).transpose(0, 2, 1, 3)
     images = np.ascontiguousarray(tiles.reshape(-1, SIDE, SIDE)[: len(labels)], dtype=np.uint8)
     return Faces(images, np.array(labels, np.int64), np.array(votes, np.float32))
@@ -105,15 +125,19 @@ def load_sheets(folder: Path, split: str) -> Faces:
 
 def load_kaggle(path: Path, split: str, ferplus: Path | None = None) -> Faces:
     """Kaggle's CSV: emotion 0..6, 2304 pixel values, usage; some releases put spaces before column names."""
-    all_votes = _ferplus_votes(ferplus) if ferplus else None
+    all_votes = None if ferplus is None else _ferplus_votes(ferplus)
     images, labels, votes = [], [], []
     for index, (line, row) in enumerate(_rows(path, "emotion", "pixels", "Usage")):
         if all_votes is not None and index >= len(all_votes):
             raise DataError(f"{path.name}, line {line}: {ferplus and ferplus.name} ends before")
+        called = all_votes[index] if all_votes is not None else NO_VOTES
+        if called.usage not in ("", row["Usage"]):
+            other = f"Usage {called.usage!r} where {path.name}, line {line}, has {row['Usage']!r}"
+            raise DataError(f"{ferplus and ferplus.name}, line {called.line}: {other}")
         if row["Usage"] == KAGGLE_USAGE[split]:
             images.append(_pixels(row["pixels"], path, line))
             labels.append(_emotion_by_index(row["emotion"], path, line))
-            votes.append(all_votes[index] if all_votes else [float("nan")] * len(VOTES))
+            votes.append(called.votes)
     if not images:
         raise DataError(f"{path} holds no row with Usage {KAGGLE_USAGE[split]}")
     return Faces(np.stack(images), np.array(labels, np.int64), np.array(votes, np.float32))
@@ -153,15 +177,19 @@ def ferplus_majority(votes: NDArray[np.float32]) -> NDArray[np.int64]:
 
 def _rows(path: Path, *columns: str) -> Iterator[tuple[int, dict[str, str]]]:
     """Line numbers and rows of a CSV file that has these columns."""
-    with path.open(newline="") as file:
+    # Some programs begin a file in UTF-8 with a byte order mark.
+    with path.open(newline="", encoding="utf-8-sig") as file:
         reader = csv.DictReader(file, skipinitialspace=True)
-        for column in columns:
-            if column not in (reader.fieldnames or ()):
-                raise DataError(f"{path.name}, line 1: no column {column}")
-        for row in reader:
-            if None in row.values():
-                raise DataError(f"{path.name}, line {reader.line_num}: too few columns")
-            yield reader.line_num, row
+        try:
+            for column in columns:
+                if column not in (reader.fieldnames or ()):
+                    raise DataError(f"{path.name}, line 1: no column {column}")
+            for row in reader:
+                if None in row.values():
+                    raise DataError(f"{path.name}, line {reader.line_num}: too few columns")
+                yield reader.line_num, row
+        except (UnicodeDecodeError, csv.Error) as error:
+            raise DataError(f"{path.name}, after line {reader.line_num}: no CSV file in UTF-8") from error
 
 
 def _emotion_by_name(name: str, path: Path, line: int) -> int:
@@ -185,8 +213,13 @@ def _pixels(text: str, path: Path, line: int) -> NDArray[np.uint8]:
         ) from error
 
 
-def _ferplus_votes(path: Path) -> list[list[float]]:
-    return [_votes(row, VOTES, path, line) for line, row in _rows(path, *VOTES)]
+def _ferplus_votes(path: Path) -> list[FerPlusRow]:
+    if not path.is_file():
+        raise DataError(f"no FER+ votes at {path}: pass --ferplus with fer2013new.csv")
+    return [
+        FerPlusRow(line, row.get("Usage", ""), _votes(row, VOTES, path, line))
+        for line, row in _rows(path, *VOTES)
+    ]
 
 
 def _votes(row: Mapping[str, str], columns: Sequence[str], path: Path, line: int) -> list[float]:

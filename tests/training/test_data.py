@@ -115,6 +115,67 @@ def test_ferplus_with_fewer_rows_is_refused(tmp_path: Path) -> None:
         load(path, "train", write(tmp_path / "fer2013new.csv", FERPLUS))
 
 
+def test_ferplus_of_other_rows_is_refused(tmp_path: Path) -> None:
+    path = write(tmp_path / "fer2013.csv", KAGGLE, f"3,{PIXELS},Training", f"4,{PIXELS},PublicTest")
+    rows = (f"{usage},a.png,1,9,0,0,0,0,0,0,0,0" for usage in ("Training", "Training"))
+    with pytest.raises(
+        DataError, match=r"fer2013new.csv, line 3: Usage 'Training' where fer2013.csv, line 3,"
+    ):
+        load(path, "train", write(tmp_path / "fer2013new.csv", FERPLUS, *rows))
+
+
+def test_ferplus_need_not_tell_the_usage(tmp_path: Path) -> None:
+    path = write(tmp_path / "fer2013.csv", KAGGLE, f"3,{PIXELS},Training")
+    header, row = FERPLUS.removeprefix("Usage,"), "a.png,1,9,0,0,0,0,0,0,0,0"
+    assert load(path, "train", write(tmp_path / "votes.csv", header, row)).votes[0, 1] == 9
+
+
+def test_ferplus_is_a_file(tmp_path: Path) -> None:
+    path = write(tmp_path / "fer2013.csv", KAGGLE, f"3,{PIXELS},Training")
+    for ferplus in (tmp_path, tmp_path / "nothing.csv"):
+        with pytest.raises(DataError, match="no FER\\+ votes at"):
+            load(path, "train", ferplus)
+
+
+def test_ferplus_goes_with_kaggles_file_alone(tmp_path: Path) -> None:
+    votes = write(tmp_path / "fer2013new.csv", FERPLUS)
+    with pytest.raises(DataError, match="--ferplus goes with Kaggle's file"):
+        load(sheets(tmp_path, "train,0,sad,0,1,0,0,9,0,0,0,0,0,0"), "train", votes)
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        (b"\x89PNG\r\n\x1a\n\x00\xff", "after line 0: no CSV file in UTF-8"),
+        (f"{KAGGLE}\n".encode() + b"3,\xff,Training\n", "no CSV file in UTF-8"),
+        (f"{KAGGLE}\n3,".encode() + b"1" * 200_000, "after line 1: no CSV file in UTF-8"),
+    ],
+    ids=["binary", "latin", "endless"],
+)
+def test_what_is_no_csv_is_named(tmp_path: Path, content: bytes, problem: str) -> None:
+    (tmp_path / "fer2013.csv").write_bytes(content)
+    with pytest.raises(DataError, match=f"fer2013.csv, .*{problem}"):
+        load(tmp_path / "fer2013.csv", "train")
+
+
+def test_a_byte_order_mark_is_no_part_of_the_first_column(tmp_path: Path) -> None:
+    path = write(tmp_path / "fer2013.csv", "\ufeff" + KAGGLE, f"3,{PIXELS},Training")
+    assert load(path, "train").labels.tolist() == [3]
+
+
+def test_a_sheet_has_a_tile_for_each_row(tmp_path: Path) -> None:
+    folder = sheets(tmp_path, *["train,0,sad,0,1,0,0,9,0,0,0,0,0,0"] * 3)
+    with pytest.raises(DataError, match=r"train.png has 2 tiles for 3 rows of labels.csv"):
+        load(folder, "train")
+
+
+def test_a_sheet_is_made_of_whole_tiles(tmp_path: Path) -> None:
+    folder = sheets(tmp_path, "train,0,sad,0,1,0,0,9,0,0,0,0,0,0")
+    cv2.imwrite(str(folder / "train.png"), np.zeros((48, 100), np.uint8))
+    with pytest.raises(DataError, match=r"train.png of 100x48 pixels does not divide into tiles"):
+        load(folder, "train")
+
+
 def test_a_bad_sheet_row_is_named(tmp_path: Path) -> None:
     folder = sheets(tmp_path, "train,0,joyful,0,1,0,0,9,0,0,0,0,0,0")
     with pytest.raises(DataError, match=r"labels.csv, line 2: emotion 'joyful' is none of angry"):
