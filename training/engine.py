@@ -234,8 +234,7 @@ class Run:
         same = source.get("images", self.source["images"]) == self.source["images"]
         if not same or {view.targets.shape, view.taught.shape} != {self.targets.shape}:
             raise ConfigError(f"{folder} was written for other images, or another number of heads")
-        if source:
-            self.source["teachers"] = source["teachers"]
+        self.source |= source
         return paths
 
     def _read_view(self, path: Path) -> View:

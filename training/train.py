@@ -41,8 +41,9 @@ def run(arguments: argparse.Namespace) -> None:
     if arguments.threads is not None:
         torch.set_num_threads(arguments.threads)
     with told("train"):
+        config = configure(arguments)
         faces = load(arguments.data, "train", arguments.ferplus)
-        train(configure(arguments), faces.first(arguments.images), arguments.run, arguments.begin_with)
+        train(config, faces.first(arguments.images), arguments.run, arguments.begin_with)
 
 
 def configure(arguments: argparse.Namespace) -> Config:

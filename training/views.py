@@ -148,8 +148,8 @@ def main() -> None:
     parser.add_argument("--images", type=positive, help="only so many, for a rehearsal")
     arguments = parser.parse_args()
     with told("views"):
-        faces = load(arguments.data, "train", arguments.ferplus).first(arguments.images)
         config = override(VIEWS, arguments.settings)
+        faces = load(arguments.data, "train", arguments.ferplus).first(arguments.images)
         teachers = [load_network(arguments.run.parent / name) for name in arguments.teachers]
         write_views(config, faces, teachers, arguments.run, arguments.count)
 
