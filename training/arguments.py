@@ -7,6 +7,7 @@ from contextlib import contextmanager
 
 from training.config import ConfigError
 from training.data import DataError
+from training.manifest import StoreError
 
 
 def positive(text: str) -> int:
@@ -21,15 +22,19 @@ def positive(text: str) -> int:
 
 
 @contextmanager
-def told(command: str) -> Iterator[None]:
-    """End the command with one sentence for wrong data, settings or folders, or an interruption."""
+def told(command: str, *, resumes: bool = False) -> Iterator[None]:
+    """End the command with one sentence for wrong data, settings, stores or folders, or an interruption.
+
+    resumes: the same command goes on where it was interrupted.
+    """
     try:
         yield
-    except (ConfigError, DataError) as error:
+    except (ConfigError, DataError, StoreError) as error:
         raise SystemExit(f"{command}: {error}") from error
     except OSError as error:
         place = f"{error.filename}: " if error.filename else ""
         raise SystemExit(f"{command}: {place}{error.strerror or error}") from error
     except KeyboardInterrupt:
-        print(f"{command}: interrupted; the same command goes on where it was last saved", file=sys.stderr)
+        rest = "; the same command goes on where it was last saved" if resumes else ""
+        print(f"{command}: interrupted{rest}", file=sys.stderr)
         raise SystemExit(130) from None

@@ -10,7 +10,7 @@ from typing import Any
 
 from service.vision.types import EMOTIONS
 from training import manifest
-from training.errors import reported
+from training.arguments import told
 from training.evaluate import STORE
 from training.label_sets import FER2013, FERPLUS
 from training.metrics import public, wilson_interval
@@ -123,7 +123,7 @@ def main() -> None:
     parser.add_argument("--store", type=Path, default=STORE)
     parser.add_argument("--check", action="store_true")
     arguments = parser.parse_args()
-    with reported("card"):
+    with told("card"):
         behind = refresh(arguments.store, check=arguments.check)
     if behind and arguments.check:
         names = ", ".join(page.name for page in behind)

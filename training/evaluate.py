@@ -11,8 +11,8 @@ import onnxruntime as ort
 
 from service.vision.types import Float32Array, UInt8Array
 from training import manifest
+from training.arguments import told
 from training.data import load
-from training.errors import reported
 from training.metrics import Report, report
 
 STORE = Path(__file__).parents[1] / "model_store"
@@ -44,7 +44,7 @@ def main() -> None:
     parser.add_argument("--split", default="public_test", choices=("public_test", "private_test"))
     parser.add_argument("--store", type=Path, default=STORE)
     arguments = parser.parse_args()
-    with reported("evaluate"):
+    with told("evaluate"):
         found = evaluate(arguments.store, arguments.model, arguments.data, arguments.split, arguments.ferplus)
     print(f"{arguments.model} on {arguments.split}\n{found.text()}")
 

@@ -18,15 +18,16 @@ from torch import Tensor, nn
 
 from service.vision.types import EMOTIONS, UInt8Array
 from training import card, manifest
+from training.arguments import told
 from training.calibrate import Calibration, calibrate
 from training.data import Faces, load
 from training.engine import load_network, predict, split_held_out
 from training.ensemble import ensemble
-from training.errors import ExportError, reported
 from training.evaluate import STORE, probabilities
 from training.graph import fold, write_graph
 from training.heads import has_two_heads
 from training.label_sets import LabelSet, has_votes, judged, shares
+from training.manifest import ExportError
 from training.metrics import report
 from training.presets import to_network
 from training.recipe import SERVED, members
@@ -162,7 +163,7 @@ def main() -> None:
         type=float,
         help="how far rare emotions are made up for, 0 to 1 (default: the recipe's)",
     )
-    with reported("export"):
+    with told("export"):
         run(parser.parse_args())
 
 

@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 
 from service.vision.mtcnn import DetectionParameters, Mtcnn
 from service.vision.types import DecodedImage, Face, UInt8Array
+from training.arguments import positive, told
 from training.data import load
-from training.errors import reported
 from training.scenes import load_detector
 
 FRAME, BORDER = 192, 96  # pixels
@@ -100,9 +100,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Measure FER2013's framing with the detector.")
     parser.add_argument("--data", type=Path, default=Path("../shared/data/fer2013"))
     parser.add_argument("--store", type=Path, default=Path("model_store"))
-    parser.add_argument("--faces", type=int, default=3000)
+    parser.add_argument("--faces", type=positive, default=3000)
     arguments = parser.parse_args()
-    with reported("framing"):
+    with told("framing"):
         images, detector = load(arguments.data, "train").images, load_detector(arguments.store)
     chosen = np.random.default_rng(0).permutation(len(images))[: arguments.faces]
     rows = np.array(list(detections(detector, images[chosen])))

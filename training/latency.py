@@ -14,8 +14,8 @@ import numpy as np
 import onnxruntime as ort
 
 from training import manifest
+from training.arguments import positive, told
 from training.engine import build
-from training.errors import reported
 from training.evaluate import STORE
 from training.export import Served
 from training.graph import fold, write_graph
@@ -63,10 +63,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--presets", nargs="+", choices=PRESETS)
     parser.add_argument("--store", type=Path, default=STORE)
-    parser.add_argument("--rounds", type=int, default=100)
+    parser.add_argument("--rounds", type=positive, default=100)
     arguments = parser.parse_args()
     if not arguments.presets:
-        with reported("latency"):
+        with told("latency"):
             entries = manifest.models(arguments.store)
         graphs = {name: arguments.store / entry["file"] for name, entry in entries.items()}
         print(table(graphs, arguments.rounds))

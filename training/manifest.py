@@ -16,6 +16,10 @@ class StoreError(ValueError):
     """The store has no manifest, or not the model that is asked for."""
 
 
+class ExportError(StoreError):
+    """A graph may not go into the store."""
+
+
 def read(store: Path) -> dict[str, Any]:
     """The manifest of a store. Raises StoreError."""
     try:

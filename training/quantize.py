@@ -19,10 +19,11 @@ from onnxruntime.quantization.shape_inference import quant_pre_process
 
 from service.vision.types import UInt8Array
 from training import card, manifest
+from training.arguments import told
 from training.data import Faces, load
-from training.errors import ExportError, reported
 from training.evaluate import STORE, probabilities
 from training.graph import save
+from training.manifest import ExportError
 from training.metrics import report
 from training.recipe import SERVED
 
@@ -113,7 +114,7 @@ def main() -> None:
     parser.add_argument("--store", type=Path, default=STORE)
     arguments = parser.parse_args()
     variant, store = arguments.variant, arguments.store
-    with reported("quantize"):
+    with told("quantize"):
         splits = (load(arguments.data, split, arguments.ferplus) for split in ("train", "public_test"))
         entry = accepted(store, variant, *splits)
         manifest.update(store, "emotion", {f"{variant}{SUFFIX}": entry})

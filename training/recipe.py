@@ -169,7 +169,7 @@ def main() -> None:
     parser.add_argument("--ferplus", type=Path, help="FER+ votes (fer2013new.csv) for a Kaggle file")
     parser.add_argument("--runs", type=Path, required=True, help="folder of the runs of all steps")
     arguments = parser.parse_args()
-    with told("recipe"):
+    with told("recipe", resumes=True):
         run(arguments.variant, load(arguments.data, "train", arguments.ferplus), arguments.runs)
 
 

@@ -12,8 +12,8 @@ import torch
 
 from service.vision.types import UInt8Array
 from training import manifest
+from training.arguments import told
 from training.data import SIDE, load
-from training.errors import reported
 from training.evaluate import STORE
 from training.export import add_source, check_parity, served_network, source_of
 from training.serving import Serving
@@ -45,7 +45,7 @@ def main() -> None:
     add_source(parser)
     parser.add_argument("--store", type=Path, default=STORE)
     parser.add_argument("--out", type=Path, default=GOLDEN)
-    with reported("record_golden"):
+    with told("record_golden"):
         record(parser.parse_args())
 
 

@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 
 from service.vision.emotion import EmotionClassifier
 from training import card, figures, manifest
+from training.arguments import positive, told
 from training.data import Faces, load
 from training.detectors import CONDITION, Detected, compare
 from training.engine import read_log
-from training.errors import reported
 from training.evaluate import STORE, probabilities
 from training.metrics import Report, report
 from training.presets import class_balanced
@@ -220,11 +220,11 @@ def main() -> None:
     parser.add_argument("--runs", type=Path, default=Path("runs"))
     parser.add_argument("--out", type=Path, default=STORE.parent / "docs" / "report")
     parser.add_argument("--haar-python", type=Path, help="a Python that has OpenCV 4 (dependency group haar)")
-    parser.add_argument("--images", type=int, help="only so many for the detectors")
+    parser.add_argument("--images", type=positive, help="only so many for the detectors")
     arguments = parser.parse_args()
     if arguments.model not in ARCHITECTURES:
         raise SystemExit(f"report: the paper's figures are drawn of {' or '.join(ARCHITECTURES)}")
-    with reported("report"):
+    with told("report"):
         entry = manifest.model(arguments.store, arguments.model)
         splits = [load(arguments.data, split, arguments.ferplus) for split in ("train", "public_test")]
     python = arguments.haar_python if arguments.haar_python and arguments.haar_python.exists() else None

@@ -20,10 +20,10 @@ from service.vision.emotion import EmotionClassifier
 from service.vision.mtcnn import Mtcnn
 from service.vision.types import Face, UInt8Array
 from training import manifest
+from training.arguments import positive, told
 from training.config import Config
 from training.data import Faces, load
 from training.engine import split_held_out
-from training.errors import reported
 from training.evaluate import STORE
 from training.label_sets import judged
 from training.scenes import Condition, Graph, find, load_detector, scenes
@@ -150,15 +150,15 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--ferplus", type=Path, help="FER+ votes (fer2013new.csv) for a Kaggle file")
     parser.add_argument("--store", type=Path, default=STORE)
-    parser.add_argument("--images", type=int, help="only so many of the split")
+    parser.add_argument("--images", type=positive, help="only so many of the split")
     parser.add_argument(
         "--held-out", action="store_true", help="training images that no network learned, to choose by"
     )
-    parser.add_argument("--curve-images", type=int, default=1000, help="images behind each point of a curve")
+    parser.add_argument("--curve-images", type=positive, default=1000, help="images behind each point")
     parser.add_argument("--out", type=Path, help="JSON file for training.report")
     arguments = parser.parse_args()
     split = "training split, held out" if arguments.held_out else "public test split"
-    with reported("robustness"):
+    with told("robustness"):
         faces = load(arguments.data, "train" if arguments.held_out else "public_test", arguments.ferplus)
         if arguments.held_out:
             plan = Config()

@@ -40,7 +40,7 @@ def run(arguments: argparse.Namespace) -> None:
     """Train what the command line asks for; a mistake in it ends with one sentence."""
     if arguments.threads is not None:
         torch.set_num_threads(arguments.threads)
-    with told("train"):
+    with told("train", resumes=True):
         config = configure(arguments)
         faces = load(arguments.data, "train", arguments.ferplus)
         train(config, faces.first(arguments.images), arguments.run, arguments.begin_with)

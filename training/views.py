@@ -147,7 +147,7 @@ def main() -> None:
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", dest="settings")
     parser.add_argument("--images", type=positive, help="only so many, for a rehearsal")
     arguments = parser.parse_args()
-    with told("views"):
+    with told("views", resumes=True):
         config = override(VIEWS, arguments.settings)
         faces = load(arguments.data, "train", arguments.ferplus).first(arguments.images)
         teachers = [load_network(arguments.run.parent / name) for name in arguments.teachers]

@@ -14,11 +14,11 @@ from service.vision.types import EMOTIONS
 from training import manifest
 from training.data import VOTE_OF_EMOTION, DataError, load
 from training.engine import build, load_network, train
-from training.errors import ExportError
 from training.evaluate import STORE, probabilities
 from training.export import PARITY, Served, check_parity, export
 from training.export import run as run_export
 from training.graph import fold, write_graph
+from training.manifest import ExportError
 from training.presets import to_network
 from training.quantize import SUFFIX
 from training.record_golden import GOLDEN, PHOTO, golden_inputs

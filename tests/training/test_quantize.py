@@ -8,9 +8,9 @@ import pytest
 
 from training.data import Faces
 from training.engine import train
-from training.errors import ExportError
 from training.evaluate import STORE, probabilities
 from training.export import export
+from training.manifest import ExportError
 from training.quantize import MOST_LOST, SUFFIX, accepted, accuracy, quantize
 from training.record_golden import GOLDEN
 from training.serving import Serving
