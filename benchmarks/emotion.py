@@ -19,8 +19,7 @@ import numpy as np
 from service.runtime.model_store import ModelStore
 from service.vision.emotion import EmotionClassifier
 from service.vision.types import Float32Array, UInt8Array
-from training.arguments import told
-from training.data import Faces, load, vote_shares
+from training.data import DataError, Faces, load, vote_shares
 from training.label_sets import FER2013, FERPLUS
 from training.metrics import report
 
@@ -60,8 +59,10 @@ def main() -> None:
     parser.add_argument("--ferplus", type=Path, help="FER+ votes (fer2013new.csv) for a Kaggle file")
     parser.add_argument("--peers", type=Path, default=Path(".venv-peers"))
     arguments = parser.parse_args()
-    with told("emotion"):
+    try:
         faces = load(arguments.data, "public_test", arguments.ferplus)
+    except DataError as error:
+        raise SystemExit(f"emotion: {error}") from error
     answers = dict(ours(faces.images))
     python = arguments.peers / "fer" / "bin" / "python"
     if python.exists():
