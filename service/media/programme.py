@@ -47,6 +47,7 @@ class Sample:
 
     frame: Frame
     sightings: tuple[Sighting, ...]
+    model: str
 
     def rows(self) -> Iterator[Row]:
         """The rows of FACE_COLUMNS: what the model says of this frame alone, unsmoothed."""
@@ -61,6 +62,7 @@ class Sample:
                 "dominant_emotion": face.dominant_emotion,
                 **dict(zip(EMOTIONS, face.probabilities, strict=True)),
                 "uncertain": face.uncertain,
+                "model": self.model,
             }
 
     def smoothed(self) -> tuple[AnalyzedFace, ...]:
@@ -85,7 +87,8 @@ def samples(video: Video, analyzer: Analyzer, every_s: float, workers: int) -> G
                 memory = Memory((analysis.width, analysis.height), next_id=memory.next_id)
             tracks, memory = remember(analysis, memory, frame.time_s, frame.time_s, parameters)
             uncertain = [max(track.probabilities) < analyzer.model.uncertain_below for track in tracks]
-            yield Sample(frame, tuple(map(Sighting, analysis.faces, tracks, uncertain)))
+            sightings = tuple(map(Sighting, analysis.faces, tracks, uncertain))
+            yield Sample(frame, sightings, analyzer.model.name)
 
 
 class Programme:

@@ -17,6 +17,7 @@ EMOTION_COLUMNS: Columns = {
     "dominant_emotion": str,
     **dict.fromkeys(EMOTIONS, float),
     "uncertain": bool,
+    "model": str,
 }
 # One row for each face; a photo without a face, or one that failed, has a row with those columns empty.
 PHOTO_COLUMNS: Columns = {
@@ -91,7 +92,7 @@ def photo_rows(record: Record) -> Iterator[Row]:
         "faces": len(faces),
     }
     for number, face in enumerate(faces):
-        yield head | {"face": number} | _face_columns(face)
+        yield head | {"face": number} | _face_columns(face) | {"model": record["model"]["name"]}
     if not faces:
         yield head
 

@@ -120,6 +120,7 @@ def test_every_format_tells_the_same(run: Run, folder: Path, tmp_path: Path) -> 
     assert [row["faces"] for row in rows] == ["1", "1", "", "", "0"]
     face = lines[0]["faces"][0]
     assert float(rows[0]["happy"]) == face["probabilities"]["happy"]
+    assert rows[0]["model"] == lines[0]["model"]["name"]
     assert float(rows[0]["left_eye_x"]) == face["landmarks"]["left_eye"]["x"]
     table = pq.read_table(outputs["parquet"]).to_pylist()
     assert [{name: _text(value) for name, value in row.items()} for row in table] == rows

@@ -52,6 +52,7 @@ def test_every_frame_has_its_true_number_of_faces_and_one_identity(
         assert sum(probabilities.values()) == pytest.approx(1, abs=1e-4)
         assert row["dominant_emotion"] == max(probabilities, key=probabilities.__getitem__)
         assert row["uncertain"] in ("true", "false")
+        assert row["model"] == "balanced"
 
 
 def test_all_outputs_of_a_programme(run: Run, film: Path, tmp_path: Path) -> None:
