@@ -40,7 +40,7 @@ def peer(python: Path, images: UInt8Array) -> Float32Array:
         shown, answers = Path(folder) / "images.npy", Path(folder) / "answers.npy"
         np.save(shown, images)
         command = [str(python.absolute()), str(PEER), str(shown), str(answers)]
-        subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
         found: Float32Array = np.load(answers)
     return found
 

@@ -39,10 +39,10 @@ def split_held_out(faces: Faces, share: float, seed: int) -> tuple[Faces, Faces]
     return faces.subset(order[cut:]), faces.subset(order[:cut])
 
 
-def divided(data: Path) -> tuple[Faces, Faces]:
+def divided(data: Path, ferplus: Path | None = None) -> tuple[Faces, Faces]:
     """The training split as the presets divide it: what networks learn from, and what they hold out."""
     plan = Config()
-    return split_held_out(load(data, "train"), plan.held_out, plan.seed)
+    return split_held_out(load(data, "train", ferplus), plan.held_out, plan.seed)
 
 
 def targets(faces: Faces, smoothing: float, votes: bool) -> Tensor:

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from service.vision.types import EMOTIONS, UInt8Array
+from service.vision.types import EMOTIONS, LabelSet, UInt8Array
 from training import card, manifest
 from training.arguments import told
 from training.calibrate import Calibration, calibrate
@@ -26,7 +26,7 @@ from training.ensemble import ensemble
 from training.evaluate import STORE, probabilities
 from training.graph import fold, write_graph
 from training.heads import has_two_heads
-from training.label_sets import LabelSet, has_votes, judged, shares
+from training.label_sets import has_votes, judged, shares
 from training.manifest import ExportError
 from training.metrics import report
 from training.presets import to_network

@@ -1,15 +1,13 @@
 """Whose word a graph answers by, and is measured by: FER2013's one label of an image, or FER+'s voters."""
 
 from dataclasses import replace
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from service.vision.types import EMOTIONS
+from service.vision.types import EMOTIONS, LabelSet
 from training.data import VOTE_OF_EMOTION, DataError, Faces, ferplus_majority, vote_shares
 
-LabelSet = Literal["fer2013", "ferplus"]
 FER2013: LabelSet = "fer2013"
 FERPLUS: LabelSet = "ferplus"
 

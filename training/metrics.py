@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from service.vision.types import EMOTIONS
+from service.vision.types import EMOTIONS, LabelSet
 from training.data import Faces
-from training.label_sets import FER2013, FERPLUS, LabelSet, judged, shares, truth, voters
+from training.label_sets import FER2013, FERPLUS, judged, shares, truth, voters
 
 BINS = 15
 Floats = NDArray[np.floating]

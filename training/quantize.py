@@ -24,7 +24,7 @@ from training.data import Faces, load
 from training.evaluate import STORE, probabilities
 from training.graph import save
 from training.manifest import ExportError
-from training.metrics import report
+from training.metrics import public, report
 from training.recipe import SERVED
 
 CALIBRATION_IMAGES = 512
@@ -100,7 +100,7 @@ def accepted(store: Path, variant: str, learned: Faces, tested: Faces) -> manife
 
 def accuracy(entry: manifest.Entry) -> float:
     """On the public test split, by the label set that the graph answers by."""
-    return float(entry["measured"][f"{entry['label_set']}_public_accuracy"])
+    return float(entry["measured"][f"{public(entry['label_set'])}_accuracy"])
 
 
 def main() -> None:

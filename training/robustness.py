@@ -21,9 +21,8 @@ from service.vision.mtcnn import Mtcnn
 from service.vision.types import Face, UInt8Array
 from training import manifest
 from training.arguments import positive, told
-from training.config import Config
 from training.data import Faces, load
-from training.engine import split_held_out
+from training.engine import divided
 from training.evaluate import STORE
 from training.label_sets import judged
 from training.scenes import Condition, Graph, find, load_detector, scenes
@@ -159,10 +158,10 @@ def main() -> None:
     arguments = parser.parse_args()
     split = "training split, held out" if arguments.held_out else "public test split"
     with told("robustness"):
-        faces = load(arguments.data, "train" if arguments.held_out else "public_test", arguments.ferplus)
         if arguments.held_out:
-            plan = Config()
-            faces = split_held_out(faces, plan.held_out, plan.seed)[1]
+            faces = divided(arguments.data, arguments.ferplus)[1]
+        else:
+            faces = load(arguments.data, "public_test", arguments.ferplus)
         faces = faces.first(arguments.images)
         result = study(arguments.store, arguments.model, faces, split, arguments.curve_images)
         print(text(result))

@@ -9,9 +9,10 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from service.vision.types import LabelSet
 from training.config import ConfigError
 from training.heads import merge
-from training.label_sets import FER2013, FERPLUS, LabelSet
+from training.label_sets import FER2013, FERPLUS
 from training.shufflenet import EMOTIONS
 
 

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from service.vision.types import EMOTIONS
+from service.vision.types import EMOTIONS, LabelSet
 
 Emotion = Literal["angry", "disgust", "fear", "happy", "sad", "surprise", "neutral"]
 Probability = Annotated[float, Field(ge=0, le=1)]
@@ -185,7 +185,7 @@ class ModelInfo(Wire):
     default: bool
     bytes: int = Field(description="Size of the graph file.")
     labels: list[str] = Field(examples=[list(EMOTIONS)])
-    label_set: Literal["fer2013", "ferplus"] = Field(
+    label_set: LabelSet = Field(
         "fer2013",
         description="Whose word the answers follow: FER2013's labels, or that of FER+'s ten voters.",
     )

@@ -7,7 +7,7 @@ provenance and measured figures. Anything missing, truncated or altered stops th
 import hashlib
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import cv2
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError
@@ -17,7 +17,7 @@ from service.vision.emotion import EmotionClassifier
 from service.vision.image import Decoder
 from service.vision.mtcnn import Mtcnn
 from service.vision.pipeline import DEFAULT_MAX_PIXELS, EmotionPipeline
-from service.vision.types import EMOTIONS
+from service.vision.types import EMOTIONS, LabelSet
 
 PACKAGED_STORE = Path(__file__).parents[1] / "model_store"
 CHECKOUT_STORE = Path(__file__).parents[2] / "model_store"
@@ -25,7 +25,6 @@ DETECTOR_GRAPHS = ("pnet", "filter", "rnet", "onet")
 # Forty times ours; what is larger is no manifest.
 MAX_MANIFEST_BYTES = 1_000_000
 # Names become labels of metrics and words of messages.
-LabelSet = Literal["fer2013", "ferplus"]
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._-]{1,64}$")]
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from math import ceil
-from typing import Any, Protocol, TypeVar
+from typing import Any, Literal, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +13,8 @@ Float32Array = NDArray[np.float32]
 
 # FER2013's order; the column order of every probability array in this project.
 EMOTIONS = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
+# Whose word a classifier's answers follow: FER2013's labels, or FER+'s ten voters.
+LabelSet = Literal["fer2013", "ferplus"]
 
 
 class Session(Protocol):
