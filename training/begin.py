@@ -5,7 +5,7 @@ its convolutions. They are unfolded here with the statistics of the images at ha
 network answers as it was.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
 from functools import partial
@@ -19,12 +19,16 @@ import torch
 from onnx import numpy_helper
 from torch import Tensor, nn
 
-from training.config import ConfigError
+from training.config import ConfigError, from_saved
+from training.divide import layers
 from training.graph import fold, trace
+from training.resize import resize
+from training.shufflenet import Architecture, ShuffleNetV2
 from training.unshuffle import Layout, shuffles
 
 IMAGES = 2048
 CHECKPOINT = "checkpoint.pt"
+GRAPH_CURE = "begin with an exported graph, or with the folder of a run"
 Weights = list[tuple[Tensor, Tensor]]
 
 
@@ -71,6 +75,53 @@ def begin_with(network: nn.Module, source: Path, images: Tensor) -> None:
         raise ConfigError(f"{source.name} is of another architecture than this run") from error
 
 
+def begin_resized(network: nn.Module, source: Path, images: Tensor) -> None:
+    """Give a ShuffleNet V2 what it can hold of one of other widths (see `training.resize`).
+
+    source, images: as for `begin_with`. Raises ConfigError where they differ in more than widths.
+    """
+    architecture = _architecture(source)
+    if not isinstance(network, ShuffleNetV2) or _depth(architecture) != _depth(network.architecture):
+        raise ConfigError(f"{source.name} differs from this run in more than its widths")
+    given = ShuffleNetV2(architecture, network.classifier.out_features).to(images.device)
+    begin_with(given, source, images)
+    resize(given, network)
+
+
+def _depth(architecture: Architecture) -> tuple[object, ...]:
+    return architecture.repeats, architecture.stem_stride
+
+
+def _architecture(source: Path) -> Architecture:
+    """The widths and depths of a run, or of an exported graph."""
+    if source.is_dir():
+        return from_saved(load_checkpoint(source, torch.device("cpu"))["config"]).architecture
+    with readable(source, GRAPH_CURE):
+        return _graph_architecture(_read(source))
+
+
+def _graph_architecture(graph: onnx.GraphProto) -> Architecture:
+    """That of a graph, from its convolutions. Each stage begins with two depthwise ones of stride 2."""
+    channels = [len(weight) for weight, _ in _weights(graph)]
+    attributes = [_attributes(parts[0]) for parts in layers(graph)]
+    strides = [int(given["strides"][0]) for given in attributes]
+    depthwise = [index for index, given in enumerate(attributes) if given["group"] > 1]
+    # The second of the two is in the branch, and has half of the stage's channels.
+    first = [place for place, index in enumerate(depthwise) if strides[index] == 2][1::2]
+    last = [place - 1 for place in (*first[1:], len(depthwise) + 1)]
+    return Architecture(
+        stages=tuple(2 * channels[depthwise[place]] for place in first),
+        repeats=tuple(end - begin for begin, end in zip(first, last, strict=True)),
+        stem=channels[0],
+        head=channels[-2],  # before the classifier
+        stem_stride=strides[0],
+    )
+
+
+def _attributes(node: onnx.NodeProto) -> dict[str, Any]:
+    return {item.name: onnx.helper.get_attribute_value(item) for item in node.attribute}
+
+
 @torch.no_grad()
 def begin_with_graph(network: nn.Module, graph: Path, images: Tensor) -> None:
     """Give the network the weights of a graph that was exported from its like.
@@ -78,10 +129,8 @@ def begin_with_graph(network: nn.Module, graph: Path, images: Tensor) -> None:
     images: network input (N, 1, H, W), some thousand of those it will be trained on; their statistics
     become those of the normalisations. Raises ConfigError for a graph of another architecture, or in 8 bits.
     """
-    with readable(graph, "begin with an exported graph, or with the folder of a run"):
-        model = onnx.load(str(graph)).graph
-        if any(node.op_type == "DequantizeLinear" for node in model.node):
-            raise ConfigError(f"{graph.name} is in 8 bits: begin with the graph that it was made from")
+    with readable(graph, GRAPH_CURE):
+        model = _read(graph)
         weights = _weights(model)
         if not weights:
             raise ValueError("no graph")
@@ -106,6 +155,13 @@ def begin_with_graph(network: nn.Module, graph: Path, images: Tensor) -> None:
     network.train()
 
 
+def _read(path: Path) -> onnx.GraphProto:
+    graph = onnx.load(str(path)).graph
+    if any(node.op_type == "DequantizeLinear" for node in graph.node):
+        raise ConfigError(f"{path.name} is in 8 bits: begin with the graph that it was made from")
+    return graph
+
+
 def _unfold(norm: nn.BatchNorm2d, inputs: tuple[Tensor, ...], scale: float, bias: Tensor) -> None:
     """Make the normalisation undo the scale and add the folded bias, and change nothing else."""
     mean, variance = inputs[0].mean((0, 2, 3)), inputs[0].var((0, 2, 3), unbiased=False)
@@ -125,11 +181,12 @@ def _copy_classifier(layer: nn.Conv2d | nn.Linear, weight: Tensor, bias: Tensor)
 def _weights(graph: onnx.GraphProto) -> Weights:
     """Weight and bias of each convolution and of the classifier, in the order in which they run."""
     constants = {item.name: np.array(numpy_helper.to_array(item)) for item in graph.initializer}
-    return [
-        (torch.from_numpy(constants[node.input[1]]), torch.from_numpy(constants[node.input[2]]))
-        for node in graph.node
-        if node.op_type in ("Conv", "Gemm")
-    ]
+    layered = [*layers(graph), *([node] for node in graph.node if node.op_type == "Gemm")]
+
+    def joined(nodes: Sequence[onnx.NodeProto], place: int) -> Tensor:
+        return torch.from_numpy(np.concatenate([constants[node.input[place]] for node in nodes]))
+
+    return [(joined(nodes, 1), joined(nodes, 2)) for nodes in layered]
 
 
 def _shuffled(weights: Weights, network: nn.Module, images: Tensor) -> Weights:

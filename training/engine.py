@@ -15,7 +15,7 @@ from torch import Generator, Tensor, nn
 from torch.nn import functional as F
 from tqdm import tqdm
 
-from training.begin import CHECKPOINT, IMAGES, begin_with, load_checkpoint, readable
+from training.begin import CHECKPOINT, IMAGES, begin_resized, begin_with, load_checkpoint, readable
 from training.config import Config, ConfigError, differences, from_saved
 from training.data import Faces, load, vote_shares
 from training.distill import SOURCE, View, distillation_loss, load_source, load_view, view_paths
@@ -66,18 +66,29 @@ def compute_device() -> torch.device:
     return torch.device("cuda")
 
 
-def train(config: Config, faces: Faces, folder: Path, begin: Path | None = None) -> nn.Module:
+def train(
+    config: Config, faces: Faces, folder: Path, begin: Path | None = None, *, resized: bool = False
+) -> nn.Module:
     """Train (or go on training) the run in `folder` and return the averaged network in eval mode.
 
-    begin: a run or an exported graph of the same architecture to begin with, instead of random weights.
+    begin: a run or an exported graph to begin with, instead of random weights; of the same architecture,
+    or, where `resized`, of other widths.
     """
-    return Run(config, faces, folder, begin).finish()
+    return Run(config, faces, folder, begin, resized=resized).finish()
 
 
 class Run:
     """Model, its moving average, optimiser and position of one training run."""
 
-    def __init__(self, config: Config, faces: Faces, folder: Path, begin: Path | None = None) -> None:
+    def __init__(
+        self,
+        config: Config,
+        faces: Faces,
+        folder: Path,
+        begin: Path | None = None,
+        *,
+        resized: bool = False,
+    ) -> None:
         self.config, self.folder = config, folder
         self.device = compute_device()
         fit, self.held_out = split_held_out(faces, config.held_out, config.seed)
@@ -87,7 +98,8 @@ class Run:
         self.generator = Generator(self.device).manual_seed(config.seed)
         self.model = placed(build(config), self.device)
         if begin is not None:
-            begin_with(self.model, begin, to_network(self.images[:IMAGES].float() / 255))
+            give = begin_resized if resized else begin_with
+            give(self.model, begin, to_network(self.images[:IMAGES].float() / 255))
         self.average = deepcopy(self.model).eval().requires_grad_(False)
         # Kept in the checkpoint: with other images others would be held out, and learned ones calibrate.
         self.source = {"images": faces.fingerprint()}

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from training.divide import divide
 from training.unshuffle import unshuffle
 
 OPSET = 17
@@ -31,6 +32,7 @@ def write_graph(served: nn.Module, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     model = trace(served, torch.zeros(2, 1, 48, 48, dtype=torch.uint8))
     unshuffle(model)
+    divide(model)
     save(model, path)
 
 

@@ -30,6 +30,9 @@ def main() -> None:
     parser.add_argument("--epochs", type=positive)
     parser.add_argument("--views", help="name of the folder of views beside this run, to learn from")
     parser.add_argument("--begin-with", type=Path, help="run or exported graph to train on")
+    parser.add_argument(
+        "--resize", action="store_true", help="where --begin-with has other widths: take what fits"
+    )
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", dest="settings")
     parser.add_argument("--images", type=positive, help="only so many, for a rehearsal")
     parser.add_argument("--threads", type=positive, help="CPU threads (default: all)")
@@ -43,7 +46,8 @@ def run(arguments: argparse.Namespace) -> None:
     with told("train", resumes=True):
         config = configure(arguments)
         faces = load(arguments.data, "train", arguments.ferplus)
-        train(config, faces.first(arguments.images), arguments.run, arguments.begin_with)
+        faces = faces.first(arguments.images)
+        train(config, faces, arguments.run, arguments.begin_with, resized=arguments.resize)
 
 
 def configure(arguments: argparse.Namespace) -> Config:

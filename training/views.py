@@ -2,8 +2,8 @@
 
 `python -m training.views --teachers resnet vgg --data fer2013.csv --run runs/views`
 
-Teachers are runs beside the views. Views that exist already are left alone, so a broken command is resumed
-by repeating it; for other teachers, name another folder.
+Teachers are runs beside the views, or exported graphs. Views that exist already are left alone, so a broken
+command is resumed by repeating it; for other teachers, name another folder.
 """
 
 import argparse
@@ -13,11 +13,14 @@ from dataclasses import asdict
 from hashlib import sha256
 from pathlib import Path
 
+import numpy as np
+import onnxruntime as ort
 import torch
 from torch import Generator, Tensor, nn
 from tqdm import tqdm
 
 from training.arguments import positive, told
+from training.begin import readable
 from training.config import Config, ConfigError, differences, override
 from training.data import Faces, load
 from training.distill import View, save_source, save_view, view_paths
@@ -35,8 +38,27 @@ from training.presets import Augmentation, augment, mix, to_network
 from training.shufflenet import EMOTIONS
 
 BATCH, COUNT = 512, 32
+GRAPH_BATCH = 16  # more do not fit a core's cache
+LEAST = 1e-7
 # Stronger than a student takes alone: what teachers say of a face half hidden is not a wrong label.
 VIEWS = Config(augmentation=Augmentation(blurred=0.1, jpeg=0.1, noise=0.02, mixed=0.4), smoothing=0.05)
+
+
+class Exported(nn.Module):
+    """An exported graph as a teacher: network input (B, 1, 48, 48) -> log-probabilities (B, 7)."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        with readable(path, "name an exported graph, or a run beside the views"):
+            # Kept, for views remember the weights of those who speak of them.
+            self.register_buffer("file", torch.frombuffer(bytearray(path.read_bytes()), dtype=torch.uint8))
+            self.session = ort.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+
+    def forward(self, x: Tensor) -> Tensor:
+        crops = ((x.cpu() + 1) / 2 * 255).round().byte().contiguous().numpy()
+        batches = np.split(crops, range(GRAPH_BATCH, len(crops), GRAPH_BATCH))
+        answers = [torch.from_numpy(self.session.run(None, {"crops": batch})[0]) for batch in batches]
+        return torch.cat(answers).clamp_min(LEAST).log().to(x.device)
 
 
 def write_views(
@@ -46,7 +68,7 @@ def write_views(
     device = compute_device()
     networks = [placed(network, device) for network in teachers]
     images, target = fit_tensors(config, split_held_out(faces, config.held_out, config.seed)[0], device)
-    _check_heads(networks, target.shape[1])
+    _check_heads(networks, images[:1], target.shape[1])
     _begin_folder(config, _source(faces, networks), folder)
     for index in tqdm(range(count), desc=folder.name):
         path = folder / f"view-{index:03}.pt"
@@ -85,9 +107,10 @@ def _weights_digest(network: nn.Module) -> str:
     return digest.hexdigest()
 
 
-def _check_heads(networks: Sequence[nn.Module], wanted: int) -> None:
+@torch.no_grad()
+def _check_heads(networks: Sequence[nn.Module], image: Tensor, wanted: int) -> None:
     """Raise ConfigError where a teacher has not as many logits as the targets have."""
-    if any(len(network.state_dict()["classifier.weight"]) != wanted for network in networks):
+    if any(opinion([network], to_network(image.float() / 255)).shape[1] != wanted for network in networks):
         heads = "one head (votes=0)" if wanted == EMOTIONS else "two heads (votes above 0)"
         raise ConfigError(f"views with {heads} need teachers that all have as many")
 
@@ -124,6 +147,11 @@ def _part(
     return pixels, targets.half(), opinion(networks, to_network(pixels.float() / 255)).half()
 
 
+def teacher(runs: Path, name: str) -> nn.Module:
+    """The run of that name, or the exported graph at that path."""
+    return Exported(Path(name)) if name.endswith(".onnx") else load_network(runs / name)
+
+
 @torch.no_grad()
 def opinion(networks: Sequence[nn.Module], images: Tensor) -> Tensor:
     """The mean of the networks' log-probabilities (B, 7 or 14) for network input (B, 1, H, W)."""
@@ -137,7 +165,9 @@ def opinion(networks: Sequence[nn.Module], images: Tensor) -> Tensor:
 def main() -> None:
     """Parse the command line and write the views."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--teachers", nargs="+", required=True, help="names of runs beside this one")
+    parser.add_argument(
+        "--teachers", nargs="+", required=True, help="names of runs beside this one, or .onnx files"
+    )
     parser.add_argument(
         "--data", type=Path, required=True, help="fer2013.csv, contact sheets or image folders"
     )
@@ -150,7 +180,7 @@ def main() -> None:
     with told("views", resumes=True):
         config = override(VIEWS, arguments.settings)
         faces = load(arguments.data, "train", arguments.ferplus).first(arguments.images)
-        teachers = [load_network(arguments.run.parent / name) for name in arguments.teachers]
+        teachers = [teacher(arguments.run.parent, name) for name in arguments.teachers]
         write_views(config, faces, teachers, arguments.run, arguments.count)
 
 

@@ -12,10 +12,12 @@ from training.begin import CHECKPOINT
 from training.config import Config, ConfigError, from_saved, override
 from training.distill import SOURCE, Distillation, distillation_loss, load_view
 from training.engine import Run, accuracy_of, build, load_network, read_log, split_held_out, targets, train
+from training.export import Served
+from training.graph import fold, write_graph
 from training.presets import PAPER, Augmentation, to_network
 from training.recipe import PRESETS
 from training.teachers import DenseArchitecture
-from training.views import opinion, write_views
+from training.views import opinion, teacher, write_views
 
 from .helpers import CONFIG, config, faces
 
@@ -139,15 +141,29 @@ def test_a_student_learns_from_what_dense_teachers_say(tmp_path: Path) -> None:
 
 def test_a_view_keeps_the_order_of_the_images_and_what_the_teacher_says_of_them(tmp_path: Path) -> None:
     train(config(epochs=1, votes=0.5), faces(), tmp_path / "teacher")
-    teacher = load_network(tmp_path / "teacher")
-    write_views(config(votes=0.5), faces(), [teacher], tmp_path / "views", 1)
+    network = load_network(tmp_path / "teacher")
+    write_views(config(votes=0.5), faces(), [network], tmp_path / "views", 1)
     view = load_view(tmp_path / "views" / "view-000.pt", torch.device("cpu"))
     fit, _ = split_held_out(faces(), CONFIG.held_out, CONFIG.seed)
     mirrored = np.stack((fit.images, fit.images[:, :, ::-1]))
     assert (np.abs(mirrored.astype(int) - view.images[:, 0].numpy()) <= 1).all((2, 3)).any(0).all()
     assert torch.equal(view.targets, targets(fit, CONFIG.smoothing, True).half())
-    said = opinion([teacher], to_network(view.images.float() / 255))
+    said = opinion([network], to_network(view.images.float() / 255))
     torch.testing.assert_close(view.taught.float(), said, atol=0.02, rtol=0)
+
+
+def test_an_exported_graph_teaches_what_its_network_would(tmp_path: Path) -> None:
+    network, graph = train(config(epochs=1), faces(), tmp_path / "run"), tmp_path / "graph.onnx"
+    write_graph(Served(fold(load_network(tmp_path / "run")), 1.0).eval(), graph)
+    images = to_network(torch.from_numpy(faces().images)[:, None].float() / 255)
+    said = opinion([teacher(tmp_path, str(graph))], images)
+    torch.testing.assert_close(said, opinion([network], images), atol=1e-3, rtol=0)
+    write_views(config(), faces(), [teacher(tmp_path, str(graph))], tmp_path / "views", 1)
+    with pytest.raises(ConfigError, match="begun with other teachers"):
+        write_views(config(), faces(), [teacher(tmp_path, "run")], tmp_path / "views", 2)
+    graph.write_bytes(graph.read_bytes()[:-5000])
+    with pytest.raises(ConfigError, match=r"graph\.onnx is cut off or something else"):
+        teacher(tmp_path, str(graph))
 
 
 def test_views_that_hold_out_other_images_are_refused(tmp_path: Path) -> None:
@@ -157,11 +173,11 @@ def test_views_that_hold_out_other_images_are_refused(tmp_path: Path) -> None:
 
 
 def test_views_that_do_not_fit_the_run_are_refused(tmp_path: Path) -> None:
-    student, teacher = config(distillation=Distillation("views")), build(config()).eval()
-    write_views(config(), faces(), [teacher], tmp_path / "views", 0)
+    student, network = config(distillation=Distillation("views")), build(config()).eval()
+    write_views(config(), faces(), [network], tmp_path / "views", 0)
     with pytest.raises(ConfigError, match="holds no views"):
         Run(student, faces(), tmp_path / "student")
-    write_views(config(), faces(), [teacher], tmp_path / "views", 1)
+    write_views(config(), faces(), [network], tmp_path / "views", 1)
     for other in (replace(student, votes=0.5), student):
         images = faces() if other.votes else faces(28)
         with pytest.raises(ConfigError, match="other images, or another number of heads"):
