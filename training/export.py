@@ -29,7 +29,6 @@ from training.heads import has_two_heads
 from training.label_sets import has_votes, judged, shares
 from training.manifest import ExportError
 from training.metrics import report
-from training.presets import to_network
 from training.recipe import SERVED, members
 from training.serving import Serving, prepared
 
@@ -45,7 +44,7 @@ class Served(nn.Module):
         self.network, self.temperature = network, temperature
 
     def forward(self, crops: Tensor) -> Tensor:
-        logits = self.network(to_network(crops.float() / 255))
+        logits = self.network(crops.float() / 127.5 - 1)  # `to_network` in two steps instead of three
         probabilities: Tensor = (logits / self.temperature).softmax(dim=1)
         return probabilities
 

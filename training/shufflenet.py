@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 EMOTIONS = 7
 
@@ -100,6 +101,7 @@ class ShuffleNetV2(nn.Module):
         self.classifier = nn.Linear(architecture.head, logits)
 
     def forward(self, x: Tensor) -> Tensor:
-        pooled = self.features(x).mean(dim=(2, 3))  # (N, head)
+        # Not `mean`: ONNX Runtime can average as convolutions leave it, without putting it in another order.
+        pooled = F.adaptive_avg_pool2d(self.features(x), 1).flatten(1)  # (N, head)
         logits: Tensor = self.classifier(self.dropout(pooled))
         return logits
