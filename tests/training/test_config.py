@@ -162,7 +162,7 @@ def test_a_folder_that_cannot_be_made_ends_with_a_sentence(command: Command, dat
 def test_an_interrupted_command_says_how_to_go_on(
     command: Command, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def interrupt(*_: object) -> None:
+    def interrupt(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(train, "train", interrupt)
