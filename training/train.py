@@ -11,7 +11,7 @@ import torch
 
 from training.arguments import positive, told
 from training.begin import digest
-from training.config import Config, override
+from training.config import Config, ConfigError, override
 from training.data import load
 from training.distill import Distillation
 from training.engine import train
@@ -57,6 +57,8 @@ def configure(arguments: argparse.Namespace) -> Config:
         config = replace(config, distillation=Distillation(arguments.views))
     if arguments.begin_with is not None:
         config = replace(config, begun_with=digest(arguments.begin_with))
+    elif arguments.resize:
+        raise ConfigError("--resize needs --begin-with: what shall be resized?")
     epochs = [] if arguments.epochs is None else [f"epochs={arguments.epochs}"]
     return override(config, [*arguments.settings, *epochs])
 

@@ -148,6 +148,8 @@ def test_wrong_settings_end_with_a_sentence(command: Command, data: Path, tmp_pa
     assert code == "train: votes must be a number from 0 to 1000, not -1"
     code, _ = command(train, "--data", data, "--run", tmp_path / "run", "--epochs", 10**6)
     assert code == "train: epochs must be a whole number from 1 to 100000, not 1000000"
+    code, _ = command(train, "--data", data, "--run", tmp_path / "run", "--resize")
+    assert code == "train: --resize needs --begin-with: what shall be resized?"
     assert not (tmp_path / "run").exists()
 
 
