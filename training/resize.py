@@ -107,8 +107,8 @@ def _strengths(layers: dict[str, Layer], read: dict[str, list[Channel]]) -> dict
     """How much each channel can change what is computed of it, squared."""
     found: dict[Channel, float] = {}
     for name, layer in layers.items():
-        columns = layer.dense.weight.flatten(1).square().sum(0)  # of a 3x3 stem too many, but nobody asks
-        for channel, square in zip(read[name], columns.tolist(), strict=False):
+        columns = layer.dense.weight.square().sum(0).reshape(len(read[name]), -1).sum(1)
+        for channel, square in zip(read[name], columns.tolist(), strict=True):
             writer = layers.get(channel[0])
             if writer is not None and writer.norm is not None:
                 scale = float(writer.norm.weight[channel[1]])

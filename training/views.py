@@ -39,7 +39,7 @@ from training.shufflenet import EMOTIONS
 
 BATCH, COUNT = 512, 32
 GRAPH_BATCH = 16  # more do not fit a core's cache
-LEAST = 1e-7
+LEAST = 1e-7  # of a graph's probabilities, for zero has no logarithm
 # Stronger than a student takes alone: what teachers say of a face half hidden is not a wrong label.
 VIEWS = Config(augmentation=Augmentation(blurred=0.1, jpeg=0.1, noise=0.02, mixed=0.4), smoothing=0.05)
 
