@@ -36,7 +36,7 @@ RANGES: dict[str, tuple[float, float]] = {
     "temperature": (0.01, 1000),
     **dict.fromkeys(("smoothing", "average_decay", "early_share", "weight"), (0, 1)),
     **dict.fromkeys(("scale", "shift", "contrast", "brightness", "noise"), (0, 1)),
-    **dict.fromkeys(("resampled", "erased", "blurred", "jpeg", "grid", "mixed", "cut"), (0, 1)),
+    **dict.fromkeys(("resampled", "erased", "blurred", "jpeg", "grid", "mixed", "cut", "in_scenes"), (0, 1)),
 }
 CHOICES = {"precision": ("float32", "bfloat16"), "kind": ("resnet", "vgg")}
 

@@ -234,6 +234,8 @@ class Run:
     def _find_views(self) -> list[Path]:
         """Where the views lie that this run learns from, if it does; they must be of its very images."""
         if self.config.distillation is None:
+            if self.config.augmentation.in_scenes:
+                raise ConfigError("augmentation.in_scenes is for views: write some with it, and pass --views")
             return []
         folder = self.folder.parent / self.config.distillation.views
         views, source = described(folder)

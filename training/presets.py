@@ -25,7 +25,8 @@ class Augmentation:
     noise: the largest standard deviation of Gaussian noise, as a share of the range;
     grid: share of faces under a grid of blanked squares (GridMask, Chen et al., 2020);
     mixed: share of faces that are mixed with another; cut: share of those mixed by CutMix
-    (Yun et al., 2019) instead of mixup (Zhang et al., 2018).
+    (Yun et al., 2019) instead of mixup (Zhang et al., 2018);
+    in_scenes: share of faces as the service finds and crops them, in views alone (`training.scene_crops`).
     """
 
     rotation: float = 12.0
@@ -42,6 +43,7 @@ class Augmentation:
     grid: float = 0.0
     mixed: float = 0.0
     cut: float = 0.5
+    in_scenes: float = 0.0
 
 
 # The five of the paper: rotation, noise, grid, blur and flip. It gives no strengths; these are ours.
@@ -177,7 +179,7 @@ def random_erase(images: Tensor, share: float, generator: Generator) -> Tensor:
 def mix(
     images: Tensor, targets: Tensor, strength: Augmentation, generator: Generator
 ) -> tuple[Tensor, Tensor]:
-    """Mix some faces and their targets (B, 7) with another's: as a whole, or by a rectangle cut out of it."""
+    """Mix some faces (B, C, 48, 48) and their targets (B, 7) with another's: whole, or by a rectangle."""
     count = len(images)
     partner = torch.randperm(count, generator=generator, device=generator.device)
     # Beta(1, 1) folded: the face itself keeps at least half.

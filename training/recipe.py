@@ -51,7 +51,8 @@ AGAIN = replace(
     STUDENT, learning_rate=0.04, warmup_epochs=0, distillation=Distillation("mild-views", weight=0.7)
 )
 AGAIN_EPOCHS = {"fast": 85, "balanced": 57}
-AGAIN_VIEWS = replace(VIEWS, augmentation=MILD)
+# Half of the faces as the service finds and crops them, which is what it will ask the student about.
+AGAIN_VIEWS = replace(VIEWS, augmentation=replace(MILD, in_scenes=0.5))
 AGAIN_COUNT = 8
 # The teachers' architectures; the second gives FER+'s votes as much weight as the labels. Two teachers learn
 # labels and votes, and two of the same forms learn what the first two say.

@@ -9,7 +9,7 @@ command is resumed by repeating it; for other teachers, name another folder.
 import argparse
 import json
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from hashlib import sha256
 from pathlib import Path
 
@@ -34,7 +34,8 @@ from training.engine import (
     split_held_out,
 )
 from training.heads import log_probabilities
-from training.presets import Augmentation, augment, mix, to_network
+from training.presets import Augmentation, augment, mix, random_light, to_network
+from training.scene_crops import scene_crops
 from training.shufflenet import EMOTIONS
 
 BATCH, COUNT = 512, 32
@@ -115,6 +116,32 @@ def _check_heads(networks: Sequence[nn.Module], image: Tensor, wanted: int) -> N
         raise ConfigError(f"views with {heads} need teachers that all have as many")
 
 
+@dataclass(frozen=True)
+class _Shown:
+    """Faces that are augmented, (N, 1, 48, 48) uint8, and those of them that are shown in scenes instead.
+
+    in_scene: boolean (N, 1, 1, 1); crops: (N, 1, 48, 48) uint8, what the service crops of these.
+    """
+
+    images: Tensor
+    in_scene: Tensor
+    crops: Tensor
+
+    def __getitem__(self, index: Tensor) -> "_Shown":
+        return _Shown(self.images[index], self.in_scene[index], self.crops[index])
+
+
+def _shown(images: Tensor, share: float, generator: Generator) -> _Shown:
+    """Show this share of the faces in scenes."""
+    if not share:
+        return _Shown(images, torch.zeros_like(images[:, :, :1, :1], dtype=torch.bool), images)
+    chosen = torch.rand(len(images), generator=generator, device=generator.device) < share
+    crops = images.clone()
+    found = scene_crops(images[chosen, 0].cpu().numpy(), generator.initial_seed())
+    crops[chosen, 0] = torch.from_numpy(found).to(images.device)
+    return _Shown(images, chosen[:, None, None, None], crops)
+
+
 def _view(
     images: Tensor,
     targets: Tensor,
@@ -122,10 +149,11 @@ def _view(
     strength: Augmentation,
     generator: Generator,
 ) -> View:
+    shown = _shown(images, strength.in_scenes, generator)
     # Shuffled, so that a face is mixed with any other, and then put back in order.
     order = torch.randperm(len(images), generator=generator, device=generator.device)
     parts = [
-        _part(images[index], targets[index], networks, strength, generator)
+        _part(shown[index], targets[index], networks, strength, generator)
         for index in torch.split(order, BATCH)
     ]
     joined = [torch.cat(tensors)[order.argsort()].cpu() for tensors in zip(*parts, strict=True)]
@@ -134,17 +162,24 @@ def _view(
 
 @torch.no_grad()
 def _part(
-    images: Tensor,
+    shown: _Shown,
     targets: Tensor,
     networks: Sequence[nn.Module],
     strength: Augmentation,
     generator: Generator,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    changed = augment(images.float() / 255, strength, generator)
-    changed, targets = mix(changed, targets, strength, generator)
+    published, crops = shown.images.float() / 255, shown.crops.float() / 255
+    changed = augment(published, strength, generator)
+    changed = torch.where(shown.in_scene, random_light(crops, strength, generator), changed)
+    both, targets = mix(torch.cat((changed, published), 1), targets, strength, generator)
     # Teachers look at the bytes that students will see.
-    pixels = (changed * 255).round().byte()
-    return pixels, targets.half(), opinion(networks, to_network(pixels.float() / 255)).half()
+    pixels = (both[:, :1] * 255).round().byte()
+    taught = opinion(networks, to_network(pixels.float() / 255))
+    if in_scene := shown.in_scene.flatten().nonzero()[:, 0].tolist():
+        # As published, they know the face better, and the student is to say the same wherever it stands.
+        known = opinion(networks, to_network(both[in_scene, 1:]))
+        taught[in_scene] = (taught[in_scene] + known) / 2
+    return pixels, targets.half(), taught.half()
 
 
 def teacher(runs: Path, name: str) -> nn.Module:
