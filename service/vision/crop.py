@@ -9,14 +9,14 @@ overlap with FER2013's frame is 0.758, where the box has 0.788.
 
 What lies outside FER2013's frame is new to the networks, so a crop that is too wide costs more than one that
 is too close, and the best is a little closer than the median. Of the 1,425 training images that no network
-learned, shown in scenes, `balanced` names 66.7, 68.8, 69.1, 67.4, 64.0 % with 0.8, 0.9, 1.0, 1.1 and 1.2
+learned, shown in scenes, `balanced` names 67.1, 69.4, 70.0, 69.4, 67.9 % with 0.8, 0.9, 1.0, 1.1 and 1.2
 times the box, and `fast` 65.5, 67.4, 66.8, 65.1, 63.4 % (`python -m training.robustness --held-out
 --curve-images 1425`).
 
 A face that leans, as the line between its eyes does, is turned upright first: not at all up to TILTED
 degrees, wholly from FALLEN on, and in between by a part that grows evenly, so that no small movement changes
 the crop at once. The networks learned from faces that hardly lean (docs/models.md). Of the same images,
-where they are turned by 30 and -30 degrees and found, `balanced` names 70 and 70 instead of 62 and 64 %.
+where they are turned by 30 and -30 degrees and found, version 8 names 70 and 70 instead of 62 and 64 %.
 Wholly from 15 degrees on, it names a point more of these, and half a point less of those that are not
 turned; from 0 on, one point and a half less. The line between the corners of the mouth, or a fit of all five
 points, serves no better.
