@@ -4,7 +4,6 @@ The detector frames a face a little differently from FER2013, never twice alike,
 is new to networks that learned FER2013's frames alone. They meet it in views (`training.views`).
 """
 
-import os
 from concurrent.futures import ProcessPoolExecutor
 from functools import cache
 from itertools import repeat
@@ -13,11 +12,12 @@ from multiprocessing import get_context
 import cv2
 import numpy as np
 
+from service.runtime.cpus import usable_cpus
 from service.vision.crop import crop_face
 from service.vision.mtcnn import Mtcnn
-from service.vision.types import DecodedImage, UInt8Array
+from service.vision.types import UInt8Array
 from training.evaluate import STORE
-from training.scenes import Condition, background, find, load_detector, paste
+from training.scenes import Condition, find, load_detector, scene
 
 # How faces are shown: pixels of a side (small ones as often as large ones, by their logarithm), degrees
 # either way, and the share that is out of focus, by how many pixels of the face's own 48 at most.
@@ -31,7 +31,7 @@ def scene_crops(images: UInt8Array, seed: int) -> UInt8Array:
     A face that the detector does not find stays as it is.
     """
     # Spawned, for a fork would inherit what PyTorch's threads hold.
-    with ProcessPoolExecutor(len(os.sched_getaffinity(0)), get_context("spawn")) as pool:
+    with ProcessPoolExecutor(usable_cpus(), get_context("spawn")) as pool:
         crops = pool.map(_scene_crop, images, range(len(images)), repeat(seed), chunksize=CHUNK)
         return np.array(list(crops), np.uint8).reshape(images.shape)
 
@@ -39,11 +39,9 @@ def scene_crops(images: UInt8Array, seed: int) -> UInt8Array:
 def _scene_crop(image: UInt8Array, index: int, seed: int) -> UInt8Array:
     random = np.random.default_rng((seed, index))
     condition = _condition(random)
-    pixels, square = paste(image, background(2 * condition.side, random), condition, random)
-    height, width = pixels.shape[:2]
-    scene = DecodedImage(pixels, width, height, "png", 1)
-    face = find(_detector(), scene, square, condition.side)
-    return image if face is None else crop_face(scene, face)
+    picture, square = scene(image, condition, random)
+    face = find(_detector(), picture, square, condition.side)
+    return image if face is None else crop_face(picture, face)
 
 
 def _condition(random: np.random.Generator) -> Condition:

@@ -63,10 +63,16 @@ def load_detector(store: Path) -> Mtcnn:
 def scenes(images: UInt8Array, condition: Condition, seed: int = 0) -> Iterator[tuple[DecodedImage, Square]]:
     """A picture for each of (N, 48, 48) images, and the upright square around the face in it."""
     for index, image in enumerate(images):
-        random = np.random.default_rng((seed, index))
-        pixels, square = paste(image, background(2 * condition.side, random), condition, random)
-        height, width = pixels.shape[:2]
-        yield DecodedImage(pixels, width, height, "png", 1), square
+        yield scene(image, condition, np.random.default_rng((seed, index)))
+
+
+def scene(
+    image: UInt8Array, condition: Condition, random: np.random.Generator
+) -> tuple[DecodedImage, Square]:
+    """A picture with this (48, 48) image in it, and the upright square around the face."""
+    pixels, square = paste(image, background(2 * condition.side, random), condition, random)
+    height, width = pixels.shape[:2]
+    return DecodedImage(pixels, width, height, "png", 1), square
 
 
 def background(side: int, random: np.random.Generator) -> UInt8Array:

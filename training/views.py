@@ -168,9 +168,11 @@ def _part(
     strength: Augmentation,
     generator: Generator,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    published, crops = shown.images.float() / 255, shown.crops.float() / 255
+    published = shown.images.float() / 255
     changed = augment(published, strength, generator)
-    changed = torch.where(shown.in_scene, random_light(crops, strength, generator), changed)
+    if strength.in_scenes:
+        lit = random_light(shown.crops.float() / 255, strength, generator)
+        changed = torch.where(shown.in_scene, lit, changed)
     both, targets = mix(torch.cat((changed, published), 1), targets, strength, generator)
     # Teachers look at the bytes that students will see.
     pixels = (both[:, :1] * 255).round().byte()
