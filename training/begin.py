@@ -68,9 +68,9 @@ def begin_with(network: nn.Module, source: Path, images: Tensor) -> None:
     if not source.is_dir():
         begin_with_graph(network, source, images)
         return
-    state = load_checkpoint(source, images.device)
+    average = load_checkpoint(source, images.device)["average"]
     try:
-        network.load_state_dict(state["average"])
+        network.load_state_dict(_with_heads(average, network.state_dict()))
     except RuntimeError as error:
         raise ConfigError(f"{source.name} is of another architecture than this run") from error
 
@@ -168,6 +168,16 @@ def _unfold(norm: nn.BatchNorm2d, inputs: tuple[Tensor, ...], scale: float, bias
     norm.running_mean, norm.running_var = mean, variance
     norm.weight.copy_((variance + norm.eps).sqrt() / scale)
     norm.bias.copy_(bias.to(mean) + mean / scale)
+
+
+def _with_heads(given: dict[str, Tensor], wanted: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Of a run with one head, both heads of a network with two."""
+    classifier = {
+        name: torch.cat((values, values))
+        for name, values in given.items()
+        if name.startswith("classifier.") and len(wanted.get(name, values)) == 2 * len(values)
+    }
+    return given | classifier
 
 
 def _copy_classifier(layer: nn.Conv2d | nn.Linear, weight: Tensor, bias: Tensor) -> None:

@@ -144,7 +144,7 @@ class Run:
             accuracy = accuracy_of(self.average, self.held_out) if len(self.held_out) else None
         self._log(loss, accuracy, training_accuracy, perf_counter() - start)
         if self.epoch == self.config.epochs or perf_counter() - self.saved_at > SECONDS_BETWEEN_CHECKPOINTS:
-            self._save()
+            self.save()
             self.saved_at = perf_counter()
 
     def _train_epoch(self, bar: "tqdm[Any] | None") -> tuple[float, float]:
@@ -281,7 +281,8 @@ class Run:
             writer.writeheader()
             writer.writerows(self.history)
 
-    def _save(self) -> None:
+    def save(self) -> None:
+        """Write the checkpoint."""
         state = {
             "model": self.model.state_dict(),
             "average": self.average.state_dict(),
