@@ -15,40 +15,46 @@ import torch
 from torch import Tensor, nn
 
 from training.arguments import positive, told
-from training.begin import digest
-from training.config import Config, ConfigError
+from training.begin import digest, load_checkpoint
+from training.config import Config, ConfigError, from_saved
 from training.data import Faces, load
 from training.engine import Run
 from training.label_sets import has_votes
 from training.presets import to_network
-from training.recipe import PRESETS
 from training.scene_crops import scene_crops
 from training.shufflenet import EMOTIONS, ShuffleNetV2
 
 WEIGHT_DECAY, ITERATIONS, BATCH = 1e-3, 80, 256
 
 
-def add_votes_head(config: Config, faces: Faces, folder: Path, begin: Path) -> nn.Module:
-    """Write a run of the network that `begin` is, a run or an exported graph, with a head for the votes.
+def add_votes_head(faces: Faces, folder: Path, begin: Path) -> nn.Module:
+    """Write a run of the network that the run `begin` trained, with a head for the votes beside its own.
 
     Returns the network. A run that is there already is left as it is. Raises ConfigError for faces without
-    votes, and for a network of another architecture.
+    votes, and for a run of a teacher.
     """
     if not has_votes(faces):
         raise ConfigError("the data has no FER+ votes: pass --ferplus with fer2013new.csv")
-    run = Run(replace(config, votes=1.0, epochs=1, distillation=None), faces, folder, begin)
+    run = Run(_config(begin), faces, folder, begin)
+    network = run.average
+    if not isinstance(network, ShuffleNetV2):
+        raise ConfigError(f"{begin.name} is a teacher, which is not served: it needs no such head")
     if not run.epoch:
-        network = run.average
-        assert isinstance(network, ShuffleNetV2)
-        shown = (run.images, run.images.flip(3), _in_scenes(run.images, config.seed))
+        shown = (run.images, run.images.flip(3), _in_scenes(run.images, run.config.seed))
         features = torch.cat([_features(network, images) for images in shown])
         weight, bias = _regression(features, run.targets[:, EMOTIONS:].repeat(len(shown), 1))
         for model in (run.average, run.model):
             assert isinstance(model, ShuffleNetV2)
             model.classifier.weight.data[EMOTIONS:], model.classifier.bias.data[EMOTIONS:] = weight, bias
-        run.epoch = 1
+        run.epoch = run.config.epochs
         run.save()
-    return run.average
+    return network
+
+
+def _config(begin: Path) -> Config:
+    """That of the run: it holds out the same images, so none that calibrates has been learned."""
+    trained = from_saved(load_checkpoint(begin, torch.device("cpu"))["config"])
+    return replace(trained, votes=1.0, distillation=None, begun_with=digest(begin))
 
 
 def _in_scenes(images: Tensor, seed: int) -> Tensor:
@@ -89,9 +95,7 @@ def _regression(features: Tensor, votes: Tensor) -> tuple[Tensor, Tensor]:
 def main() -> None:
     """Parse the command line and write the run."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    students = [name for name, config in PRESETS.items() if config.dense is None]
-    parser.add_argument("--preset", choices=students, default="balanced", help="whose architecture it has")
-    parser.add_argument("--begin-with", type=Path, required=True, help="run or exported graph")
+    parser.add_argument("--begin-with", type=Path, required=True, help="run that learned labels")
     parser.add_argument(
         "--data", type=Path, required=True, help="fer2013.csv, contact sheets or image folders"
     )
@@ -100,9 +104,8 @@ def main() -> None:
     parser.add_argument("--images", type=positive, help="only so many, for a rehearsal")
     arguments = parser.parse_args()
     with told("votes_head", resumes=True):
-        config = replace(PRESETS[arguments.preset], begun_with=digest(arguments.begin_with))
         faces = load(arguments.data, "train", arguments.ferplus).first(arguments.images)
-        add_votes_head(config, faces, arguments.run, arguments.begin_with)
+        add_votes_head(faces, arguments.run, arguments.begin_with)
 
 
 if __name__ == "__main__":

@@ -1,3 +1,4 @@
+import json
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,7 @@ from training.config import ConfigError
 from training.data import VOTE_OF_EMOTION, Faces
 from training.engine import load_network, split_held_out, train
 from training.shufflenet import EMOTIONS
+from training.teachers import DenseArchitecture
 from training.votes_head import add_votes_head
 
 from .helpers import CONFIG, config, faces
@@ -24,7 +26,7 @@ def with_votes(shift: int) -> Faces:
 def test_the_votes_head_says_what_voters_do_and_the_other_what_it_said(tmp_path: Path) -> None:
     voted = with_votes(1)
     labels_alone = train(config(epochs=20), voted, tmp_path / "labels")
-    both = add_votes_head(CONFIG, voted, tmp_path / "both", tmp_path / "labels")
+    both = add_votes_head(voted, tmp_path / "both", tmp_path / "labels")
     written = load_network(tmp_path / "both").state_dict()
     assert all(torch.equal(value, written[name]) for name, value in both.state_dict().items())
     fit, _ = split_held_out(voted, CONFIG.held_out, CONFIG.seed)
@@ -38,8 +40,21 @@ def test_the_votes_head_says_what_voters_do_and_the_other_what_it_said(tmp_path:
 
 def test_a_votes_head_is_not_learned_twice_nor_without_votes(tmp_path: Path) -> None:
     train(config(epochs=1), with_votes(0), tmp_path / "labels")
-    once = add_votes_head(CONFIG, with_votes(0), tmp_path / "both", tmp_path / "labels")
-    again = add_votes_head(CONFIG, with_votes(0), tmp_path / "both", tmp_path / "labels")
+    once = add_votes_head(with_votes(0), tmp_path / "both", tmp_path / "labels")
+    again = add_votes_head(with_votes(0), tmp_path / "both", tmp_path / "labels")
     assert all(map(torch.equal, once.state_dict().values(), again.state_dict().values()))
     with pytest.raises(ConfigError, match="no FER"):
-        add_votes_head(CONFIG, faces(), tmp_path / "none", tmp_path / "labels")
+        add_votes_head(faces(), tmp_path / "none", tmp_path / "labels")
+
+
+def test_the_images_that_the_first_run_held_out_stay_held_out(tmp_path: Path) -> None:
+    train(config(epochs=1, seed=7, held_out=0.5), with_votes(0), tmp_path / "labels")
+    add_votes_head(with_votes(0), tmp_path / "both", tmp_path / "labels")
+    written = json.loads((tmp_path / "both" / "config.json").read_text())
+    assert (written["seed"], written["held_out"], written["votes"]) == (7, 0.5, 1.0)
+
+
+def test_a_teacher_gets_no_votes_head(tmp_path: Path) -> None:
+    train(config(epochs=1, dense=DenseArchitecture("vgg", 2, (1, 1))), with_votes(0), tmp_path / "teacher")
+    with pytest.raises(ConfigError, match="is a teacher"):
+        add_votes_head(with_votes(0), tmp_path / "both", tmp_path / "teacher")
