@@ -43,20 +43,20 @@ class Report:
     confusion: Labels
 
     def figures(self) -> dict[str, float]:
-        """The figures the manifest carries."""
+        """The figures the manifest carries; with two places more than tables show, which round them again."""
         prefix = public(self.label_set)
         found = {
-            "fer2013_public_accuracy": round(self.fer2013_accuracy, 5),
-            f"{prefix}_macro_f1": round(self.macro_f1, 5),
-            **{f"{prefix}_{name}_recall": round(self.recall[name], 5) for name in EMOTIONS},
+            "fer2013_public_accuracy": round(self.fer2013_accuracy, 6),
+            f"{prefix}_macro_f1": round(self.macro_f1, 6),
+            **{f"{prefix}_{name}_recall": round(self.recall[name], 6) for name in EMOTIONS},
             **{f"{prefix}_{name}_images": float(self.count[name]) for name in EMOTIONS},
             **dict(self._worst_mistake(index) for index in range(len(EMOTIONS))),
-            f"{prefix}_ece": round(self.ece, 5),
-            f"{prefix}_ece_if_perfect": round(self.ece_if_perfect, 5),
-            "ferplus_public_accuracy": round(self.ferplus_accuracy, 5),
+            f"{prefix}_ece": round(self.ece, 6),
+            f"{prefix}_ece_if_perfect": round(self.ece_if_perfect, 6),
+            "ferplus_public_accuracy": round(self.ferplus_accuracy, 6),
             "ferplus_public_images": float(self.ferplus_images),
-            "certain_share": round(self.certain_share, 5),
-            "certain_accuracy": round(self.certain_accuracy, 5),
+            "certain_share": round(self.certain_share, 6),
+            "certain_accuracy": round(self.certain_accuracy, 6),
         }
         # JSON has no NaN: what could not be measured (FER+ without votes) is left out.
         return {name: value for name, value in found.items() if not math.isnan(value)}
@@ -81,7 +81,7 @@ class Report:
         total, row[emotion] = max(row.sum(), 1), -1
         other = int(row.argmax())
         name = f"{public(self.label_set)}_{EMOTIONS[emotion]}_taken_for_{EMOTIONS[other]}"
-        return name, round(float(row[other] / total), 5)
+        return name, round(float(row[other] / total), 6)
 
     def _recall(self, name: str) -> str:
         low, high = wilson_interval(round(self.recall[name] * self.count[name]), self.count[name])
