@@ -81,7 +81,7 @@ def test_a_report_by_ferplus_asks_its_voters() -> None:
     assert found.ece == pytest.approx((0.3 + 0.4) / 2)
     figures = found.figures()
     assert figures["ferplus_public_happy_taken_for_neutral"] == 1
-    assert (figures["ferplus_public_accuracy"], figures["fer2013_public_accuracy"]) == (0.5, 0.33333)
+    assert (figures["ferplus_public_accuracy"], figures["fer2013_public_accuracy"]) == (0.5, 0.333333)
 
 
 def test_calibration_error_averages_within_bins() -> None:
