@@ -66,6 +66,26 @@ class StreamConnection(WebSocketsSansIOProtocol):
             return
         super().send_receive_event_to_app()
 
+    def handle_parser_exception(self) -> None:
+        """Say why the stream ends, and drop what still comes, for as long as after any other goodbye.
+
+        Closed with bytes unread, the kernel would reset the connection: its client, who may still be sending
+        what was too large, would see that first and perhaps never the reason.
+        """
+        if self.close_sent:
+            return
+        self.close_sent = True
+        goodbye = self.conn.close_sent
+        assert goodbye is not None
+        self.queue.put_nowait(
+            {"type": "websocket.disconnect", "code": goodbye.code, "reason": goodbye.reason}
+        )
+        self.transport.write(b"".join(self.conn.data_to_send()))
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
+        self.transport.resume_reading()
+        self.close_timer = self.loop.call_later(self.close_timeout, self.transport.close)
+
     def shutdown(self) -> None:
         """Say goodbye. One client's handshake or close that is odd must not keep the server from ending."""
         self._hurry()

@@ -193,6 +193,27 @@ def test_a_stream_whose_client_does_not_read_is_cut_off(serve: Serve) -> None:
         assert hung_up.poll(30_000), "the server still waits for its answers to be read"
 
 
+@pytest.mark.parametrize(
+    ("beginning", "rest", "code"),
+    [
+        (b"\x82\xff" + (1 << 40).to_bytes(8) + bytes(4), bytes(2_000_000), 1009),
+        (b"\x81\x81" + bytes(4) + b"\xff", b"\x81\x81" + bytes(4) + b"\xff", 1007),
+    ],
+    ids=["too large", "no UTF-8, twice"],
+)
+def test_a_stream_that_is_refused_is_read_to_its_end(
+    client: httpx.Client, beginning: bytes, rest: bytes, code: int
+) -> None:
+    with connected(client) as connection:
+        connection.sendall(HANDSHAKE + b"\r\n")
+        assert connection.recv(4096).startswith(b"HTTP/1.1 101")
+        connection.sendall(beginning)
+        assert connection.recv(4096)[2:4] == code.to_bytes(2)
+        connection.sendall(rest)
+        connection.shutdown(socket.SHUT_WR)
+        assert connection.recv(4096) == b"", "not reset"
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells")
 def test_who_has_hung_up_is_known_before_anything_is_read() -> None:
     ours, theirs = socket.socketpair()
