@@ -1,23 +1,28 @@
 """The photo, the pipeline and a real server on loopback, shared by all tests."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from threading import Event, Thread
+from typing import Any
 
 import httpx
+import numpy as np
 import pytest
 import uvicorn
+from numpy.typing import NDArray
 
 from service.lifespan import load
 from service.runtime.model_store import ModelStore
 from service.server import Server, server_config
 from service.settings import Settings
 from service.telemetry.tracing import NO_TRACING, Tracing
+from service.vision.mtcnn import Mtcnn
 from service.vision.pipeline import EmotionPipeline
 
 PHOTO = Path(__file__).parent / "data" / "astronaut.jpg"
 Serve = Callable[..., AbstractContextManager[httpx.Client]]
+Loaded = tuple[ModelStore, EmotionPipeline]
 
 
 class ReadyServer(Server):
@@ -34,10 +39,26 @@ class ReadyServer(Server):
             self.ready.set()
 
 
+class Gate:
+    """A graph that waits for a key before each run, and finds nothing."""
+
+    def __init__(self) -> None:
+        self.entered, self.open = Event(), Event()
+
+    def run(self, inputs: Mapping[str, NDArray[Any]]) -> Sequence[NDArray[Any]]:
+        self.entered.set()
+        assert self.open.wait(30)
+        _, height, width, _ = inputs["image"].shape
+        cells = ((height - 10) // 2, (width - 10) // 2)
+        shapes = {(1, *cells): np.float32, (1, *cells, 4): np.float32, (1, *cells, 5): np.uint8}
+        return [np.zeros(shape, dtype) for shape, dtype in shapes.items()]
+
+
+Gated = Callable[..., AbstractContextManager[tuple[httpx.Client, Gate]]]
+
+
 @contextmanager
-def serving(
-    settings: Settings, loaded: tuple[ModelStore, EmotionPipeline], tracing: Tracing = NO_TRACING
-) -> Iterator[httpx.Client]:
+def serving(settings: Settings, loaded: Loaded, tracing: Tracing = NO_TRACING) -> Iterator[httpx.Client]:
     """A client of the real app, on a free loopback port, stopped at the end."""
     server = ReadyServer(server_config(settings.model_copy(update={"port": 0}), loaded, tracing))
     thread = Thread(target=server.run)
@@ -58,26 +79,44 @@ def photo() -> bytes:
 
 
 @pytest.fixture(scope="session")
-def loaded() -> tuple[ModelStore, EmotionPipeline]:
+def loaded() -> Loaded:
     return load(Settings(_env_file=None))
 
 
 @pytest.fixture(scope="session")
-def pipeline(loaded: tuple[ModelStore, EmotionPipeline]) -> EmotionPipeline:
+def pipeline(loaded: Loaded) -> EmotionPipeline:
     return loaded[1]
 
 
 @pytest.fixture(scope="session")
-def client(loaded: tuple[ModelStore, EmotionPipeline]) -> Iterator[httpx.Client]:
+def client(loaded: Loaded) -> Iterator[httpx.Client]:
     with serving(Settings(_env_file=None), loaded) as client:
         yield client
 
 
 @pytest.fixture
-def serve(loaded: tuple[ModelStore, EmotionPipeline]) -> Serve:
+def serve(loaded: Loaded) -> Serve:
     """Start another server with settings of its own: `with serve(queue_size=0) as client`."""
 
     def start(**settings: object) -> AbstractContextManager[httpx.Client]:
         return serving(Settings(_env_file=None, **settings), loaded)  # type: ignore[arg-type]
+
+    return start
+
+
+@pytest.fixture
+def gated(loaded: Loaded) -> Gated:
+    """Start a server whose detector is held until the gate opens."""
+
+    @contextmanager
+    def start(**settings: Any) -> Iterator[tuple[httpx.Client, Gate]]:
+        gate = Gate()
+        store, pipeline = loaded
+        held = EmotionPipeline(Mtcnn(gate, gate, gate, gate), pipeline.classifiers, pipeline.default)
+        with serving(Settings(_env_file=None, **settings), (store, held)) as client:
+            try:
+                yield client, gate
+            finally:
+                gate.open.set()
 
     return start

@@ -5,13 +5,11 @@ import base64
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
-from threading import Event
+from contextlib import ExitStack, contextmanager, suppress
 from time import monotonic
 from typing import Any
 
 import httpx
-import numpy as np
 import pytest
 from numpy.typing import NDArray
 from websockets.exceptions import ConnectionClosed
@@ -19,29 +17,12 @@ from websockets.sync.client import ClientConnection, connect
 from websockets.typing import Subprotocol
 
 from service.api.streaming import Mailbox
-from service.runtime.model_store import DETECTOR_GRAPHS, ModelStore
+from service.runtime.model_store import DETECTOR_GRAPHS
 from service.settings import Settings
 from service.vision.mtcnn import Mtcnn
 from service.vision.pipeline import EmotionPipeline
 from tests.api.test_errors import png_claiming
-from tests.conftest import Serve, serving
-
-Loaded = tuple[ModelStore, EmotionPipeline]
-
-
-class Gate:
-    """A graph that waits for a key before each run, and finds nothing."""
-
-    def __init__(self) -> None:
-        self.entered, self.open = Event(), Event()
-
-    def run(self, inputs: Mapping[str, NDArray[Any]]) -> Sequence[NDArray[Any]]:
-        self.entered.set()
-        assert self.open.wait(30)
-        _, height, width, _ = inputs["image"].shape
-        cells = ((height - 10) // 2, (width - 10) // 2)
-        shapes = {(1, *cells): np.float32, (1, *cells, 4): np.float32, (1, *cells, 5): np.uint8}
-        return [np.zeros(shape, dtype) for shape, dtype in shapes.items()]
+from tests.conftest import Gated, Loaded, Serve, serving
 
 
 class Broken:
@@ -49,24 +30,6 @@ class Broken:
 
     def run(self, inputs: Mapping[str, NDArray[Any]]) -> Sequence[NDArray[Any]]:
         raise RuntimeError(f"a secret of {sorted(inputs)}")
-
-
-Gated = Callable[..., AbstractContextManager[tuple[httpx.Client, Gate]]]
-
-
-@pytest.fixture
-def gated(loaded: Loaded) -> Gated:
-    """Start a server whose detector is held until the gate opens."""
-
-    @contextmanager
-    def start(**settings: Any) -> Iterator[tuple[httpx.Client, Gate]]:
-        gate = Gate()
-        store, pipeline = loaded
-        held = EmotionPipeline(Mtcnn(gate, gate, gate, gate), pipeline.classifiers, pipeline.default)
-        with serving(Settings(_env_file=None, **settings), (store, held)) as client:
-            yield client, gate
-
-    return start
 
 
 @contextmanager
