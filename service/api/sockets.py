@@ -2,8 +2,9 @@
 
 import base64
 import binascii
+from contextlib import suppress
 
-from fastapi import WebSocket
+from fastapi import WebSocket, WebSocketDisconnect
 from starlette.requests import HTTPConnection
 from starlette.websockets import WebSocketState
 
@@ -45,10 +46,13 @@ async def refuse(socket: WebSocket, problem: Problem) -> None:
     """Close the socket and tell why, opening it first if need be.
 
     Of a handshake that fails a browser tells its page nothing, of a socket that closes the code and reason.
+    A client that has left is told nothing.
     """
-    if socket.application_state is WebSocketState.CONNECTING:
-        await accept(socket)
-    await close(socket, CLOSE_CODES.get(problem.code, POLICY_VIOLATION), f"{problem.code}: {problem.detail}")
+    with suppress(WebSocketDisconnect, OSError):  # the server's own error is an OSError
+        if socket.application_state is WebSocketState.CONNECTING:
+            await accept(socket)
+        code = CLOSE_CODES.get(problem.code, POLICY_VIOLATION)
+        await close(socket, code, f"{problem.code}: {problem.detail}")
 
 
 async def close(socket: WebSocket, code: int, reason: str) -> None:

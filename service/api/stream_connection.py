@@ -8,12 +8,16 @@ from uvicorn._types import ASGISendEvent
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 from service.api.connections import cut_off, stop
-from service.api.sockets import INVALID_DATA
+from service.api.sockets import INVALID_DATA, POLICY_VIOLATION
 
 # How long a client that has stopped reading has to make room for the close frame.
 GOODBYE_S = 1.0
 # What may wait to be sent to a client when it is sent the answer to a ping, too.
 MAX_UNREAD_BYTES = 65_536
+# What a client may still send after the goodbye, its own among it, before nothing is looked at any more.
+MAX_LATE_BYTES = 65_536
+# So much of what came together is parsed at a time, and may hold so many frames.
+PIECE_BYTES, MAX_FRAMES = 16_384, 500
 
 
 class StreamConnection(WebSocketsSansIOProtocol):
@@ -23,6 +27,7 @@ class StreamConnection(WebSocketsSansIOProtocol):
         super().__init__(*args, **kwargs)
         self._limit_s: float = self.config.app.state.settings.request_timeout_s  # type: ignore[union-attr]
         self._writing: asyncio.TimerHandle | None = None
+        self._late_bytes = 0
 
     def connection_made(self, transport: BaseTransport) -> None:
         """Have `pause_writing` called as soon as anything is left to be sent: a close waits for it, too."""
@@ -30,9 +35,43 @@ class StreamConnection(WebSocketsSansIOProtocol):
         self.transport.set_write_buffer_limits(0)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Wait for nothing any more."""
+        """Wait for nothing, and keep nothing: circles of references would until they are collected."""
         stop(self._writing)
+        self.conn.reader.discard()
+        self.frames = []
+        while not self.queue.empty():
+            self.queue.get_nowait()
         super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Parse piece by piece, then let the other connections have their turn before more is read."""
+        for start in range(0, len(data), PIECE_BYTES):
+            self._take(data[start : start + PIECE_BYTES])
+        if self.transport.is_reading():
+            self.transport.pause_reading()
+            self.loop.call_soon(self._read_on)
+
+    def _take(self, piece: bytes) -> None:
+        if self.close_sent:
+            self._late_bytes += len(piece)
+        if self._late_bytes <= MAX_LATE_BYTES:
+            super().data_received(piece)
+        else:
+            self.conn.reader.discard()
+            self._end_writing()
+
+    def _read_on(self) -> None:
+        if not self.read_paused and not self.transport.is_closing():
+            self.transport.resume_reading()
+
+    def handle_events(self) -> None:
+        """Act on frames. The smallest costs as much as a picture's, and nobody needs many of them."""
+        if len(self.conn.events) > MAX_FRAMES and not self.close_sent:
+            self.conn.events_received()
+            self.conn.fail(POLICY_VIOLATION, "too many small frames")
+            self.handle_parser_exception()
+            return
+        super().handle_events()
 
     def pause_writing(self) -> None:
         """More is to be sent than the client has taken."""
@@ -59,7 +98,7 @@ class StreamConnection(WebSocketsSansIOProtocol):
 
     def send_receive_event_to_app(self) -> None:
         """Pass a message on. A text that is no UTF-8 ends the stream without a traceback in the log."""
-        if self.curr_msg_data_type == "text" and not _is_utf8(b"".join(self.frames)):
+        if not self.close_sent and self.curr_msg_data_type == "text" and not _is_utf8(b"".join(self.frames)):
             self.frames = []
             self.conn.send_close(INVALID_DATA)
             self.handle_parser_exception()
@@ -81,8 +120,8 @@ class StreamConnection(WebSocketsSansIOProtocol):
             {"type": "websocket.disconnect", "code": goodbye.code, "reason": goodbye.reason}
         )
         self.transport.write(b"".join(self.conn.data_to_send()))
-        if self.transport.can_write_eof():
-            self.transport.write_eof()
+        self._end_writing()
+        self.read_paused = False
         self.transport.resume_reading()
         self.close_timer = self.loop.call_later(self.close_timeout, self.transport.close)
 
@@ -93,6 +132,11 @@ class StreamConnection(WebSocketsSansIOProtocol):
             super().shutdown()
         except Exception:
             self.transport.abort()
+
+    def _end_writing(self) -> None:
+        """Let the client know that nothing more comes: its own goodbye will not be seen."""
+        if self.transport.can_write_eof() and not self.transport.is_closing():
+            self.transport.write_eof()
 
     def _hurry(self) -> None:
         """From now on a client that has not taken all that was sent has GOODBYE_S left."""

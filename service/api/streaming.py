@@ -89,6 +89,7 @@ class Session:
         self._memory = Memory()
         self._mailbox = Mailbox()
         self._working = False
+        self._heard = monotonic()  # when the last frame came, or the last answer went
 
     async def run(self) -> None:
         """Serve until the client leaves or goes silent, breaks a limit, or the service stops.
@@ -128,13 +129,17 @@ class Session:
     async def _receive(self) -> bytes | None:
         """A message, or None after too long a silence; waiting for an answer is no silence."""
         while True:
+            if self._working or self._mailbox.waiting:
+                self._heard = monotonic()
+            silent_at = self._heard + self._settings.stream_idle_timeout_s
+            if silent_at <= monotonic():
+                return None
             try:
-                async with asyncio.timeout(self._settings.stream_idle_timeout_s):
+                async with asyncio.timeout(silent_at - monotonic()):
                     message = await self._socket.receive()
             except TimeoutError:
-                if self._working or self._mailbox.waiting:
-                    continue
-                return None
+                continue
+            self._heard = monotonic()
             if message["type"] == "websocket.disconnect":
                 raise WebSocketDisconnect(message["code"])
             # Text is no image, and the decoder says so.
@@ -146,7 +151,7 @@ class Session:
             self._working = True
             answer = await self._answer_one(frame)
             await self._socket.send_text(answer.model_dump_json(exclude_none=True))
-            self._working = False
+            self._working, self._heard = False, monotonic()
         return Ending(sockets.GOING_AWAY, "not_ready: the service is shutting down")
 
     async def _answer_one(self, frame: Frame) -> StreamFrame | StreamError:

@@ -1,6 +1,7 @@
 """Connections that would keep the server waiting, over raw sockets."""
 
 import asyncio
+import gc
 import re
 import select
 import socket
@@ -14,6 +15,7 @@ import pytest
 from uvicorn.server import ServerState
 
 from service.api.connections import Connection, hung_up
+from service.api.stream_connection import StreamConnection
 from service.lifespan import lifespan
 from service.runtime.model_store import ModelStore
 from service.server import server_config
@@ -193,25 +195,65 @@ def test_a_stream_whose_client_does_not_read_is_cut_off(serve: Serve) -> None:
         assert hung_up.poll(30_000), "the server still waits for its answers to be read"
 
 
-@pytest.mark.parametrize(
-    ("beginning", "rest", "code"),
-    [
-        (b"\x82\xff" + (1 << 40).to_bytes(8) + bytes(4), bytes(2_000_000), 1009),
-        (b"\x81\x81" + bytes(4) + b"\xff", b"\x81\x81" + bytes(4) + b"\xff", 1007),
-    ],
-    ids=["too large", "no UTF-8, twice"],
-)
-def test_a_stream_that_is_refused_is_read_to_its_end(
-    client: httpx.Client, beginning: bytes, rest: bytes, code: int
-) -> None:
+@contextmanager
+def streaming(client: httpx.Client, query: bytes = b"") -> Iterator[socket.socket]:
     with connected(client) as connection:
-        connection.sendall(HANDSHAKE + b"\r\n")
-        assert connection.recv(4096).startswith(b"HTTP/1.1 101")
-        connection.sendall(beginning)
-        assert connection.recv(4096)[2:4] == code.to_bytes(2)
-        connection.sendall(rest)
+        connection.sendall(HANDSHAKE.replace(b"/stream", b"/stream" + query) + b"\r\n")
+        answer = b""
+        while not answer.endswith(b"\r\n\r\n"):
+            answer += connection.recv(1)
+        assert answer.startswith(b"HTTP/1.1 101")
+        yield connection
+
+
+def close_code(connection: socket.socket) -> int:
+    """Of the close frame that comes next."""
+    kind, size = connection.recv(2)
+    assert kind == 0x88
+    return int.from_bytes(connection.recv(size)[:2])
+
+
+PING = b"\x89\x80" + bytes(4)
+EMPTY = b"\x82\x80" + bytes(4)
+NO_UTF8 = b"\x81\x81" + bytes(4) + b"\xff"
+LARGE = b"\x82\xff" + (20_000_000).to_bytes(8) + bytes(4)
+
+
+@pytest.mark.parametrize(
+    ("frames", "code"),
+    [
+        (b"\x82\xff" + (1 << 40).to_bytes(8) + bytes(4), 1009),
+        (NO_UTF8, 1007),
+        (1000 * PING, 1008),
+        (b"\x02\x80" + bytes(4) + 1000 * (b"\x00\x80" + bytes(4)), 1008),
+    ],
+    ids=["too large", "no UTF-8", "too many pings", "too small pieces"],
+)
+def test_a_stream_that_breaks_off_is_read_to_its_end(client: httpx.Client, frames: bytes, code: int) -> None:
+    with streaming(client) as connection:
+        connection.sendall(frames)
+        # The answers to pings that came before.
+        while (kind := connection.recv(1, socket.MSG_PEEK)) == b"\x8a":
+            assert connection.recv(2) == kind + b"\x00"
+        assert close_code(connection) == code
+        connection.sendall(bytes(2_000_000))
         connection.shutdown(socket.SHUT_WR)
         assert connection.recv(4096) == b"", "not reset"
+
+
+@pytest.mark.parametrize("late", [LARGE + bytes(1_000_000), NO_UTF8 + 20_000 * EMPTY], ids=["large", "small"])
+def test_little_is_kept_of_what_comes_after_the_goodbye(
+    client: httpx.Client, late: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    with streaming(client, b"?max_faces=0") as connection:
+        assert close_code(connection) == 1008
+        connection.sendall(late)
+        connection.settimeout(5)  # for a goodbye that it will not see, the server would wait for ten
+        assert connection.recv(4096) == b""
+        connections = [one for one in gc.get_objects() if isinstance(one, StreamConnection)]
+        assert connections
+        assert sum(len(one.conn.reader.buffer) for one in connections) < 100_000
+    assert not [record for record in caplog.records if record.exc_info]
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells")

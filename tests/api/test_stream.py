@@ -11,12 +11,18 @@ from typing import Any
 
 import httpx
 import pytest
+from fastapi import WebSocket
 from numpy.typing import NDArray
+from starlette.types import Message
+from starlette.websockets import WebSocketState
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 from websockets.typing import Subprotocol
 
+from service.api.errors import problem_of
+from service.api.sockets import refuse
 from service.api.streaming import Mailbox
+from service.runtime.engine import OverloadedError
 from service.runtime.model_store import DETECTOR_GRAPHS
 from service.settings import Settings
 from service.vision.mtcnn import Mtcnn
@@ -160,6 +166,23 @@ def test_a_bad_parameter_is_a_policy_violation(client: httpx.Client, query: str,
         code, told = ending(stream)
     assert code == 1008
     assert told.startswith(reason)
+
+
+@pytest.mark.parametrize("state", [WebSocketState.CONNECTING, WebSocketState.CONNECTED])
+def test_a_client_that_has_left_is_told_nothing(state: WebSocketState) -> None:
+    sent: list[Message] = []
+
+    async def receive() -> Message:
+        return {"type": "websocket.connect"}
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+        raise OSError("nobody is there")
+
+    socket = WebSocket({"type": "websocket", "subprotocols": [], "headers": []}, receive, send)
+    socket.application_state = state
+    asyncio.run(refuse(socket, problem_of(OverloadedError(1), "an id")))
+    assert len(sent) == 1
 
 
 def test_a_key_comes_in_a_header_or_as_a_subprotocol(serve: Serve, photo: bytes) -> None:
