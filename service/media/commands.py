@@ -5,7 +5,7 @@ Exit codes: 0 all done, 1 some photos failed, 2 nothing could be done or the run
 
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -18,11 +18,13 @@ from service.media.bulk import Bulk, films_on_ray, photos_on_ray, refuse
 from service.media.cues import read_cues
 from service.media.durations import parse_duration
 from service.media.errors import MediaError, SourceError, media_extra
+from service.media.interruption import Interruption
 from service.media.journal import Journal
+from service.media.overwriting import refuse_overwriting
 from service.media.photos import PhotoRun, run_photos
 from service.media.records import readable
 from service.media.run import Annotations, Report
-from service.media.sources import find_photos
+from service.media.sources import PHOTO_SUFFIXES, find_photos
 from service.media.writers import PhotoFormat
 from service.runtime.cpus import usable_cpus
 from service.runtime.model_store import ModelStore, ModelStoreError
@@ -31,6 +33,7 @@ from service.telemetry.tracing import TracingError, tracing_for
 from service.vision.pipeline import AnalysisOptions
 
 SOME_FAILED, STOPPED, INTERRUPTED = 1, 2, 130
+_INTERRUPTS = (signal.SIGINT, signal.SIGTERM)
 _REMOTE_WORKERS = 4
 _GOES_ON = "with --out, the same command goes on from here"
 _SUFFIXES: dict[str, PhotoFormat] = {".json": "json", ".jsonl": "jsonl", ".csv": "csv", ".parquet": "parquet"}
@@ -103,11 +106,12 @@ def analyze(  # noqa: PLR0917 - options, which are passed by name
         _tell(report, out)
         raise typer.Exit(SOME_FAILED if report.failed else 0)
     target = Path(out) if out else None
-    with told_in_one_line(_GOES_ON), ExitStack() as stack:
+    with told_in_one_line(_GOES_ON) as interruption, ExitStack() as stack:
         kind = _format(format, target)
         found = find_photos(photos, recursive, exclude=annotate)
+        refuse_overwriting({"--out": target}, found)
         annotations = Annotations.beside(annotate, found) if annotate else None
-        analyzer = stack.enter_context(_analyzer(options, model_store, server, api_key))
+        analyzer = stack.enter_context(_analyzer(options, model_store, server, api_key, interruption.wait))
         journal = None
         if target:
             identity = {
@@ -173,35 +177,44 @@ def video(  # noqa: PLR0917
             report = films_on_ray(bulk, _seconds("--every", every), _seconds("--window", window, least=0.001))
         _tell(report, out, "films")
         raise typer.Exit(SOME_FAILED if report.failed else 0)
-    with told_in_one_line(), ExitStack() as stack:
+    with told_in_one_line() as interruption, ExitStack() as stack:
         refuse("without", recursive=recursive, restart=restart, more_than_one_film=len(sources) > 1)
         source = sources[0]
         with media_extra("fer-service video"):
             from service.media.frames import Video  # noqa: PLC0415 - only where the extra is installed
             from service.media.outputs import Paths  # noqa: PLC0415
             from service.media.video import VideoRun, run_video  # noqa: PLC0415
+        paths = Paths(Path(out) if out else None, timeline, summary, annotate)
+        outputs = {
+            "--out": paths.rows,
+            "--timeline": timeline,
+            "--summary": summary,
+            "--annotate": annotate,
+        }
+        refuse_overwriting(outputs, filter(None, (Path(source), segments)))
         run = VideoRun(
             name=readable(Path(source).name),
             every_s=_seconds("--every", every),
             window_s=_seconds("--window", window, least=0.001),
             segments=read_cues(segments) if segments else [],
-            paths=Paths(Path(out) if out else None, timeline, summary, annotate),
+            paths=paths,
             thumbnails=thumbnails,
             workers=workers or _workers(server),
             report_every_s=_seconds("--report-every", report_every),
         )
         opened = stack.enter_context(Video.open(source))
-        analyzer = stack.enter_context(_analyzer(options, model_store, server, api_key))
+        analyzer = stack.enter_context(_analyzer(options, model_store, server, api_key, interruption.wait))
         complete = run_video(run, opened, analyzer, _say)
         raise typer.Exit(0 if complete or opened.live else INTERRUPTED)
 
 
 @contextmanager
-def told_in_one_line(after_interrupt: str = "") -> Iterator[None]:
+def told_in_one_line(after_interrupt: str = "") -> Iterator[Interruption]:
     """What stops a run is one line on standard error, and a code; SIGTERM interrupts as Ctrl-C does."""
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    interruption = Interruption()
+    before = {number: signal.signal(number, interruption.signalled) for number in _INTERRUPTS}
     try:
-        yield
+        yield interruption
     except (MediaError, ModelStoreError, SettingsError, TracingError) as error:
         _stop(str(error))
     except OSError as error:
@@ -209,19 +222,24 @@ def told_in_one_line(after_interrupt: str = "") -> Iterator[None]:
     except KeyboardInterrupt:
         _stop("; ".join(filter(None, ("interrupted", after_interrupt))), INTERRUPTED)
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 @contextmanager
 def _analyzer(
-    options: AnalysisOptions, model_store: Path | None, server: str | None, api_key: str | None
+    options: AnalysisOptions,
+    model_store: Path | None,
+    server: str | None,
+    api_key: str | None,
+    wait: Callable[[float], None],
 ) -> Iterator[Analyzer]:
     if server:
         with media_extra("--server"):
             from service.media.remote import RemoteAnalyzer  # noqa: PLC0415 - only where the extra is installed
         with (
             closing(tracing_for(os.environ)) as tracing,
-            closing(RemoteAnalyzer(server, api_key, options, tracing=tracing)) as remote,
+            closing(RemoteAnalyzer(server, api_key, options, wait, tracing)) as remote,
         ):
             yield remote
     else:
@@ -239,6 +257,8 @@ def _journal(out: Path, restart: bool, identity: dict[str, Any]) -> Journal:
 
 def _format(asked: PhotoFormat | None, out: Path | None) -> PhotoFormat:
     suffix = out.suffix.lower() if out else ""
+    if suffix in PHOTO_SUFFIXES:
+        raise SourceError(f"--out: {out} is named as a photo is; the shell makes several names of *.jpg")
     told: PhotoFormat = _SUFFIXES.get(suffix, "table")
     if asked == "parquet" and out is None:
         raise SourceError("parquet is no text: say where it goes with --out")

@@ -19,7 +19,8 @@ _ATTEMPTS, _FIRST_ATTEMPTS = 8, 3
 _LONGEST_WAIT_S = 30.0
 # What is wrong with these is not the image: every other one would meet the same answer.
 _RUN_CODES = frozenset({"unauthorized", "not_found", "method_not_allowed", "invalid_parameter"})
-_RETRIED = frozenset({429, 502, 503})
+_AWAY = frozenset({429, 502, 503})
+_RETRIED = _AWAY | {504}  # a service that is busy may be too late for any image
 _POINTS = ("left_eye", "right_eye", "nose", "mouth_left", "mouth_right")
 
 
@@ -48,8 +49,8 @@ class RemoteAnalyzer:
         tracing: Tracing = NO_TRACING,
     ) -> None:
         # HTTP has no way to send others, and what httpx says of them would show the key.
-        if api_key and not (api_key.isascii() and api_key.isprintable()):
-            raise ServerError("the API key holds characters that are not printable ASCII")
+        if api_key and not (api_key.isascii() and api_key.isprintable() and api_key == api_key.strip()):
+            raise ServerError("the API key is not printable ASCII, or begins or ends with a space")
         headers = {"X-API-Key": api_key} if api_key else {}
         self._client = httpx.Client(headers=headers, timeout=60)
         self._url, self._wait, self._tracing = url.rstrip("/"), wait, tracing
@@ -163,7 +164,7 @@ def _retry_after(answer: httpx.Response, fallback: float) -> float:
 
 
 def _error(answer: httpx.Response) -> RefusedError | ServerError:
-    whole_run = answer.status_code in _RETRIED or _problem(answer).get("code") in _RUN_CODES
+    whole_run = answer.status_code in _AWAY or _problem(answer).get("code") in _RUN_CODES
     return (ServerError if whole_run else RefusedError)(_detail(answer))
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from service.media.analyzers import Analyzer
 from service.media.errors import MediaError, RefusedError, SourceError
 from service.media.journal import Journal, Stamp, stamp_of
+from service.media.overwriting import inode
 from service.media.parallel import in_order
 from service.media.records import Record, failed_record, photo_record
 from service.vision.draw import annotate, encode
@@ -56,16 +57,16 @@ class Annotations:
         """
         root = os.path.commonpath([os.path.dirname(os.path.abspath(photo)) for photo in photos])
         places = Annotations(folder, Path(root))
-        originals = {_inode(photo) for photo in photos} - {None}
+        originals = {inode(photo) for photo in photos} - {None}
         taken: dict[Path, Path] = {}
         for photo in photos:
             target = places.of(photo)
-            if _inode(target) in originals:
+            if inode(target) in originals:
                 raise SourceError(
                     f"annotated pictures in {folder} would overwrite the photos: choose another folder"
                 )
             other = taken.setdefault(target, photo)
-            if _inode(other) != _inode(photo):
+            if inode(other) != inode(photo):
                 raise SourceError(f"{other} and {photo} would both be annotated as {target}: rename one")
         return places
 
@@ -162,12 +163,3 @@ def _read(path: Path) -> bytes:
     if path.stat().st_size > MAX_FILE_BYTES:
         raise OSError(f"larger than {MAX_FILE_BYTES} bytes")
     return path.read_bytes()
-
-
-def _inode(path: Path) -> tuple[int, int] | None:
-    """Which file it is, by whatever name or link; None where there is none."""
-    try:
-        status = path.stat()
-    except OSError:
-        return None
-    return status.st_dev, status.st_ino

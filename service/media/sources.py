@@ -23,8 +23,8 @@ FILM_SUFFIXES = frozenset(
 def find_photos(arguments: Sequence[str], recursive: bool, exclude: Path | None = None) -> list[Path]:
     """The photos that files, folders (sorted, without hidden files) and glob patterns stand for, each once.
 
-    recursive: look into folders of folders too. exclude: a folder to leave out, such as the one that
-    annotated pictures go to. A named file that is missing stays in the list, so that the run reports it.
+    recursive: look into folders of folders too. exclude: a folder that is not looked into, such as the one
+    that annotated pictures go to. A named file that is missing stays in the list, so that the run reports it.
     Raises SourceError for a pattern or a folder that holds no photo.
     """
     return find_files(arguments, recursive, PHOTO_SUFFIXES, "photo", exclude)
@@ -40,22 +40,36 @@ def find_files(
     """The files of these suffixes; what: how an error calls one. See `find_photos`."""
     found: dict[Path, None] = {}
     for argument in arguments:
-        files = [path for path in _expand(argument, recursive, suffixes) if not _inside(path, exclude)]
+        files = list(_expand(argument, recursive, suffixes, exclude))
         if not files:
             raise SourceError(f"no {what} in {argument}" + ("" if recursive else " (see --recursive)"))
         found.update(dict.fromkeys(files))
     return list(found)
 
 
-def _expand(argument: str, recursive: bool, suffixes: AbstractSet[str]) -> Iterator[Path]:
+def _expand(
+    argument: str, recursive: bool, suffixes: AbstractSet[str], exclude: Path | None
+) -> Iterator[Path]:
     path = Path(argument)
     if path.is_dir():
-        yield from _in_folder(path, recursive, suffixes)
+        found, searched = _in_folder(path, recursive, suffixes), path
     elif glob.has_magic(argument) and not path.exists():
-        for match in sorted(glob.glob(argument, recursive=True)):
-            yield from _in_folder(Path(match), recursive, suffixes) if os.path.isdir(match) else [Path(match)]
+        found, searched = _matches(argument, recursive, suffixes), _before_magic(path)
     else:
         yield path
+        return
+    # The folder to leave out matters where it is met on the way, not where everything is inside.
+    met = exclude is not None and _inside(exclude, searched) and not _inside(searched, exclude)
+    yield from (one for one in found if not (met and exclude and _inside(one, exclude)))
+
+
+def _matches(pattern: str, recursive: bool, suffixes: AbstractSet[str]) -> Iterator[Path]:
+    for match in map(Path, sorted(glob.glob(pattern, recursive=True))):
+        yield from _in_folder(match, recursive, suffixes) if match.is_dir() else [match]
+
+
+def _before_magic(pattern: Path) -> Path:
+    return next(parent for parent in pattern.parents if not glob.has_magic(str(parent)))
 
 
 def _in_folder(folder: Path, recursive: bool, suffixes: AbstractSet[str]) -> Iterator[Path]:
@@ -66,5 +80,5 @@ def _in_folder(folder: Path, recursive: bool, suffixes: AbstractSet[str]) -> Ite
                 yield Path(parent, name)
 
 
-def _inside(path: Path, folder: Path | None) -> bool:
-    return folder is not None and path.resolve().is_relative_to(folder.resolve())
+def _inside(path: Path, folder: Path) -> bool:
+    return path.resolve().is_relative_to(folder.resolve())

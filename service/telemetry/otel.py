@@ -44,8 +44,11 @@ class OpenTelemetry:
         # The library's defaults, ours over them, and over both what the environment says.
         resource = Resource.create().merge(own).merge(OTELResourceDetector().detect())
         provider = TracerProvider(resource=resource, shutdown_on_exit=False)
-        for exporter in exporters:
-            provider.add_span_processor(BatchSpanProcessor(exporter))
+        try:
+            for exporter in exporters:
+                provider.add_span_processor(BatchSpanProcessor(exporter))
+        except ValueError as error:
+            raise TracingError(f"the OTEL_BSP_ variables do not go together: {error}") from error
         return cls(provider)
 
     @contextmanager

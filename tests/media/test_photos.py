@@ -61,6 +61,10 @@ def test_folders_globs_and_files_are_found_once_and_in_order(folder: Path) -> No
     ]  # fmt: skip
     inside = find_photos([str(folder)], recursive=True, exclude=folder / "deeper")
     assert names(inside) == flat
+    # What is left out is met on the way; a folder that has all photos in it is not.
+    for argument in (f"{folder}/**/*.*", f"{folder}/deeper", f"{folder}/deeper/e.jpg"):
+        assert "e.jpg" in names(find_photos([argument], recursive=True, exclude=folder))
+    assert "e.jpg" not in names(find_photos([f"{folder}/**/*.*"], recursive=True, exclude=folder / "deeper"))
 
 
 def test_a_pattern_without_a_photo_is_told(folder: Path) -> None:
@@ -134,6 +138,22 @@ def test_parquet_needs_a_file(run: Run) -> None:
     result = run("analyze", PHOTO, "--format", "parquet")
     assert result.exit_code == 2
     assert result.stderr == "fer-service: parquet is no text: say where it goes with --out\n"
+
+
+@pytest.mark.parametrize(
+    ("out", "told"),
+    [
+        ("other.jpg", "named as a photo is"),  # as `--out *.jpg` becomes
+        ("a.csv", "is read in this run"),
+        ("deeper", "is a folder"),
+    ],
+)
+def test_no_photo_becomes_a_table(run: Run, folder: Path, photo: bytes, out: str, told: str) -> None:
+    (folder / "a.csv").write_bytes(photo)  # whatever it is called
+    result = run("analyze", folder / "a.csv", "--out", folder / out)
+    assert result.exit_code == 2
+    assert told in result.stderr
+    assert (folder / "a.csv").read_bytes() == photo
 
 
 def test_a_missing_extra_is_one_line_that_says_what_to_install() -> None:

@@ -1,14 +1,16 @@
 """A server that is busy, gone or strange."""
 
 import json
+import signal
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from threading import Thread
 
 import pytest
 
 from service.media.errors import RefusedError, ServerError, SourceError
+from service.media.interruption import Interruption
 from service.media.parallel import IN_FLIGHT_PER_WORKER, in_order
 from service.media.remote import RemoteAnalyzer
 from service.vision.pipeline import AnalysisOptions
@@ -132,9 +134,28 @@ def test_an_error_that_cannot_be_read_is_told(headers: dict[str, str], told: str
         RemoteAnalyzer(url, None, AnalysisOptions(), waits.append)
 
 
-@pytest.mark.parametrize("key", ["ключ", "two\nlines"])
+def test_an_image_that_is_too_late_is_asked_for_again_and_costs_no_run() -> None:
+    model = (200, json_type(), MODELS)
+    late = (504, json_type(), b'{"code": "deadline_exceeded", "detail": "too late"}')
+    with answering(model, *[late] * 8) as url:
+        waits: list[float] = []
+        analyzer = RemoteAnalyzer(url, None, AnalysisOptions(), waits.append)
+        with closing(analyzer), pytest.raises(RefusedError, match="too late"):
+            analyzer.photo(b"x")
+    assert len(waits) == 7
+
+
+def test_an_interrupted_run_waits_for_no_server() -> None:
+    interruption = Interruption()
+    with pytest.raises(KeyboardInterrupt):
+        interruption.signalled(signal.SIGINT, None)
+    with pytest.raises(ServerError, match="interrupted"):
+        interruption.wait(60)
+
+
+@pytest.mark.parametrize("key", ["ключ", "two\nlines", "a space "])
 def test_a_key_that_cannot_be_sent_is_told_but_not_shown(key: str) -> None:
-    with pytest.raises(ServerError, match=r"^the API key holds characters that are not printable ASCII$"):
+    with pytest.raises(ServerError, match=r"^the API key is not printable ASCII, or "):
         RemoteAnalyzer("http://127.0.0.1:9", key, AnalysisOptions())
 
 

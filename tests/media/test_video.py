@@ -172,11 +172,40 @@ def test_the_label_that_is_shown_is_doubted_not_the_frame_alone(film: Path, anal
 
 
 def test_a_request_to_end_ends_as_ctrl_c_does(capsys: pytest.CaptureFixture[str]) -> None:
+    before = signal.getsignal(signal.SIGINT)
     with pytest.raises(typer.Exit) as stopped, told_in_one_line("go on so"):
         signal.raise_signal(signal.SIGTERM)
     assert stopped.value.exit_code == 130
     assert capsys.readouterr().err == "fer-service: interrupted; go on so\n"
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+@pytest.fixture
+def _folder_with_a_film(film: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("film.mp4").write_bytes(film.read_bytes())
+    Path("link.mp4").hardlink_to("film.mp4")
+    Path("cues.csv").write_text("start,label\n0,first\n")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["film.mp4", "--annotate", "film.mp4"], "--annotate: film.mp4 is read in this run"),
+        (["film.mp4", "--annotate", "link.mp4"], "--annotate: link.mp4 is read in this run"),
+        (["film.mp4", "--segments", "cues.csv", "--out", "cues.csv"], "--out: cues.csv is read in this run"),
+        (["film.mp4", "--out", "a.csv", "--summary", "a.csv"], "--out and --summary are both a.csv"),
+        (["film.mp4", "--summary", "."], "--summary: . is a folder"),
+    ],
+)
+@pytest.mark.usefixtures("_folder_with_a_film")
+def test_no_output_takes_the_place_of_anything_else(run: Run, arguments: list[str], told: str) -> None:
+    before = {path: path.read_bytes() for path in Path().iterdir()}
+    result = run("video", *arguments)
+    assert result.exit_code == 2
+    assert told in result.stderr
+    assert {path: path.read_bytes() for path in Path().iterdir()} == before
 
 
 @pytest.mark.parametrize(

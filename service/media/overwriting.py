@@ -1,0 +1,31 @@
+"""No output takes the place of what is read, or of another output."""
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from service.media.errors import SourceError
+
+
+def inode(path: Path) -> tuple[int, int] | None:
+    """Which file it is, by whatever name or link; None where there is none."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
+
+
+def refuse_overwriting(outputs: Mapping[str, Path | None], inputs: Iterable[Path]) -> None:
+    """Raise SourceError where an output, named by its option, is an input, another output, or a folder."""
+    read = {inode(path) for path in inputs} - {None}
+    taken: dict[Path, str] = {}
+    for option, path in outputs.items():
+        if path is None:
+            continue
+        if path.is_dir():
+            raise SourceError(f"{option}: {path} is a folder")
+        if inode(path) in read:
+            raise SourceError(f"{option}: {path} is read in this run: choose another name")
+        other = taken.setdefault(path.resolve(), option)
+        if other != option:
+            raise SourceError(f"{other} and {option} are both {path}: choose another name")
