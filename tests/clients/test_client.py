@@ -7,15 +7,20 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
 from dataclasses import MISSING, fields
 from pathlib import Path
+from socket import create_server
+from threading import Thread
 from types import NoneType, UnionType
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import httpx
 import pytest
+from websockets.http11 import Request
+from websockets.server import ServerProtocol
 
 import fer_client
 from fer_client import (
@@ -223,6 +228,43 @@ def test_asyncio_has_the_same_methods(url: str, photo: bytes) -> None:
                     await stream.receive()
 
     asyncio.run(scenario())
+
+
+@contextmanager
+def deaf() -> Iterator[str]:
+    """A service that opens one stream, and reads nothing of it."""
+    with create_server(("127.0.0.1", 0)) as listener, ExitStack() as stack:
+
+        def accept() -> None:
+            connection = stack.enter_context(listener.accept()[0])
+            protocol = ServerProtocol(subprotocols=[wire.PROTOCOL])
+            while not (asked := protocol.events_received()):
+                protocol.receive_data(connection.recv(65536))
+            assert isinstance(asked[0], Request)
+            protocol.send_response(protocol.accept(asked[0]))
+            connection.sendall(b"".join(protocol.data_to_send()))
+
+        thread = Thread(target=accept)
+        thread.start()
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        thread.join()
+
+
+def test_a_service_that_does_not_read_is_given_up() -> None:
+    frame = bytes(20_000_000)  # more than kernels hold
+
+    async def scenario(url: str) -> None:
+        async with AsyncFerClient(url, timeout=1) as client, client.stream() as stream:
+            with pytest.raises(TimeoutError, match="did not take the frame"):
+                await stream.ask(frame)
+
+    with deaf() as url:
+        asyncio.run(scenario(url))
+    with deaf() as url, FerClient(url, timeout=1) as client, client.stream() as stream:
+        with pytest.raises(TimeoutError, match="did not take the frame"):
+            stream.ask(frame)
+        with pytest.raises(FerError, match="connection_lost"):
+            stream.send(b"x")
 
 
 Answer = Callable[[], httpx.Response]

@@ -133,11 +133,21 @@ class AsyncStream:
         return answer
 
     async def send(self, frame: wire.Image) -> None:
-        """Send a frame (JPEG, PNG, WebP, ...) without waiting; the service answers the newest it has."""
+        """Send a frame (JPEG, PNG, WebP, ...) without waiting; the service answers the newest it has.
+
+        Raises FerError when the stream was closed, TimeoutError, after which the stream is over, when the
+        service does not take the frame.
+        """
         data = await asyncio.to_thread(wire.read, frame)
         self._sent += 1
         with wire.told(self._request_id):
-            await self._connection.send(data)
+            try:
+                async with asyncio.timeout(self._timeout):
+                    await self._connection.send(data)
+            except TimeoutError:
+                # After half a frame nothing can follow, not even a goodbye.
+                self._connection.transport.abort()
+                raise TimeoutError(wire.NOT_TAKEN) from None
 
     async def receive(self) -> StreamFrame | StreamError:
         """The next answer. Raises FerError when the stream was closed, TimeoutError when none comes."""

@@ -1,12 +1,15 @@
 """The client for programs that wait for each answer."""
 
+import socket
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from threading import Event, Timer
 from types import TracebackType
 from typing import Self, Unpack
 
 import httpx
+from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 
 from fer_client import wire
@@ -140,16 +143,42 @@ class Stream:
         return answer
 
     def send(self, frame: wire.Image) -> None:
-        """Send a frame (JPEG, PNG, WebP, ...) without waiting; the service answers the newest it has."""
+        """Send a frame (JPEG, PNG, WebP, ...) without waiting; the service answers the newest it has.
+
+        Raises FerError when the stream was closed, TimeoutError, after which the stream is over, when the
+        service does not take the frame.
+        """
         data = wire.read(frame)
         self._sent += 1
-        with wire.told(self._request_id):
+        with wire.told(self._request_id), self._cut_off_when_late():
             self._connection.send(data)
 
     def receive(self) -> StreamFrame | StreamError:
         """The next answer. Raises FerError when the stream was closed, TimeoutError when none comes."""
         with wire.told(self._request_id):
             return wire.stream_answer(self._connection.recv(self._timeout))
+
+    @contextmanager
+    def _cut_off_when_late(self) -> Iterator[None]:
+        """Around a send. After half a frame nothing can follow, so the connection ends with it."""
+        late = Event()
+
+        def cut_off() -> None:
+            late.set()
+            with suppress(OSError):
+                self._connection.socket.shutdown(socket.SHUT_RDWR)
+
+        timer = Timer(self._timeout, cut_off)
+        timer.daemon = True
+        timer.start()
+        try:
+            yield
+        except ConnectionClosed:
+            if late.is_set():
+                raise TimeoutError(wire.NOT_TAKEN) from None
+            raise
+        finally:
+            timer.cancel()
 
     def __iter__(self) -> Iterator[StreamFrame | StreamError]:
         """Answers until the stream ends."""

@@ -32,6 +32,7 @@ Image = bytes | os.PathLike[str] | BinaryIO
 PictureFormat = Literal["jpeg", "png"]
 
 PROTOCOL = Subprotocol("fer.v1")
+NOT_TAKEN = "the service did not take the frame in time"
 
 
 class Options(TypedDict, total=False):
