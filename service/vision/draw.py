@@ -50,7 +50,9 @@ def annotate(image: UInt8Array, faces: Sequence[AnalyzedFace]) -> UInt8Array:
         _draw_face(pixels, face)
     taken = _rectangles([face.face.box for face in faces])
     for index, face in enumerate(faces):
-        placed = _place_label(face, taken, np.delete(taken, index, axis=0), (width, height))
+        labels = _labels(face, max(width, height))
+        near = _within_reach(face.face.box, labels, taken)
+        placed = _place_label(face, labels, taken[near], taken[near[near != index]], (width, height))
         if placed:
             left, top, label = placed
             spot = (left, top, left + label.width, top + label.height)
@@ -146,27 +148,31 @@ class _Label:
     """A text in one size. width, height: of the whole patch, in pixels."""
 
     text: str
-    font: ImageFont.FreeTypeFont
+    size: int
     color: Color
     padding: int
-
-    @property
-    def width(self) -> int:
-        return ceil(self.font.getlength(self.text)) + 2 * self.padding
-
-    @property
-    def height(self) -> int:
-        return sum(self.font.getmetrics()) + self.padding
+    width: int
+    height: int
 
     def render(self) -> UInt8Array:
         patch = Image.new("RGB", (self.width, self.height), self.color)
         at = (self.padding, self.padding // 2)
-        ImageDraw.Draw(patch).text(at, self.text, text_color(self.color), self.font)
+        ImageDraw.Draw(patch).text(at, self.text, text_color(self.color), _font(self.size))
         return np.asarray(patch)
 
 
 def _label(face: AnalyzedFace, text: str, size: int) -> _Label:
-    return _Label(text, _font(size), EMOTION_COLORS[face.dominant_emotion], padding=max(2, size // 4))
+    padding = max(2, size // 4)
+    width, height = _text_size(text, size)
+    color = EMOTION_COLORS[face.dominant_emotion]
+    return _Label(text, size, color, padding, width + 2 * padding, height + padding)
+
+
+@lru_cache(maxsize=4096)
+def _text_size(text: str, size: int) -> tuple[int, int]:
+    """Measured once: a picture of a crowd asks for it a hundred times a face."""
+    font = _font(size)
+    return ceil(font.getlength(text)), sum(font.getmetrics())
 
 
 @lru_cache(maxsize=64)
@@ -184,15 +190,23 @@ def _labels(face: AnalyzedFace, image_side: int) -> list[_Label]:
     return [_label(face, label_text(face), size) for size in sizes]
 
 
+def _within_reach(box: Box, labels: Sequence[_Label], taken: Rectangles) -> NDArray[np.intp]:
+    """Which of the rectangles a label beside or on this box could cover."""
+    across, down = max(label.width for label in labels), max(label.height for label in labels)
+    x1, y1, x2, y2 = taken.T
+    columns = (box.x - across < x2) & (x1 < box.x + box.width + across)
+    rows = (box.y - down < y2) & (y1 < box.y + box.height + down)
+    return np.flatnonzero(columns & rows)
+
+
 def _place_label(
-    face: AnalyzedFace, taken: Rectangles, others: Rectangles, size: tuple[int, int]
+    face: AnalyzedFace, labels: Sequence[_Label], taken: Rectangles, others: Rectangles, size: tuple[int, int]
 ) -> tuple[int, int, _Label] | None:
     """Beside the box in the largest size that fits, else on the box: (left, top, label).
 
-    taken: all boxes and the labels so far; others: the same without this face's own box; size: the image's
-    width and height.
+    labels: largest first; taken: all boxes and the labels so far that one could cover; others: the same
+    without this face's own box; size: the image's width and height.
     """
-    labels = _labels(face, max(size))
     for label in labels:
         if spot := _first_free(_places_beside(face.face.box, label, size), label, taken, size):
             return *spot, label
