@@ -93,11 +93,11 @@ class DecoderPool:
             self._give_back(process)
 
     def _take(self) -> "_Process":
-        while self._idle:
-            process = self._idle.pop()
-            if process.alive:
-                return process
-            self._discard(process)
+        # Popped until that fails: between a look and a pop another thread could take the last one.
+        with suppress(IndexError):
+            while not (process := self._idle.pop()).alive:
+                self._discard(process)
+            return process
         return self._start()
 
     def _give_back(self, process: "_Process") -> None:

@@ -25,6 +25,9 @@ MAX_PER_TILE = 4000
 MAX_WINDOWS = 24_000
 MAX_CANDIDATES = 3000
 
+# How many tiles may have found something before only the best of it is kept.
+TILES_AT_ONCE = 64
+
 # The filter sees what P-Net answers to so many windows to each side of a candidate. Candidates that it thinks
 # less likely than this to become a face stop there (docs/performance.md).
 AROUND = 3
@@ -138,10 +141,15 @@ class ProposalStage:
         if not levels:
             return NOTHING
         canvas = Canvas.of(levels, halvings[0])
-        windows = joined(helpers.together(self._scans(levels, canvas, threshold, helpers)))
+        scans = self._scans(levels, canvas, threshold, helpers)
+        found: list[Windows] = []
+        for start in range(0, len(scans), TILES_AT_ONCE):
+            if found:
+                found = [best_windows(found)]
+            found += helpers.together(scans[start : start + TILES_AT_ONCE])
+        windows = best_windows(found)
         if not len(windows.rows):
             return NOTHING
-        windows = rows_at(windows, best_of(windows.scores, MAX_WINDOWS))
         best = peaks(windows.rows, windows.columns)[:MAX_CANDIDATES]
         rows, columns, scores, offsets = rows_at(windows, best)
         squares = square(regress(canvas.boxes(rows, columns), offsets))
@@ -209,6 +217,12 @@ def tiles(pixels: UInt8Array, top: int) -> Iterator[Tile]:
     for y in range(0, height - shared, step):
         for x in range(0, width - shared, step):
             yield Tile(pixels[y : y + TILE, x : x + TILE], top + y // STRIDE, x // STRIDE)
+
+
+def best_windows(found: Sequence[Windows]) -> Windows:
+    """The best of what was found in several places, best first."""
+    windows = joined(found)
+    return rows_at(windows, best_of(windows.scores, MAX_WINDOWS))
 
 
 def best_of(scores: Float32Array, most: int) -> NDArray[np.intp]:
