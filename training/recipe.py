@@ -54,6 +54,8 @@ AGAIN_EPOCHS = {"fast": 85, "balanced": 57}
 # Half of the faces as the service finds and crops them, which is what it will ask the student about.
 AGAIN_VIEWS = replace(VIEWS, augmentation=replace(MILD, in_scenes=0.5))
 AGAIN_COUNT = 8
+# The same step without scenes has this behind its name: for images that are framed as FER2013's are.
+FRAMED, FRAMED_VIEWS = "-framed", Distillation("framed-views", weight=0.7)
 # The teachers' architectures; the second gives FER+'s votes as much weight as the labels. Two teachers learn
 # labels and votes, and two of the same forms learn what the first two say.
 DENSE = {
@@ -96,7 +98,7 @@ SERVED = {
 # What a variant is made of, where that is not the network of its name: these answer together, so weighted.
 # `ferplus` is the other head of `balanced`.
 MEMBERS = {
-    "accurate": {"balanced": 3.0, "balanced-taught": 1.0, "fast": 1.0},
+    "accurate": {"balanced-framed": 3.0, "balanced-taught": 1.0, "fast-framed": 1.0},
     "ferplus": {"balanced": 1.0},
 }
 
@@ -111,8 +113,8 @@ def run(
 ) -> None:
     """All steps of a variant; the folders of `runs` that bear its members' names are what is exported."""
     recipe = Recipe(faces, runs, presets, views)
-    for name in ARCHITECTURES:
-        if name in members(variant):
+    for name in members(variant):
+        if not name.endswith("-taught"):  # which is a step on the way to another member
             recipe.learn(name)
 
 
@@ -129,9 +131,13 @@ class Recipe:
         """Train the network of that name to the end, in the folder of that name."""
         teachers = self.teachers()
         taught = {student: self.taught(student, teachers) for student in ARCHITECTURES}
-        config = self.presets[f"{name}-again"]
-        self.write(AGAIN_VIEWS, config, [*teachers, *taught.values()], AGAIN_COUNT)
-        train(replace(config, begun_with=digest(taught[name])), self.faces, self.runs / name, taught[name])
+        begin = taught[name.removesuffix(FRAMED)]
+        config = replace(self.presets[f"{name.removesuffix(FRAMED)}-again"], begun_with=digest(begin))
+        views = AGAIN_VIEWS
+        if name.endswith(FRAMED):
+            config, views = replace(config, distillation=FRAMED_VIEWS), replace(VIEWS, augmentation=MILD)
+        self.write(views, config, [*teachers, *taught.values()], AGAIN_COUNT)
+        train(config, self.faces, self.runs / name, begin)
 
     def teachers(self) -> list[Path]:
         """Those that learned from labels and votes, and those that learned from them."""

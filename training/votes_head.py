@@ -35,10 +35,12 @@ def add_votes_head(faces: Faces, folder: Path, begin: Path) -> nn.Module:
     """
     if not has_votes(faces):
         raise ConfigError("the data has no FER+ votes: pass --ferplus with fer2013new.csv")
-    run = Run(_config(begin), faces, folder, begin)
-    network = run.average
-    if not isinstance(network, ShuffleNetV2):
+    config = _config(begin)
+    if config.dense:
         raise ConfigError(f"{begin.name} is a teacher, which is not served: it needs no such head")
+    run = Run(config, faces, folder, begin)
+    network = run.average
+    assert isinstance(network, ShuffleNetV2)
     if not run.epoch:
         shown = (run.images, run.images.flip(3), _in_scenes(run.images, run.config.seed))
         features = torch.cat([_features(network, images) for images in shown])
@@ -54,7 +56,9 @@ def add_votes_head(faces: Faces, folder: Path, begin: Path) -> nn.Module:
 def _config(begin: Path) -> Config:
     """That of the run: it holds out the same images, so none that calibrates has been learned."""
     trained = from_saved(load_checkpoint(begin, torch.device("cpu"))["config"])
-    return replace(trained, votes=1.0, distillation=None, begun_with=digest(begin))
+    # Scenes are made here, not asked for of the engine.
+    shown = replace(trained.augmentation, in_scenes=0.0)
+    return replace(trained, votes=1.0, distillation=None, augmentation=shown, begun_with=digest(begin))
 
 
 def _in_scenes(images: Tensor, seed: int) -> Tensor:

@@ -35,7 +35,11 @@ def test_the_recipe_ends_with_a_variant_and_repeating_it_changes_nothing(tmp_pat
 def test_accurate_is_balanced_and_fast_each_taught_by_both(tmp_path: Path) -> None:
     run("accurate", faces(), tmp_path, PRESETS, views=2)
     for name in STUDENTS:
-        assert [len(read_log(tmp_path / run)) for run in (f"{name}-taught", name)] == [2, 3]
-        began = json.loads((tmp_path / name / "config.json").read_text())["begun_with"]
+        last = f"{name}-framed"
+        assert [len(read_log(tmp_path / run)) for run in (f"{name}-taught", last)] == [2, 3]
+        began = json.loads((tmp_path / last / "config.json").read_text())["begun_with"]
         assert began == digest(tmp_path / f"{name}-taught")
-    assert len(view_paths(tmp_path / "mild-views")) == 2
+        assert not (tmp_path / name).exists()
+    assert len(view_paths(tmp_path / "framed-views")) == 2
+    views = json.loads((tmp_path / "framed-views" / "config.json").read_text())
+    assert views["augmentation"]["in_scenes"] == 0

@@ -58,3 +58,13 @@ def test_a_teacher_gets_no_votes_head(tmp_path: Path) -> None:
     train(config(epochs=1, dense=DenseArchitecture("vgg", 2, (1, 1))), with_votes(0), tmp_path / "teacher")
     with pytest.raises(ConfigError, match="is a teacher"):
         add_votes_head(with_votes(0), tmp_path / "both", tmp_path / "teacher")
+    assert not (tmp_path / "both").exists()
+
+
+def test_a_run_that_asked_for_scenes_of_its_views_gets_a_votes_head(tmp_path: Path) -> None:
+    train(config(epochs=1), with_votes(0), tmp_path / "labels")
+    path = tmp_path / "labels" / "checkpoint.pt"
+    saved = torch.load(path)
+    saved["config"]["augmentation"]["in_scenes"] = 0.5
+    torch.save(saved, path)
+    add_votes_head(with_votes(0), tmp_path / "both", tmp_path / "labels")
