@@ -3,6 +3,7 @@ from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
 
 import httpx
+import numpy as np
 import pytest
 import yaml
 from PIL import Image
@@ -108,7 +109,7 @@ def test_the_largest_images_that_a_pod_accepts_fit_into_its_memory(start: Start,
     container = start(f"--cpus={limits['cpu']}", f"--memory={limits['memory'].replace('i', '')}", *settings)
     container.wait_for("/readyz")
     # The small ones bring up a process that decodes for each worker. The smallest faces take the most memory.
-    for picture in (_enlarged(photo, 0.3, "GIF"), _enlarged(photo, MOST_MEGAPIXELS, "PNG")):
+    for picture in (_enlarged(photo, 0.3, "GIF"), _enlarged(photo, MOST_MEGAPIXELS, "PNG"), _crowd(photo)):
         with ThreadPoolExecutor() as pool:
             requests = [
                 pool.submit(container.client.post, "/detect-emotions?min_face_size=12", content=picture)
@@ -123,6 +124,16 @@ def _enlarged(photo: bytes, megapixels: float, kind: str) -> bytes:
     side = int((megapixels * 1e6) ** 0.5)
     buffer = BytesIO()
     Image.open(BytesIO(photo)).resize((side, side)).save(buffer, kind, compress_level=1)
+    return buffer.getvalue()
+
+
+def _crowd(photo: bytes) -> bytes:
+    """The portrait's face again and again, as small as can be found, in a picture of the largest size."""
+    side = int((MOST_MEGAPIXELS * 1e6) ** 0.5) // 16 * 16
+    face = Image.open(BytesIO(photo)).crop((150, 40, 300, 190)).resize((16, 16))
+    tiled = np.tile(np.asarray(face), (side // 16, side // 16, 1))
+    buffer = BytesIO()
+    Image.fromarray(tiled).save(buffer, "PNG")
     return buffer.getvalue()
 
 
