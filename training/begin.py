@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from copy import deepcopy
 from functools import partial
 from hashlib import sha256
+from operator import ge
 from pathlib import Path
 from typing import Any
 
@@ -76,20 +77,22 @@ def begin_with(network: nn.Module, source: Path, images: Tensor) -> None:
 
 
 def begin_resized(network: nn.Module, source: Path, images: Tensor) -> None:
-    """Give a ShuffleNet V2 what it can hold of one of other widths (see `training.resize`).
+    """Give a ShuffleNet V2 what it can hold of one of other widths or more units (see `training.resize`).
 
-    source, images: as for `begin_with`. Raises ConfigError where they differ in more than widths.
+    source, images: as for `begin_with`. Raises ConfigError where it cannot be done.
     """
     architecture = _architecture(source)
-    if not isinstance(network, ShuffleNetV2) or _depth(architecture) != _depth(network.architecture):
-        raise ConfigError(f"{source.name} differs from this run in more than its widths")
+    if not isinstance(network, ShuffleNetV2) or not _as_deep(architecture, network.architecture):
+        raise ConfigError(f"{source.name} differs from this run in more than widths, or has fewer units")
     given = ShuffleNetV2(architecture, network.classifier.out_features).to(images.device)
     begin_with(given, source, images)
     resize(given, network)
 
 
-def _depth(architecture: Architecture) -> tuple[object, ...]:
-    return architecture.repeats, architecture.stem_stride
+def _as_deep(source: Architecture, wanted: Architecture) -> bool:
+    """Whether the source has the same stages, and in each at least the units that are wanted."""
+    stages = len(source.repeats) == len(wanted.repeats) and source.stem_stride == wanted.stem_stride
+    return stages and all(map(ge, source.repeats, wanted.repeats))
 
 
 def _architecture(source: Path) -> Architecture:

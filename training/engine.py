@@ -72,7 +72,7 @@ def train(
     """Train (or go on training) the run in `folder` and return the averaged network in eval mode.
 
     begin: a run or an exported graph to begin with, instead of random weights; of the same architecture,
-    or, where `resized`, of other widths.
+    or, where `resized`, of other widths or with more units.
     """
     return Run(config, faces, folder, begin, resized=resized).finish()
 

@@ -1,9 +1,10 @@
-"""Gives a ShuffleNet V2 the weights of one of other widths, to train on from there.
+"""Gives a ShuffleNet V2 the weights of one of other widths, or of more units, to train on from there.
 
 A wider network has the channels of the narrower one and more. Weights from the new channels to the old ones
 are zero, so it answers as before (as networks do that grow by Net2Net: Chen, Goodfellow, Shlens, 2016, which
 divides channels instead). After a shuffle a channel's place decides which units read it: each goes to a place
-that the same layers read. Where the other network is narrower, the channels that say most are kept.
+that the same layers read. Where the other network is narrower, the channels that say most are kept. Where it
+has fewer units in a stage, the last are left out; channels that only they read go where there is room.
 """
 
 from collections.abc import Iterator
@@ -33,24 +34,36 @@ class Layer:
 
 @torch.no_grad()
 def resize(source: ShuffleNetV2, network: ShuffleNetV2) -> None:
-    """Give `network` what it can hold of `source`: as deep, with as many logits, and on the same device."""
+    """Give `network` what it can hold of `source`: no deeper, with as many logits, and on the same device."""
     theirs, ours = dict(_layers(source)), dict(_layers(network))
     given, taken = wiring(source.architecture), wiring(network.architecture)
-    new_groups = _by_readers(taken, {})
-    places = {
-        channel: channel for channel in (IMAGE, *_channels(CLASSIFIER, network.classifier.out_features))
-    }
-    for group, channels in _by_readers(given, _strengths(theirs, given)).items():
-        places |= zip(channels, new_groups[group], strict=False)
-    for name, layer in theirs.items():
+    places = _places(given, taken, _strengths(theirs, given))
+    places |= {logit: logit for logit in _channels(CLASSIFIER, network.classifier.out_features)}
+    for name, layer in ours.items():
         rows = [(old, new) for (writer, old), (_, new) in places.items() if writer == name]
         position = {channel: index for index, channel in enumerate(taken[name])}
         columns = [
             (index, position[places[channel]])
             for index, channel in enumerate(given[name])
-            if channel in places
+            if places.get(channel) in position
         ]
-        _copy(layer, ours[name], rows, columns)
+        _copy(theirs[name], layer, rows, columns)
+
+
+def _places(
+    given: dict[str, list[Channel]], taken: dict[str, list[Channel]], strengths: dict[Channel, float]
+) -> dict[Channel, Channel]:
+    """Where each channel goes for which there is room: to where the same layers read it, or none of them."""
+    room = _by_readers(taken, {})
+    places: dict[Channel, Channel] = {}
+    for group, channels in _by_readers({name: given[name] for name in taken}, strengths).items():
+        places |= zip(channels, room.get(group, []), strict=False)
+    left = [channel for channel in chain(*_by_readers(given, strengths).values()) if channel not in places]
+    free = [channel for channel in chain(*room.values()) if channel not in places.values()]
+    for writer in taken:
+        old, new = ([channel for channel in some if channel[0] == writer] for some in (left, free))
+        places |= zip(old, new, strict=False)
+    return places
 
 
 def wiring(architecture: Architecture) -> dict[str, list[Channel]]:

@@ -31,7 +31,9 @@ def main() -> None:
     parser.add_argument("--views", help="name of the folder of views beside this run, to learn from")
     parser.add_argument("--begin-with", type=Path, help="run or exported graph to train on")
     parser.add_argument(
-        "--resize", action="store_true", help="where --begin-with has other widths: take what fits"
+        "--resize",
+        action="store_true",
+        help="where --begin-with has other widths or more units: take what fits",
     )
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", dest="settings")
     parser.add_argument("--images", type=positive, help="only so many, for a rehearsal")

@@ -56,6 +56,24 @@ def test_the_channels_that_say_most_are_kept() -> None:
     torch.testing.assert_close(network(IMAGES), source(IMAGES), atol=1e-4, rtol=1e-4)
 
 
+def dense(network: ShuffleNetV2, place: int) -> nn.Conv2d:
+    """One of its convolutions; -1 is the last."""
+    return [module for module in network.modules() if isinstance(module, nn.Conv2d)][place]
+
+
+def test_a_shallower_network_takes_all_but_the_last_units() -> None:
+    source, network = lively(NARROW, 0), lively(replace(NARROW, repeats=(2, 3)), 1)
+    from_the_last = torch.tensor([writer == "1.3.second" for writer, _ in wiring(NARROW)["head"]])
+    with torch.no_grad():
+        dense(source, -1).weight[:, from_the_last] = 0
+    resize(source, network)
+    torch.testing.assert_close(network(IMAGES), source(IMAGES), atol=1e-4, rtol=1e-4)
+    # What only the last unit read is there to be learned from.
+    given, taken = dense(source, -5), dense(network, -2)
+    sums = [sorted(layer.weight.sum((1, 2, 3)).tolist()) for layer in (given, taken)]
+    assert sums[0] == pytest.approx(sums[1], abs=1e-6)
+
+
 def test_each_half_of_a_units_channels_is_read_by_the_next() -> None:
     read = wiring(Architecture(stages=(8,), repeats=(3,), stem=2, head=4))
     assert read["0.1.first"] == [
@@ -95,5 +113,7 @@ def test_what_is_no_such_network_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("other", [replace(NARROW, repeats=(2, 5)), replace(NARROW, stem_stride=1)])
 def test_a_run_of_another_depth_is_refused(tmp_path: Path, other: Architecture) -> None:
     Run(config(architecture=NARROW), faces(), tmp_path / "run").finish()
-    with pytest.raises(ConfigError, match="run differs from this run in more than its widths"):
+    with pytest.raises(
+        ConfigError, match="run differs from this run in more than widths, or has fewer units"
+    ):
         begin_resized(build(config(architecture=other)), tmp_path / "run", IMAGES)
