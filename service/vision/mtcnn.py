@@ -51,6 +51,10 @@ LIKELY, HEAP, FIRST, ON_FACE = 0.3, 0.45, 2, 0.2
 # it is O-Net, not R-Net, that knows which square shows a face and its landmarks best.
 CLOSE, BETTER = 0.6, 2
 
+# Where no face was found, R-Net passes large candidates on that it is less sure of: those of at least so much
+# of the picture's shorter side. Of smaller ones a picture has so many that O-Net would take some for faces.
+UNSURE, LARGE = 0.4, 1 / 3
+
 # What O-Net says of two squares is about the same face where its boxes overlap by more than this. A square
 # counts the more, by this power of the overlap, the better it fits the face's box; at least a little.
 AGREE, FIT, LEAST_FIT = 0.6, 4, 0.01
@@ -102,7 +106,8 @@ class Mtcnn:
         """All faces, largest first; boxes and landmarks in pixels of the full upright image.
 
         A clear face has dozens of candidates. R-Net and O-Net first see the best of them; where these turn
-        out to be no face, the others too.
+        out to be no face, the others too. Where nothing was found, they look once more for a large face: a
+        portrait's may lean, look aside, be covered in part or be cut close.
         """
         scale = image.scale
         halvings = halve(image.pixels)
@@ -113,7 +118,10 @@ class Mtcnn:
         seen = self._examine(halvings, found.squares[first], refine, accept)
         rest = found.squares[~first]
         others = self._examine(halvings, rest[away(rest, seen.windows)], refine, accept)
-        located = apart(joined([seen, others]))
+        every = joined([seen, others])
+        if not len(every.boxes):
+            every = self._examine(halvings, large(found.squares, image.pixels), min(refine, UNSURE), accept)
+        located = apart(every)
         return to_faces(located, scale, image.width, image.height, windows=located.windows / scale)
 
     def follow(
@@ -216,6 +224,11 @@ def going_first(found: Proposals) -> NDArray[np.bool_]:
 def away(squares: Float32Array, faces: Float32Array) -> NDArray[np.bool_]:
     """(N,) which squares (N, 4) lie on none of the faces (M, 4)."""
     return np.asarray((overlap(squares, faces) <= ON_FACE).all(axis=1))
+
+
+def large(squares: Float32Array, pixels: UInt8Array) -> Float32Array:
+    """Those of the squares (N, 4) that take much of a picture (H, W, 3)."""
+    return squares[squares[:, 2] - squares[:, 0] >= LARGE * min(pixels.shape[:2])]
 
 
 def run_on_crops(

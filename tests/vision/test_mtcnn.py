@@ -373,6 +373,26 @@ def test_tilted_head_is_found_with_its_landmarks(
     assert min(errors) < 8
 
 
+def covered(astronaut: UInt8Array) -> UInt8Array:
+    """(200, 200, 3) the portrait cut close, gray from the hair to the eyes."""
+    pixels = resized(astronaut[69:167, 174:272], 200 / 98)
+    pixels[:90] = 128
+    return pixels
+
+
+def test_a_portrait_without_a_sure_face_is_looked_at_once_more(
+    detector: Mtcnn, astronaut: UInt8Array
+) -> None:
+    (face,) = detect(detector, covered(astronaut))
+    assert overlap(regions(face), np.array([[11, 0, 190, 200]], np.float32)).item() > 0.7
+
+
+def test_a_part_of_a_larger_picture_is_not(detector: Mtcnn, astronaut: UInt8Array) -> None:
+    pixels = np.full((900, 900, 3), 128, np.uint8)
+    pixels[350:550, 350:550] = covered(astronaut)
+    assert detect(detector, pixels) == ()
+
+
 @pytest.mark.parametrize("quarters", [1, 2, 3])
 def test_turned_by_quarters_gives_valid_boxes(detector: Mtcnn, astronaut: UInt8Array, quarters: int) -> None:
     assert detect(detector, np.ascontiguousarray(np.rot90(astronaut, quarters)), thresholds=EASY)
