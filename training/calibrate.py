@@ -1,4 +1,4 @@
-"""Makes probabilities honest, on images that training never saw."""
+"""Makes probabilities honest, on images that were held out of training."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
