@@ -85,9 +85,12 @@ class Connection(HttpToolsProtocol):
         self._between, self._in_head = False, True
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Those after a body in chunks are no headers of the request (RFC 9110, section 6.5.1)."""
+        """Those after a body in chunks are no headers of the request (RFC 9110, section 6.5.1).
+
+        Blanks around a value are no part of it (section 5.5); the parser leaves those that follow.
+        """
         if self._in_head:
-            super().on_header(name, value)
+            super().on_header(name, value.strip(b" \t"))
 
     def on_headers_complete(self) -> None:
         """From here on the app bounds the time, of the body too."""

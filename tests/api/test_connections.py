@@ -107,6 +107,17 @@ def test_a_head_without_end_is_refused(client: httpx.Client) -> None:
         assert told(connection).startswith(b"HTTP/1.1 431")
 
 
+@pytest.mark.parametrize("blanks", [b" ", b"\t", b" \t "])
+def test_blanks_around_a_header_are_no_part_of_it(serve: Serve, blanks: bytes) -> None:
+    fields = ((b"X-API-Key", b"secret"), (b"X-Request-Timeout-Ms", b"60000"), (b"X-Request-ID", b"abc"))
+    head = HEAD + b"".join(name + b":" + blanks + value + blanks + b"\r\n" for name, value in fields)
+    with serve(api_keys="secret") as client, connected(client) as connection:
+        connection.sendall(head + b"Connection: close\r\nContent-Length: 4\r\n\r\njunk")
+        answer = told(connection)
+    assert statuses(answer) == [b"415"]
+    assert b"\r\nx-request-id: abc\r\n" in answer
+
+
 def test_a_large_head_that_ends_is_accepted(client: httpx.Client) -> None:
     headers = {f"x-{number}": "x" * 1000 for number in range(30)}
     assert client.get("/livez", headers=headers).status_code == 200
