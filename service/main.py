@@ -69,8 +69,14 @@ def _add_middleware(app: FastAPI, settings: Settings) -> None:
             CORSMiddleware,
             allow_origins=settings.allowed_origins,
             allow_methods=("GET", "POST"),
-            allow_headers=("X-API-Key", "X-Request-ID", "X-Request-Timeout-Ms"),
-            expose_headers=("Retry-After", "Server-Timing", "X-Faces", "X-Request-ID"),
+            allow_headers=(
+                "Authorization",
+                "traceparent",
+                "X-API-Key",
+                "X-Request-ID",
+                "X-Request-Timeout-Ms",
+            ),
+            expose_headers=("Retry-After", "Server-Timing", "traceresponse", "X-Faces", "X-Request-ID"),
         )
 
 

@@ -90,6 +90,17 @@ def test_named_sites_get_leave_and_others_none(serve: Serve, photo: bytes) -> No
             assert "X-Request-ID" in answer.headers["access-control-expose-headers"]
 
 
+def test_pages_of_named_sites_may_send_and_read_every_documented_header(serve: Serve) -> None:
+    sent = "authorization, traceparent, x-api-key, x-request-id, x-request-timeout-ms"
+    read = {"Retry-After", "Server-Timing", "traceresponse", "X-Faces", "X-Request-ID"}
+    asked = {"access-control-request-method": "POST", "access-control-request-headers": sent}
+    with serve(allowed_origins=SITE) as client:
+        leave = client.options("/analyze", headers={**asked, "origin": SITE})
+        assert leave.status_code == 200, leave.text
+        answer = client.get("/livez", headers={"origin": SITE})
+        assert set(answer.headers["access-control-expose-headers"].split(", ")) == read
+
+
 @pytest.mark.parametrize("origin", ["https://evil.example", "http://127.0.0.1", "null"])
 def test_no_page_of_another_site_opens_a_stream(client: httpx.Client, origin: str) -> None:
     with opened(client, additional_headers={"origin": origin}) as stream:
