@@ -2,7 +2,14 @@
 
 from collections.abc import Sequence
 
+from starlette.datastructures import Headers
+
 from service.api.errors import NotAcceptableError
+
+
+def accepted(headers: Headers) -> str:
+    """The Accept header, which may come on several lines (RFC 9110, section 5.3)."""
+    return ", ".join(line for line in headers.getlist("accept") if line)
 
 
 def negotiate(accept: str | None, offers: Sequence[str]) -> str:

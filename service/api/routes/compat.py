@@ -9,7 +9,7 @@ from service.api.compat import CompatRequest, analyzed, read_request
 from service.api.deps import require_key_or_bearer
 from service.api.errors import NoFaceError
 from service.api.execution import Task, task_of, while_connected
-from service.api.negotiation import negotiate
+from service.api.negotiation import accepted, negotiate
 from service.api.schemas import Analyzed, Detection
 from service.api.uploads import Body
 
@@ -30,7 +30,7 @@ async def analyze(request: Request) -> Response:
     The query parameters of `POST /detect-emotions` work here too.
     """
     task = task_of(request)
-    negotiate(request.headers.get("accept"), [JSON])
+    negotiate(accepted(request.headers), [JSON])
     async with task.admitted(request) as body:
         with while_connected(request):
             asked, found = await _detect(task, body)

@@ -11,7 +11,7 @@ from service.api.deps import require_api_key
 from service.api.direct import DirectRoute
 from service.api.errors import EmptyBodyError, kind_of, problem_of
 from service.api.execution import Drawn, Task, task_of, while_connected
-from service.api.negotiation import negotiate
+from service.api.negotiation import accepted, negotiate
 from service.api.schemas import Batch, BatchError, BatchOk, Detection
 from service.api.uploads import Body, batch_images, single_image
 from service.vision.draw import PictureFormat
@@ -36,7 +36,7 @@ async def detect_emotions(request: Request) -> Response:
     boxes, landmarks and labels drawn on it.
     """
     task = task_of(request)
-    media_type = negotiate(request.headers.get("accept"), [JSON, *PICTURES])
+    media_type = negotiate(accepted(request.headers), [JSON, *PICTURES])
     async with task.admitted(request) as body:
         image = partial(single_image, body)
         if media_type in PICTURES:
@@ -62,7 +62,7 @@ def _picture_headers(drawn: Drawn) -> dict[str, str]:
 async def detect_emotions_batch(request: Request) -> Response:
     """The same for several images, answered in their order; one that fails does not fail the others."""
     task = task_of(request)
-    negotiate(request.headers.get("accept"), [JSON])
+    negotiate(accepted(request.headers), [JSON])
     async with task.admitted(request) as body:
         with while_connected(request):
             answer = await _detect_all(task, body, request.state.request_id)
