@@ -131,11 +131,13 @@ def deadline_of(connection: HTTPConnection) -> float:
     seconds = settings_of(connection).request_timeout_s
     timeout_ms = connection.headers.get(TIMEOUT_HEADER)
     if timeout_ms is not None:
-        if not (timeout_ms.isascii() and timeout_ms.isdecimal() and int(timeout_ms[:10]) > 0):
+        # Ten digits are longer than any request may take; a number of thousands would take long to read.
+        digits = timeout_ms.lstrip("0")[:10]
+        if not (digits and timeout_ms.isascii() and timeout_ms.isdecimal()):
             raise InvalidParameterError(
                 f"{TIMEOUT_HEADER}: it must be a positive whole number of milliseconds"
             )
-        seconds = min(seconds, int(timeout_ms[:10]) / 1000)
+        seconds = min(seconds, int(digits) / 1000)
     return monotonic() + seconds
 
 

@@ -117,6 +117,17 @@ def test_a_short_deadline_is_kept_and_a_long_one_does_not_lengthen(gated: Gated,
             assert_problem(response, 504, "deadline_exceeded")
 
 
+@pytest.mark.parametrize("wish", ["0000000000060000", "60000", "9" * 5000])
+def test_a_deadline_is_the_number_that_was_sent(client: httpx.Client, photo: bytes, wish: str) -> None:
+    assert client.post(URL, content=photo, headers={"x-request-timeout-ms": wish}).status_code == 200
+
+
+@pytest.mark.parametrize("wish", ["0", "00000000000000", "", "1.5", "\uff11"])
+def test_a_deadline_that_is_no_positive_whole_number_is_refused(client: httpx.Client, wish: str) -> None:
+    headers = [(b"x-request-timeout-ms", wish.encode())]
+    assert_problem(client.post(URL, content=b"x", headers=headers), 422, "invalid_parameter")
+
+
 def test_problems_say_nothing_of_the_server(client: httpx.Client) -> None:
     for body in (b"", b"\xff\xd8\xff\xe0broken", png_claiming(60, 60), json.dumps({"image": "!"}).encode()):
         text = client.post(URL, content=body).text
