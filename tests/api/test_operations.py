@@ -22,6 +22,13 @@ def test_probes_answer(client: httpx.Client) -> None:
     assert client.get("/livez").json() == client.get("/readyz").json() == {"status": "ok"}
 
 
+@pytest.mark.parametrize("path", ["/livez", "/readyz"])
+def test_a_monitor_may_ask_for_the_head_of_a_probe(client: httpx.Client, path: str) -> None:
+    head, whole = client.head(path), client.get(path)
+    assert (head.status_code, head.content) == (200, b"")
+    assert head.headers["content-length"] == whole.headers["content-length"]
+
+
 def test_models_are_listed_with_the_default_marked(client: httpx.Client) -> None:
     models = client.get("/models").json()["models"]
     assert [model["name"] for model in models if model["default"]] == ["balanced"]
@@ -41,6 +48,7 @@ def test_a_service_that_is_to_stop_is_not_ready_and_serves_what_arrives(
         async with lifespan(app), httpx.AsyncClient(transport=transport, base_url="http://x") as client:
             before = await client.get("/readyz")
             app.state.runtime.engine.stop_accepting()
+            assert (await client.head("/readyz")).status_code == 503
             return before, await client.get("/readyz"), await client.post("/detect-emotions", content=photo)
 
     before, after, answer = asyncio.run(scenario())

@@ -9,12 +9,14 @@ from service.api.schemas import Health
 router = APIRouter(tags=["operations"])
 
 
+@router.head("/livez", include_in_schema=False)
 @router.get("/livez")
 async def livez() -> Health:
     """The process answers. Touches no model."""
     return Health()
 
 
+@router.head("/readyz", include_in_schema=False)
 @router.get("/readyz", responses=problem_responses("not_ready"))
 async def readyz(request: Request) -> Health:
     """The graphs are loaded and warm, and the service is not draining."""
