@@ -4,6 +4,7 @@ The first SIGTERM or SIGINT ends it in order, with exit code 0, or 1 where the g
 second one ends it at once, with 128 and the signal's number.
 """
 
+import asyncio
 import gc
 import os
 import signal
@@ -34,6 +35,8 @@ SEND_BUFFER_BYTES = 131_072
 # wait several times for Python's own 5 ms.
 SWITCH_INTERVAL_S = 0.001
 CUT_SHORT = 1
+# In no time at all, asyncio would not even look whether anything is left.
+NO_GRACE_S = 0.001
 
 if sys.platform != "win32":
     import resource
@@ -114,7 +117,7 @@ def server_config(
 class Server(uvicorn.Server):
     """Tells its address, says at the first signal that it is not ready any more, and stops within the grace.
 
-    cut_short: whether the grace ran out before all requests were done.
+    cut_short: whether the grace ran out before all requests were done and their answers sent.
     """
 
     cut_short = False
@@ -147,9 +150,20 @@ class Server(uvicorn.Server):
         if runtime:
             await runtime.streams.drain(grace)
         # Annotated as whole seconds, which the rest of the grace is not.
-        self.config.timeout_graceful_shutdown = max(0.0, ends - monotonic())  # type: ignore[assignment]
+        rest = max(NO_GRACE_S, ends - monotonic())
+        self.config.timeout_graceful_shutdown = rest  # type: ignore[assignment]
         await super().shutdown(sockets)
-        self.cut_short = monotonic() >= ends
+
+    async def _wait_tasks_to_complete(self) -> None:
+        """When the grace is over, this is cancelled, and then all that is left.
+
+        The clock alone does not tell: it may run out while nothing is left but to end.
+        """
+        try:
+            await super()._wait_tasks_to_complete()
+        except asyncio.CancelledError:
+            self.cut_short = bool(self.server_state.tasks or self.server_state.connections)
+            raise
 
     def _settings(self) -> Settings:
         settings: Settings = self.config.app.state.settings  # type: ignore[union-attr]
