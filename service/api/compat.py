@@ -19,10 +19,13 @@ from service.api.schemas import (
     PointSchema,
     RegionSchema,
 )
-from service.api.uploads import Body, base64_bytes, form_values, json_model
+from service.api.uploads import Body, base64_bytes, form_values, json_model, too_many
 
-_FIELDS = dict.fromkeys(AnalyzeRequest.model_fields, 1)
 _IMAGES = ("img", "img_path")
+_TEXTS = tuple(name for name in AnalyzeRequest.model_fields if name not in _IMAGES)
+# How often a form may have each field. A list is sent as one field for each of its words.
+_MOST = dict.fromkeys((*_IMAGES, *_TEXTS), 1) | {"actions": 16}
+_JSON_OBJECT = re.compile(rb"[ \t\r\n]*\{")
 # A path or URL is short and all of it printable; no accepted image is.
 _REFERENCE = re.compile(rb"[\x20-\x7e]{1,4096}\s*")
 _MOST_FORM_FIELDS = 32
@@ -43,8 +46,7 @@ def read_request(body: Body) -> CompatRequest:
     Raises EmptyBodyError or MalformedBodyError, and InvalidParameterError for what is not offered.
     """
     if body.content_type == "multipart/form-data":
-        values = {name: found[0] for name, found in form_values(body, _FIELDS).items()}
-        return _from_form(values)
+        return _from_form(form_values(body, _MOST, _TEXTS))
     # `curl -d '{...}'`, as deepface documents it, calls the JSON a form.
     kind = "application/json" if _is_mislabelled_json(body) else body.content_type
     if kind == "application/x-www-form-urlencoded":
@@ -66,30 +68,51 @@ def analyzed(detection: Detection) -> Analyzed:
 
 
 def _is_mislabelled_json(body: Body) -> bool:
-    return body.content_type == "application/x-www-form-urlencoded" and body.data.startswith(b"{")
+    form = body.content_type == "application/x-www-form-urlencoded"
+    return form and _JSON_OBJECT.match(body.data) is not None
 
 
-def _from_form(values: Mapping[str, bytes]) -> CompatRequest:
-    texts = {name: value.decode("utf-8", "replace") for name, value in values.items() if name not in _IMAGES}
+def _from_form(values: Mapping[str, list[bytes]]) -> CompatRequest:
+    texts = {name: _text(values[name]) for name in _TEXTS if name in values}
     try:
         asked = AnalyzeRequest.model_validate(texts)
     except ValidationError as error:
         raise _refusal(error) from error
-    image = values.get("img") or values.get("img_path") or b""
+    image = next((value for name in _IMAGES for value in values.get(name, ()) if value), b"")
     if image.startswith(b"data:") or _REFERENCE.fullmatch(image):
         return _checked(asked, _referenced(image.decode("utf-8", "replace")))
     return _checked(asked, image)
 
 
-def _url_encoded(data: bytes) -> dict[str, bytes]:
+def _text(values: list[bytes]) -> str | list[str]:
+    """What a field says, which may be a whole list as text; repeated fields are a list, too."""
+    texts = [value.decode("utf-8", "replace") for value in values]
+    return texts[0] if len(texts) == 1 else texts
+
+
+def _url_encoded(data: bytes) -> dict[str, list[bytes]]:
     # Each escape becomes an object of its own on the way; base64 has three characters to escape in 64.
     if data.count(b"%") > _MOST_ESCAPES:
         raise MalformedBodyError("the form escapes more than base64 needs")
     try:
-        pairs = parse_qsl(data.decode("ascii"), max_num_fields=_MOST_FORM_FIELDS)
+        pairs = parse_qsl(data.decode("ascii"), keep_blank_values=True, max_num_fields=_MOST_FORM_FIELDS)
     except ValueError as error:
         raise MalformedBodyError("the form does not parse") from error
-    return {name: value.encode() for name, value in pairs if name in _FIELDS}
+    values: dict[str, list[bytes]] = {}
+    for name, value in pairs:
+        if name not in _MOST:
+            continue
+        found = values.setdefault(name, [])
+        if len(found) == _MOST[name]:
+            raise too_many(name, len(found), text=name in _TEXTS)
+        found.append((_with_its_pluses(value) if name in _IMAGES else value).encode())
+    return values
+
+
+def _with_its_pluses(text: str) -> str:
+    """A data: URI as it was before its client did not escape it: in a form a plus is a blank."""
+    header, comma, rest = text.partition(",")
+    return header + comma + rest.replace(" ", "+")
 
 
 def _referenced(text: str) -> bytes:

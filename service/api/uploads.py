@@ -6,7 +6,7 @@
 
 import base64
 import binascii
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from email.message import Message
 from typing import TypeVar
@@ -121,9 +121,13 @@ def base64_bytes(text: str, name: str) -> bytes:
 
 @dataclass(slots=True)
 class _Form:
-    """Collects the values of some form fields while the parser walks the body; most: of each, by name."""
+    """Collects the values of some form fields while the parser walks the body.
+
+    most: of each, by name; texts: those of them that hold no image.
+    """
 
     most: Mapping[str, int]
+    texts: Collection[str]
     values: dict[str, list[bytes]] = field(default_factory=dict)
     _header: bytearray = field(default_factory=bytearray)
     _value: bytearray = field(default_factory=bytearray)
@@ -168,7 +172,7 @@ class _Form:
             return
         most = self.most[self._name]
         if len(self.values.get(self._name, ())) == most:
-            raise TooManyImagesError(f"the form has more than {most} file(s) in field '{self._name}'")
+            raise too_many(self._name, most, text=self._name in self.texts)
         self._data = bytearray()
 
     def _part_data(self, data: bytes, start: int, end: int) -> None:
@@ -188,14 +192,23 @@ def _form_files(body: Body, name: str, most: int) -> list[bytes]:
     return form_values(body, {name: most}).get(name, [])
 
 
-def form_values(body: Body, most: Mapping[str, int]) -> dict[str, list[bytes]]:
+def too_many(name: str, most: int, *, text: bool) -> MalformedBodyError | TooManyImagesError:
+    """What is raised where a form has a field more often than it may. text: it holds no image."""
+    if text:
+        return MalformedBodyError(f"the form has the field '{name}' more than {most} time(s)")
+    return TooManyImagesError(f"the form has more than {most} file(s) in field '{name}'")
+
+
+def form_values(body: Body, most: Mapping[str, int], texts: Collection[str] = ()) -> dict[str, list[bytes]]:
     """The values of these multipart fields, files or not, in order; fields that are missing are left out.
 
-    most: how many a field may have, by its name. Raises MalformedBodyError or TooManyImagesError.
+    most: how many a field may have, by its name; texts: fields that hold no image.
+
+    Raises MalformedBodyError or TooManyImagesError.
     """
     if not body.boundary:
         raise MalformedBodyError("the multipart Content-Type has no boundary")
-    form = _Form(most)
+    form = _Form(most, texts)
     try:
         parser = MultipartParser(
             body.boundary,

@@ -55,7 +55,13 @@ def test_every_documented_request_gives_the_same_answer(client: httpx.Client, ph
         {"files": upload},
         {"files": {"img": (None, uri)}},
         {"data": {"img": uri, "actions": "emotion"}},
+        {"files": upload, "data": {"actions": ["emotion", "emotion"]}},
+        {"data": {"img": uri, "actions": ["emotion", "emotion"]}},
+        {"data": {"img": "", "img_path": uri}},
+        {"files": {"img": (None, ""), "img_path": (None, uri)}},
         {"content": json.dumps({"img": uri, "actions": ["emotion"]}), "headers": FORM},
+        {"content": "\r\n " + json.dumps({"img": uri}), "headers": FORM},
+        {"content": f"actions=emotion&img={uri}", "headers": FORM},
     ]  # fmt: skip
     answers = [answer(client.post(URL, **request)) for request in requests]
     assert all(one == answers[0] for one in answers)
@@ -127,6 +133,28 @@ def test_what_is_not_offered_is_said(
     client: httpx.Client, uri: str, fields: dict[str, Any], word: str
 ) -> None:
     assert word in refusal(client.post(URL, json={"img": uri, **fields}), 422, "invalid_parameter")
+
+
+@pytest.mark.parametrize(
+    ("fields", "status", "code"),
+    [
+        ({"actions": ["emotion", "age"]}, 422, "invalid_parameter"),
+        ({"actions": ["age", "emotion"]}, 422, "invalid_parameter"),
+        ({"actions": ""}, 422, "invalid_parameter"),
+        ({"actions": 20 * ["emotion"]}, 400, "malformed_body"),
+        ({"enforce_detection": ""}, 422, "invalid_parameter"),
+        ({"enforce_detection": ["true", "false"]}, 400, "malformed_body"),
+        ({"img_path": ["a", "b"]}, 413, "too_many_images"),
+    ],
+)
+def test_both_kinds_of_form_are_read_alike(
+    client: httpx.Client, uri: str, fields: dict[str, Any], status: int, code: str
+) -> None:
+    details = {
+        refusal(client.post(URL, files={"img": (None, uri)}, data=fields), status, code),
+        refusal(client.post(URL, data={"img": uri, **fields}), status, code),
+    }
+    assert len(details) == 1
 
 
 @pytest.mark.parametrize(
