@@ -54,7 +54,7 @@ def read_request(body: Body) -> CompatRequest:
     if not body.data:
         raise EmptyBodyError("the request has no body: send JSON with 'img', or a form with a file 'img'")
     if kind != "application/json":
-        raise MalformedBodyError("the body must be application/json or multipart/form-data")
+        raise MalformedBodyError("the body must be application/json or a form")
     try:
         asked = json_model(AnalyzeRequest, body.data)
     except ValidationError as error:

@@ -83,6 +83,11 @@ PARAMETERS: Json = {
     ]
 }
 
+# Its answer has no place for crops.
+ANALYZE_PARAMETERS: Json = {
+    "parameters": [parameter for parameter in PARAMETERS["parameters"] if parameter["name"] != "include"]
+}
+
 
 def problem_example(kind: Kind, detail: str) -> Json:
     """Problem details as a client would get them."""
@@ -232,6 +237,22 @@ _ANALYZE_EXAMPLE: Json = {
     "img": "data:image/jpeg;base64,/9j/4AAQSkZJRgABAQAAAQABAAD...",
     "actions": ["emotion"],
 }
+
+
+def _analyze_form(image: Json) -> Json:
+    return {
+        "schema": {
+            "type": "object",
+            "required": ["img"],
+            "properties": {
+                "img": image,
+                "actions": {"type": "string", "example": '["emotion"]'},
+                "enforce_detection": {"type": "boolean", "default": True},
+            },
+        }
+    }
+
+
 ANALYZE_BODY: Json = {
     "requestBody": {
         "required": True,
@@ -240,17 +261,10 @@ ANALYZE_BODY: Json = {
                 "schema": {"$ref": "#/components/schemas/AnalyzeRequest"},
                 "example": _ANALYZE_EXAMPLE,
             },
-            "multipart/form-data": {
-                "schema": {
-                    "type": "object",
-                    "required": ["img"],
-                    "properties": {
-                        "img": _BINARY,
-                        "actions": {"type": "string", "example": '["emotion"]'},
-                        "enforce_detection": {"type": "boolean", "default": True},
-                    },
-                }
-            },
+            "multipart/form-data": _analyze_form(_BINARY),
+            "application/x-www-form-urlencoded": _analyze_form(
+                {"type": "string", "description": "The image as a base64 `data:` URI."}
+            ),
         },
     }
 }

@@ -117,6 +117,14 @@ def test_openapi_document_describes_bodies_and_errors(client: httpx.Client) -> N
         "image/*",
         "application/octet-stream",
     }
+    analyze = document["paths"]["/analyze"]["post"]
+    assert set(analyze["requestBody"]["content"]) == {
+        "application/json",
+        "multipart/form-data",
+        "application/x-www-form-urlencoded",
+    }
+    names = {parameter["name"] for parameter in operation["parameters"]}
+    assert {parameter["name"] for parameter in analyze["parameters"]} == names - {"include"}
     statuses = {"200", "400", "401", "406", "413", "415", "422", "500", "503", "504"}
     assert set(operation["responses"]) == statuses
     for status in statuses - {"200"}:

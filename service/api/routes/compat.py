@@ -22,12 +22,12 @@ JSON = "application/json"
     "/analyze",
     response_model=Analyzed,
     responses=openapi.ANALYZE_RESPONSES,
-    openapi_extra=openapi.ANALYZE_BODY | openapi.PARAMETERS,
+    openapi_extra=openapi.ANALYZE_BODY | openapi.ANALYZE_PARAMETERS,
 )
 async def analyze(request: Request) -> Response:
     """For clients of deepface's API: the same request, the same answer, for the emotions only.
 
-    The query parameters of `POST /detect-emotions` work here too.
+    The query parameters of `POST /detect-emotions` work here too, but for `include`.
     """
     task = task_of(request)
     negotiate(accepted(request.headers), [JSON])
