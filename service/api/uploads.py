@@ -6,6 +6,7 @@
 
 import base64
 import binascii
+import re
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from email.message import Message
@@ -24,6 +25,8 @@ MAX_HEADERS_PER_PART = 16
 # Form fields beside the images; more than a form could honestly have.
 MAX_OTHER_PARTS = 16
 MAX_JSON_VALUES = 1_000
+_BLANKS = re.compile(rb"[ \t]+")
+_NEWLINES = re.compile(rb"[\r\n]+")
 _WHITESPACE = b" \t\n\r\v\f"
 
 M = TypeVar("M", bound=BaseModel)
@@ -216,13 +219,35 @@ def form_values(body: Body, most: Mapping[str, int], texts: Collection[str] = ()
             max_header_count=MAX_HEADERS_PER_PART,
             max_header_size=MAX_HEADER_BYTES,
         )
-        parser.write(body.data)
+        parser.write(_bare(body.data, b"--" + body.boundary))
         parser.finalize()
     except FormParserError as error:
         raise MalformedBodyError(f"the multipart body does not parse: {error}") from error
     if not form.ended:
         raise MalformedBodyError("the multipart body ends before its closing boundary")
     return form.values
+
+
+def _bare(data: bytes, delimiter: bytes) -> bytes:
+    """A multipart body without what RFC 2046 (section 5.1.1) allows before its first field.
+
+    The parser knows neither a preamble nor blanks after the first delimiter, only after the others.
+    """
+    begins = _after(_NEWLINES, data, 0)
+    if not data.startswith(delimiter, begins):
+        newline = data.find(b"\r\n" + delimiter)
+        if newline < 0:  # it is the parser that finds the fault
+            return data
+        begins = newline + 2
+    ends = begins + len(delimiter)
+    goes_on = _after(_BLANKS, data, ends)
+    return b"".join((delimiter, memoryview(data)[goes_on:])) if (begins, ends) != (0, goes_on) else data
+
+
+def _after(passed: re.Pattern[bytes], data: bytes, start: int) -> int:
+    """Where what may be passed over ends."""
+    found = passed.match(data, start)
+    return found.end() if found else start
 
 
 def described(data: bytes, header: str) -> Body:

@@ -13,6 +13,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from service.api.errors import MalformedBodyError
+from service.api.uploads import described, single_image
 from service.vision.types import EMOTIONS
 from tests.conftest import Serve
 
@@ -59,6 +61,43 @@ def test_every_body_form_gives_the_same_answer(client: httpx.Client, photo: byte
     ]
     answers = [without_timings(answer(client.post(URL, **body))) for body in bodies]
     assert all(one == answers[0] for one in answers)
+
+
+FORM = {"content-type": "multipart/form-data; boundary=b+d"}
+
+
+def form(photo: bytes, preamble: bytes = b"", blanks: bytes = b"", epilogue: bytes = b"") -> bytes:
+    """Two fields, of which the image is the first."""
+    field = b'Content-Disposition: form-data; name="%s"\r\n\r\n%s\r\n'
+    opening = b"--b+d" + blanks + b"\r\n"
+    fields = opening + field % (b"image", photo) + opening + field % (b"note", b"--b+d in a text")
+    return preamble + fields + b"--b+d--" + blanks + epilogue
+
+
+@pytest.mark.parametrize("blanks", [b"", b" ", b"\t \t"])
+@pytest.mark.parametrize("preamble", [b"", b"\n", b"\r\n", b"Not for readers --b+d\r\n", b"\r\n\r\n--b+\r\n"])
+@pytest.mark.parametrize("epilogue", [b"", b"\r\n", b"\r\nnor this\r\n--b+d \r\n"])
+def test_all_that_a_multipart_body_may_have_around_its_fields_is_passed_over(
+    client: httpx.Client, photo: bytes, preamble: bytes, blanks: bytes, epilogue: bytes
+) -> None:
+    found = answer(client.post(URL, content=form(photo, preamble, blanks, epilogue), headers=FORM))
+    assert without_timings(found) == without_timings(answer(client.post(URL, content=photo)))
+
+
+def test_a_multipart_body_cut_anywhere_before_its_end_is_refused() -> None:
+    whole = form(b"a photo", b"Not for readers\r\n", b" \t")
+    ends = whole.index(b"--b+d--") + len(b"--b+d--")
+    for length in range(1, ends):
+        with pytest.raises(MalformedBodyError):
+            single_image(described(whole[:length], FORM["content-type"]))
+    assert single_image(described(whole[:ends], FORM["content-type"])) == b"a photo"
+
+
+def test_a_field_keeps_what_only_resembles_a_delimiter() -> None:
+    photo = b"\r\n--b+ \r\n --b+d \r\n\r\n--b+dx \r\n"
+    for blanks in (b"", b" "):
+        body = described(form(photo, blanks=blanks), FORM["content-type"])
+        assert single_image(body) == photo
 
 
 def test_the_answer_has_landmarks_and_seven_probabilities(client: httpx.Client, photo: bytes) -> None:
