@@ -97,6 +97,7 @@ def test_pages_of_named_sites_may_send_and_read_every_documented_header(serve: S
     with serve(allowed_origins=SITE) as client:
         leave = client.options("/analyze", headers={**asked, "origin": SITE})
         assert leave.status_code == 200, leave.text
+        assert not {"x-request-id", "cache-control"} & set(leave.headers)  # as docs/api.md says
         answer = client.get("/livez", headers={"origin": SITE})
         assert set(answer.headers["access-control-expose-headers"].split(", ")) == read
 
