@@ -12,6 +12,7 @@ from PIL import Image
 from playwright.sync_api import (
     Browser,
     ConsoleMessage,
+    JSHandle,
     Page,
     Playwright,
     Request,
@@ -38,6 +39,18 @@ ARGUMENTS = [
 PATIENCE_MS = 30_000
 VIDEO_SIZE = (640, 480)
 VIDEO_FRAMES = 24
+TRANSFER = """(files) => {
+  const transfer = new DataTransfer();
+  const file = ({name, type, bytes}) => new File([new Uint8Array(bytes)], name, {type});
+  for (const each of files) transfer.items.add(file(each));
+  return transfer;
+}"""
+
+
+def transfer(page: Page, *files: tuple[str, str, bytes]) -> JSHandle:
+    """A DataTransfer with files of these names, types and contents."""
+    named = [{"name": name, "type": type_, "bytes": list(data)} for name, type_, data in files]
+    return page.evaluate_handle(TRANSFER, named)
 
 
 @dataclass

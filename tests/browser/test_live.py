@@ -3,9 +3,10 @@
 import re
 
 import httpx
+import pytest
 from playwright.sync_api import Page, WebSocket, expect
 
-from tests.browser.conftest import Visitor
+from tests.browser.conftest import Visitor, transfer
 from tests.conftest import Serve
 
 YELLOW_PIXELS = """(canvas) => {
@@ -19,6 +20,34 @@ YELLOW_PIXELS = """(canvas) => {
 REFUSE_CAMERA = """() => {
   navigator.mediaDevices.getUserMedia = () => Promise.reject(new DOMException("", "NotFoundError"));
 }"""
+# The permission, and then the playing, come when the test says so.
+HOLD_CAMERA = """() => {
+  const held = Object.fromEntries(["permission", "playing"].map((name) => {
+    let grant;
+    return [name, {until: new Promise((resolve) => { grant = resolve; }), grant: () => grant()}];
+  }));
+  const {mediaDevices} = navigator;
+  const open = mediaDevices.getUserMedia.bind(mediaDevices);
+  const tracks = [];
+  mediaDevices.getUserMedia = async (wanted) => {
+    await held.permission.until;
+    const media = await open(wanted);
+    tracks.push(...media.getTracks());
+    return media;
+  };
+  const {play} = HTMLMediaElement.prototype;
+  HTMLMediaElement.prototype.play = async function () {
+    held.reached = true;
+    await held.playing.until;
+    return play.call(this);
+  };
+  Object.assign(window, {held, tracks});
+}"""
+FORBID_PLAYING = """() => {
+  HTMLMediaElement.prototype.play = () => Promise.reject(new DOMException("", "NotAllowedError"));
+}"""
+RELEASED = "() => tracks.length > 0 && tracks.every((track) => track.readyState === 'ended')"
+PASTE = """(data) => document.dispatchEvent(new ClipboardEvent("paste", {clipboardData: data}))"""
 SPOIL_FRAMES = """() => {
   HTMLCanvasElement.prototype.toBlob = (take) => take(new Blob(["no image"]));
 }"""
@@ -93,6 +122,53 @@ def test_leaving_for_the_photos_stops_the_camera(visit: Visitor, client: httpx.C
     with socket.expect_event("close"):
         page.locator("#tab-photos").click()
     assert page.locator("#video").evaluate(CAMERA_OPEN) is False
+
+
+def leave(page: Page, way: str, photo: bytes) -> None:
+    if way == "tab":
+        page.locator("#tab-photos").click()
+    elif way == "button":
+        page.get_by_role("button", name="Cancel").click()
+    else:
+        page.evaluate(PASTE, transfer(page, ("pasted.jpg", "image/jpeg", photo)))
+
+
+@pytest.mark.parametrize("way", ["tab", "button", "paste"])
+@pytest.mark.parametrize("pending", ["permission", "playing"])
+def test_a_camera_that_is_not_open_yet_stays_closed_after_a_stop(
+    visit: Visitor, client: httpx.Client, photo: bytes, way: str, pending: str
+) -> None:
+    page = visit(client).page
+    streams: list[str] = []
+    page.on("websocket", lambda socket: streams.append(socket.url))
+    page.evaluate(HOLD_CAMERA)
+    page.locator("#tab-camera").click()
+    page.get_by_role("button", name="Start the camera").click()
+    if pending == "playing":
+        page.evaluate("() => held.permission.grant()")
+        page.wait_for_function("() => held.reached")
+    leave(page, way, photo)
+    page.evaluate("() => { held.permission.grant(); held.playing.grant(); }")
+    page.wait_for_function(RELEASED)
+    assert page.locator("#video").evaluate(CAMERA_OPEN) is False
+    page.locator("#tab-camera").click()
+    expect(page.locator("#live")).to_be_hidden()
+    expect(page.get_by_role("alert")).to_have_count(0)
+    assert streams == []
+    start(page)
+    expect(page.locator("#live-faces .face-card")).to_have_count(1)
+
+
+def test_a_camera_that_may_not_play_is_let_go(visit: Visitor, client: httpx.Client) -> None:
+    page = visit(client).page
+    page.evaluate(HOLD_CAMERA)
+    page.evaluate(FORBID_PLAYING)
+    page.evaluate("() => held.permission.grant()")
+    page.locator("#tab-camera").click()
+    page.get_by_role("button", name="Start the camera").click()
+    expect(page.get_by_role("alert")).to_contain_text("The camera cannot be opened")
+    expect(page.get_by_role("button", name="Start the camera")).to_be_enabled()
+    page.wait_for_function(RELEASED)
 
 
 def test_the_view_is_mirrored_where_that_is_wished(visit: Visitor, client: httpx.Client) -> None:

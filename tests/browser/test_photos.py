@@ -8,24 +8,13 @@ from pathlib import Path
 import httpx
 import pytest
 from PIL import Image
-from playwright.sync_api import JSHandle, Locator, Page, expect
+from playwright.sync_api import Locator, Page, expect
 
-from tests.browser.conftest import PHOTO, Visitor
+from tests.browser.conftest import PHOTO, Visitor, transfer
 from tests.conftest import Serve
 
-TRANSFER = """(files) => {
-  const transfer = new DataTransfer();
-  const file = ({name, type, bytes}) => new File([new Uint8Array(bytes)], name, {type});
-  for (const each of files) transfer.items.add(file(each));
-  return transfer;
-}"""
 OUTLINE = "(element) => getComputedStyle(element).outlineStyle"
 OVERFLOW = "() => document.documentElement.scrollWidth - document.documentElement.clientWidth"
-
-
-def transfer(page: Page, *files: tuple[str, str, bytes]) -> JSHandle:
-    named = [{"name": name, "type": type_, "bytes": list(data)} for name, type_, data in files]
-    return page.evaluate_handle(TRANSFER, named)
 
 
 def cards(page: Page) -> Locator:

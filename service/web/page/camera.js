@@ -11,12 +11,15 @@ export class Frames {
     this.video = video;
     this.canvas = document.createElement("canvas");
     this.grabbing = false;
+    /** The start that holds; a stop takes it back, also while the browser still asks. @type {object | undefined} */
+    this.turn = undefined;
     /** @type {MediaStream | undefined} */
     this.media = undefined;
   }
 
+  /** Whether the camera is open or about to be. */
   get running() {
-    return this.media !== undefined;
+    return this.turn !== undefined;
   }
 
   get width() {
@@ -30,25 +33,43 @@ export class Frames {
   /**
    * Open the camera.
    * @param {() => void} each called once for every frame of the camera
+   * @returns {Promise<boolean>} false where a stop came first
    */
   async start(each) {
     if (!navigator.mediaDevices) throw new DOMException("no camera here", "InsecureError");
-    const wanted = { width: { ideal: 1280 }, height: { ideal: 720 }, facingMode: "user" };
-    const media = await navigator.mediaDevices.getUserMedia({ video: wanted, audio: false });
-    this.media = media;
-    this.video.srcObject = media;
-    await this.video.play();
+    const turn = {};
+    this.turn = turn;
+    try {
+      await this.#open(turn);
+    } catch (error) {
+      if (this.turn !== turn) return false;
+      this.stop();
+      throw error;
+    }
+    if (this.turn !== turn) return false;
     const next = () => {
-      if (this.media !== media) return;
+      if (this.turn !== turn) return;
       each();
       this.video.requestVideoFrameCallback(next);
     };
     this.video.requestVideoFrameCallback(next);
+    return true;
+  }
+
+  /** @param {object} turn */
+  async #open(turn) {
+    const wanted = { width: { ideal: 1280 }, height: { ideal: 720 }, facingMode: "user" };
+    const media = await navigator.mediaDevices.getUserMedia({ video: wanted, audio: false });
+    // The permission may come long after the camera was stopped, and must not open it then.
+    if (this.turn !== turn) return letGo(media);
+    this.media = media;
+    this.video.srcObject = media;
+    await this.video.play();
   }
 
   stop() {
-    for (const track of this.media?.getTracks() ?? []) track.stop();
-    this.media = undefined;
+    if (this.media) letGo(this.media);
+    this.turn = this.media = undefined;
     this.video.srcObject = null;
   }
 
@@ -70,4 +91,9 @@ export class Frames {
       if (frame) done(frame);
     }, "image/jpeg", JPEG_QUALITY);
   }
+}
+
+/** @param {MediaStream} media */
+function letGo(media) {
+  for (const track of media.getTracks()) track.stop();
 }

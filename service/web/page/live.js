@@ -17,6 +17,8 @@ const READOUT_MS = 500;
 const CALM_MS = 1000;
 const SPOKEN_MS = 5000;
 
+const START = "Start the camera";
+
 /** The camera, the stream of its frames, and what comes back. */
 export class Live {
   /** @param {(problem: Problem) => void} failed told of every failure */
@@ -43,13 +45,13 @@ export class Live {
     this.#mirror();
   }
 
-  /** Let go of the camera and of the connection. */
+  /** Let go of the camera and of the connection; a start that still waits for the permission is taken back. */
   stop() {
     if (!this.frames.running) return;
     this.frames.stop();
     this.stream?.close();
     this.stream = undefined;
-    byId("camera-toggle").textContent = "Start the camera";
+    byId("camera-toggle").textContent = START;
     byId("live").hidden = true;
     for (const id of ["rate", "latency", "live-count"]) byId(id).textContent = "–";
     announce("Camera stopped");
@@ -57,20 +59,19 @@ export class Live {
 
   /** Go on with the settings as they are now. */
   restart() {
-    if (this.frames.running) this.#connect();
+    if (this.stream) this.#connect();
   }
 
   async #start() {
-    const toggle = /** @type {HTMLButtonElement} */ (byId("camera-toggle"));
+    const toggle = byId("camera-toggle");
     byId("live-problem").replaceChildren();
-    toggle.disabled = true;
+    toggle.textContent = "Cancel";
     try {
-      await this.frames.start(() => this.#sendFrame());
+      if (!(await this.frames.start(() => this.#sendFrame()))) return;
     } catch (error) {
+      toggle.textContent = START;
       this.#fail(cameraProblem(error));
       return;
-    } finally {
-      toggle.disabled = false;
     }
     toggle.textContent = "Stop the camera";
     byId("live").hidden = false;
