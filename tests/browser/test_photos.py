@@ -7,12 +7,28 @@ from pathlib import Path
 
 import httpx
 import pytest
-from PIL import Image
+from PIL import ExifTags, Image
 from playwright.sync_api import Locator, Page, expect
 
 from tests.browser.conftest import PHOTO, Visitor, transfer
 from tests.conftest import Serve
 
+# How a photo is stored that an EXIF orientation turns upright again.
+STORED = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    6: Image.Transpose.ROTATE_90,
+    8: Image.Transpose.ROTATE_270,
+}
+PIXEL = """async (image, [x, y]) => {
+  await image.decode();
+  const canvas = document.createElement("canvas");
+  Object.assign(canvas, {width: image.naturalWidth, height: image.naturalHeight});
+  const context = canvas.getContext("2d");
+  context.drawImage(image, 0, 0);
+  return Array.from(context.getImageData(x * canvas.width, y * canvas.height, 1, 1).data);
+}"""
 OUTLINE = "(element) => getComputedStyle(element).outlineStyle"
 OVERFLOW = "() => document.documentElement.scrollWidth - document.documentElement.clientWidth"
 
@@ -200,6 +216,28 @@ def test_a_format_that_the_browser_lacks_is_shown_as_the_service_drew_it(
     expect(cards(page)).to_have_count(1)
     expect(page.locator("#photo-overlay .box")).to_have_count(0)
     assert page.locator("#photo").evaluate("(image) => image.decode().then(() => image.naturalWidth)") == 512
+
+
+@pytest.mark.parametrize("orientation", STORED)
+@pytest.mark.parametrize("format_", ["webp", "jpeg", "png", "avif"])
+def test_a_photo_that_is_stored_turned_is_shown_upright(
+    visit: Visitor, client: httpx.Client, tmp_path: Path, format_: str, orientation: int
+) -> None:
+    upright = Image.new("RGB", (612, 562), "red")
+    upright.paste("blue", (0, 0, 612, 50))
+    upright.paste(Image.open(PHOTO), (100, 50))
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = orientation
+    path = tmp_path / f"turned.{format_}"
+    upright.transpose(STORED[orientation]).save(path, exif=exif)
+    page = visit(client).page
+    page.set_input_files("#files", path)
+    expect(cards(page).locator("h3")).to_contain_text("happy")
+    expect(page.locator("#photo-overlay .box")).to_have_count(0 if format_ == "webp" else 1)
+    picture = page.locator("#photo")
+    left, top = (picture.evaluate(PIXEL, place) for place in ([0.05, 0.5], [0.5, 0.04]))
+    assert left[:3] == pytest.approx([255, 0, 0], abs=50)
+    assert top[:3] == pytest.approx([0, 0, 255], abs=50)
 
 
 def test_a_key_is_asked_for_and_kept_in_memory_only(visit: Visitor, serve: Serve) -> None:

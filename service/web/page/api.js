@@ -15,7 +15,7 @@
  */
 /**
  * @typedef {object} Detection
- * @property {{width: number, height: number, format: string}} image
+ * @property {{width: number, height: number, format: string, exif_orientation: number}} image
  * @property {Face[]} faces
  * @property {{name: string, version: string}} model
  * @property {Record<string, number>} timings_ms

@@ -14,6 +14,9 @@ const AT_ONCE = 2;
 /** More faces than this go below the picture instead of beside it. */
 const MANY = 4;
 
+/** Formats that browsers turn as the file asks. Chromium leaves a WebP as it is stored. */
+const TURNED_BY_BROWSERS = ["jpeg", "png", "avif", "heif"];
+
 /**
  * @typedef {object} Photo
  * @property {File} file
@@ -120,7 +123,7 @@ export class Photos {
     const started = performance.now();
     const answer = await detect(photo.file, photo.query, signal);
     photo.roundTrip = performance.now() - started;
-    if (photo.drawn || !(await browserShows(photo.url))) await useDrawnPicture(photo, signal);
+    if (photo.drawn || !(await browserShows(photo.url, answer.image))) await useDrawnPicture(photo, signal);
     signal.throwIfAborted();
     photo.answer = answer;
   }
@@ -240,15 +243,20 @@ function newPhoto(file) {
   return { file, url, drawn: false, state: "waiting", stop: new AbortController(), query, roundTrip: 0 };
 }
 
-/** @param {string} url */
-async function browserShows(url) {
+/**
+ * Whether the browser shows the file, and as upright as the service saw it.
+ * @param {string} url
+ * @param {{format: string, exif_orientation: number}} seen
+ */
+async function browserShows(url, seen) {
+  if (seen.exif_orientation !== 1 && !TURNED_BY_BROWSERS.includes(seen.format)) return false;
   const image = new Image();
   image.src = url;
   return image.decode().then(() => true, () => false);
 }
 
 /**
- * For formats that the service reads and the browser does not (HEIC, TIFF).
+ * For what the service reads and the browser does not (HEIC, TIFF), or not upright (WebP).
  * @param {Photo} photo
  * @param {AbortSignal} signal
  */
