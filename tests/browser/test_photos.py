@@ -29,6 +29,14 @@ PIXEL = """async (image, [x, y]) => {
   context.drawImage(image, 0, 0);
   return Array.from(context.getImageData(x * canvas.width, y * canvas.height, 1, 1).data);
 }"""
+HOLD_QUESTIONS = """() => {
+  const ask = window.fetch;
+  window.held = [];
+  window.fetch = async (url, options) => {
+    await new Promise((letGo) => held.push(letGo));
+    return ask(url, options);
+  };
+}"""
 OUTLINE = "(element) => getComputedStyle(element).outlineStyle"
 OVERFLOW = "() => document.documentElement.scrollWidth - document.documentElement.clientWidth"
 
@@ -84,6 +92,39 @@ def test_photos_are_dropped(visit: Visitor, client: httpx.Client, photo: bytes) 
     expect(page.locator("#photo-caption")).to_contain_text("two.jpg")
     expect(strip.nth(1)).to_have_attribute("aria-current", "true")
     expect(strip.nth(1)).to_be_focused()
+
+
+def hold_questions(page: Page) -> None:
+    """What the page asks from here on waits until `let_go`."""
+    page.evaluate(HOLD_QUESTIONS)
+
+
+def let_go(page: Page, number: int) -> None:
+    page.wait_for_function("(number) => held.length > number", arg=number)
+    page.evaluate("(number) => held[number]()", number)
+
+
+def test_a_photo_that_waits_shows_nothing_of_the_one_before(
+    visit: Visitor, client: httpx.Client, photo: bytes
+) -> None:
+    page = visit(client).page
+    page.set_input_files("#files", PHOTO)
+    expect(cards(page)).to_have_count(1)
+    hold_questions(page)
+    page.get_by_role("button", name="Analyze again").click()
+    expect(page.locator("#photo-stage")).to_have_class("stage busy")
+    expect(cards(page)).to_have_count(1)
+    files = transfer(page, ("next.jpg", "image/jpeg", photo), ("last.jpg", "image/jpeg", photo))
+    page.dispatch_event("#drop", "drop", {"dataTransfer": files})
+    for index, name in ((2, "last.jpg"), (1, "next.jpg")):
+        page.locator("#strip button").nth(index).click()
+        expect(page.locator("#photo-caption")).to_have_text(re.compile(f"{name} . working"))
+        for place in ("#photo-overlay", "#photo-faces", "#photo-timings"):
+            expect(page.locator(f"{place} > *")).to_have_count(0)
+        assert page.locator("#photo-frame").get_attribute("style") in (None, "")
+    let_go(page, 1)
+    expect(page.locator("#photo-overlay .box")).to_have_count(1)
+    expect(cards(page)).to_have_count(1)
 
 
 def test_a_photo_is_pasted(visit: Visitor, client: httpx.Client, photo: bytes) -> None:

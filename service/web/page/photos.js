@@ -41,6 +41,8 @@ export class Photos {
     this.shown = undefined;
     /** @type {FaceCard[]} */
     this.cards = [];
+    /** The one whose faces are on the page. @type {import("./api.js").Detection | undefined} */
+    this.answer = undefined;
     this.picture = /** @type {HTMLImageElement} */ (byId("photo"));
     byId("download").addEventListener("click", () => this.#download());
     byId("retry").addEventListener("click", () => this.#again(this.shown ? [this.shown] : []));
@@ -187,10 +189,14 @@ export class Photos {
     byId("answer").classList.toggle("many", Boolean(done && answer.faces.length > MANY));
     byId("faces-heading").hidden = !done;
     if (done) this.#showAnswer(photo, answer);
-    else if (failed) this.#showNothing();
+    // A photo that is asked about again keeps its own faces until then, and never those of another.
+    else if (failed || this.answer !== answer) this.#showNothing();
   }
 
   #showNothing() {
+    this.answer = undefined;
+    this.cards = [];
+    for (const property of ["--ratio", "--natural-width"]) byId("photo-frame").style.removeProperty(property);
     byId("photo-overlay").replaceChildren();
     byId("photo-faces").replaceChildren();
     byId("photo-timings").replaceChildren();
@@ -202,6 +208,7 @@ export class Photos {
    */
   async #showAnswer(photo, answer) {
     const { faces, image } = answer;
+    this.answer = answer;
     const frame = byId("photo-frame");
     frame.style.setProperty("--ratio", String(image.width / image.height));
     frame.style.setProperty("--natural-width", String(image.width));
@@ -214,7 +221,7 @@ export class Photos {
     byId("photo-faces").replaceChildren(...(cards.length ? cards : [noFace()]));
     this.#light(0, false);
     await this.picture.decode().catch(() => undefined);
-    if (this.shown !== photo || photo.answer !== answer) return;
+    if (this.answer !== answer) return;
     const scale = { width: this.picture.naturalWidth / image.width, height: this.picture.naturalHeight / image.height };
     faces.forEach((face, index) => this.cards[index].update(face, this.picture, scale));
   }
