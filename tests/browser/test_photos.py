@@ -345,6 +345,21 @@ def test_a_card_brings_its_face_forward(visit: Visitor, client: httpx.Client) ->
     expect(page.locator("#photo-overlay .box")).to_have_class("box")
 
 
+def test_a_photo_that_finishes_leaves_the_shown_one_alone(visit: Visitor, client: httpx.Client) -> None:
+    page = visit(client).page
+    hold_questions(page)
+    page.set_input_files("#files", [PHOTO, PHOTO, PHOTO])
+    let_go(page, 0)
+    button = page.get_by_role("button", name="Show face 1 in the picture")
+    button.press("Space")
+    for number in (1, 2):
+        let_go(page, number)
+        expect(page.locator("#strip button").nth(number)).to_contain_text("1 face")
+        expect(button).to_be_focused()
+        expect(button).to_have_attribute("aria-pressed", "true")
+        expect(page.locator("#photo-overlay .box")).to_have_class("box lit")
+
+
 def test_all_photos_are_removed(visit: Visitor, client: httpx.Client) -> None:
     page = visit(client).page
     page.set_input_files("#files", [PHOTO, PHOTO])

@@ -75,7 +75,7 @@ export class Photos {
       photo.stop.abort();
       photo.state = "waiting";
     }
-    this.#show();
+    this.#showChanged(photos);
     this.#pump();
   }
 
@@ -102,7 +102,7 @@ export class Photos {
   async #analyze(photo) {
     const stop = new AbortController();
     Object.assign(photo, { state: "working", stop, query: currentQuery() });
-    this.#show();
+    this.#showChanged([photo]);
     try {
       await this.#ask(photo, stop.signal);
       photo.state = "done";
@@ -113,7 +113,7 @@ export class Photos {
       this.failed(photo.problem);
     }
     if (photo === this.shown) announce(spoken(photo));
-    this.#show();
+    this.#showChanged([photo]);
     this.#pump();
   }
 
@@ -149,6 +149,15 @@ export class Photos {
     byId("drop").classList.toggle("compact", Boolean(photo));
     this.#showStrip();
     if (photo) this.#showPhoto(photo);
+  }
+
+  /**
+   * The photo that is shown is left alone if it has not changed: its cards may have the keyboard's focus.
+   * @param {Photo[]} photos
+   */
+  #showChanged(photos) {
+    this.#showStrip();
+    if (this.shown && photos.includes(this.shown)) this.#showPhoto(this.shown);
   }
 
   #showStrip() {
