@@ -55,12 +55,14 @@ def test_no_key_is_set_by_an_empty_variable(monkeypatch: pytest.MonkeyPatch) -> 
     assert read_settings().api_keys == ()
 
 
-@pytest.mark.parametrize("value", [",", "good, sha256:0123456789", "sha256:" + "g" * 64])
+@pytest.mark.parametrize(
+    "value", [",", "good, sha256:0123456789", "sha256:" + "g" * 64, "good, schlüssel", "good, schl\udcfcssel"]
+)
 def test_a_bad_list_of_keys_is_refused_and_not_repeated(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
     monkeypatch.setenv("FER_API_KEYS", value)
     with pytest.raises(SettingsError, match=r"^FER_API_KEYS=\.\.\.: Value error, [^\n]+$") as refused:
         read_settings()
-    assert not any(word in str(refused.value) for word in ("good", "0123456789", "ggg"))
+    assert not any(word in str(refused.value) for word in ("good", "0123456789", "ggg", "schl"))
 
 
 @pytest.mark.parametrize("value", ["example.org", "https://example.org/", "https://a@b", "null"])
