@@ -9,6 +9,7 @@ from playwright.sync_api import Page, expect
 
 from tests.browser.conftest import PHOTO, Visitor
 from tests.browser.test_live import start
+from tests.conftest import Serve
 
 NARROW = {"width": 320, "height": 700}
 schemes = pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -52,6 +53,17 @@ def test_a_failure(visit: Visitor, client: httpx.Client, scheme: str, tmp_path: 
     visited.page.set_input_files("#files", tmp_path / "notes.jpg")
     expect(visited.page.get_by_role("alert")).to_contain_text("unsupported_media_type")
     assert violations(visited.page) == []
+
+
+@schemes
+def test_a_key_that_is_not_taken(visit: Visitor, serve: Serve, scheme: str) -> None:
+    with serve(api_keys="let-me-in") as client:
+        visited = visit(client, color_scheme=scheme)
+        visited.statuses = {401}
+        visited.page.get_by_label("This service asks for an API key").fill("wrong")
+        visited.page.get_by_role("button", name="Use this key").click()
+        expect(visited.page.get_by_role("alert")).to_contain_text("unauthorized")
+        assert violations(visited.page) == []
 
 
 @schemes

@@ -219,8 +219,8 @@ def test_a_refused_stream_says_why_and_lets_go_of_the_camera(visit: Visitor, ser
 
 
 def test_a_key_opens_the_live_view_too(visit: Visitor, serve: Serve) -> None:
-    with serve(api_keys="let-me-in, Schlüssel") as client:
-        for key in ("let-me-in", "Schlüssel"):
+    with serve(api_keys="let-me-in, ?>~ no word") as client:
+        for key in ("let-me-in", "?>~ no word"):
             visited = visit(client)
             visited.statuses = {401}
             page = visited.page

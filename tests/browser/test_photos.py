@@ -301,6 +301,32 @@ def test_a_key_is_asked_for_and_kept_in_memory_only(visit: Visitor, serve: Serve
         )
 
 
+def test_a_key_that_is_not_taken_is_told_in_words(visit: Visitor, serve: Serve) -> None:
+    with serve(api_keys="let-me-in") as client:
+        visited = visit(client)
+        visited.statuses = {401}
+        page = visited.page
+        key = page.get_by_label("This service asks for an API key")
+        alert = page.get_by_role("alert")
+        for wrong, told in (
+            ("wrong", re.compile(r"no valid key.*Code unauthorized, request \w+")),
+            ("Schlüssel", "characters that cannot be sent"),
+            ("ключ", "characters that cannot be sent"),
+        ):
+            key.fill(wrong)
+            key.press("Enter")
+            expect(alert).to_contain_text(told)
+            expect(key).to_be_focused()
+            expect(key).to_have_value("")
+            expect(page.get_by_role("status")).to_be_empty()
+        key.fill("let-me-in")
+        key.press("Enter")
+        expect(page.get_by_role("status")).to_have_text("Key taken")
+        expect(page.locator("#model option")).not_to_have_count(1)
+        expect(alert).to_have_count(0)
+        expect(key).to_be_hidden()
+
+
 def test_everything_is_reached_by_keyboard(visit: Visitor, client: httpx.Client) -> None:
     page = visit(client).page
     # Dialogs are intercepted from the first listener on, but not before the next key if both come at once.

@@ -35,8 +35,19 @@ export class ApiError extends Error {
 /** The key stays in this variable: no storage, no URL, no page text. */
 let apiKey = "";
 
-/** @param {string} key */
+/**
+ * Send this key from here on.
+ * @param {string} key
+ */
 export function useKey(key) {
+  // A header takes ASCII only: fetch would throw, or send other bytes than were meant.
+  if (!/^[\x20-\x7e]*$/.test(key)) {
+    throw new ApiError({
+      title: "This key cannot be sent",
+      detail: "It has characters that cannot be sent: a header takes ASCII letters, digits and signs only.",
+      code: "key_not_ascii",
+    });
+  }
   apiKey = key;
 }
 

@@ -5,6 +5,7 @@ import { announce, byId } from "./dom.js";
 import { takePhotos } from "./intake.js";
 import { Live } from "./live.js";
 import { Photos } from "./photos.js";
+import { problemCard } from "./problem.js";
 import { offerModels, onSettingsChange } from "./settings.js";
 import { tabList } from "./tabs.js";
 
@@ -42,13 +43,21 @@ function onFailure(problem) {
 }
 
 /** @param {Event} event */
-function takeKey(event) {
+async function takeKey(event) {
   event.preventDefault();
   const input = /** @type {HTMLInputElement} */ (byId("key"));
-  useKey(input.value);
+  const key = input.value;
   input.value = "";
+  byId("key-problem").replaceChildren();
+  try {
+    useKey(key);
+    await offerModels();
+  } catch (error) {
+    byId("key-problem").replaceChildren(problemCard(problemOf(error)));
+    input.focus();
+    return;
+  }
   byId("key-form").hidden = true;
   announce("Key taken");
-  loadModels();
   photos.retryFailed();
 }
