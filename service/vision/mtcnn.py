@@ -228,7 +228,8 @@ def away(squares: Float32Array, faces: Float32Array) -> NDArray[np.bool_]:
 
 def large(squares: Float32Array, pixels: UInt8Array) -> Float32Array:
     """Those of the squares (N, 4) that take much of a picture (H, W, 3)."""
-    return squares[squares[:, 2] - squares[:, 0] >= LARGE * min(pixels.shape[:2])]
+    wide = np.flatnonzero(squares[:, 2] - squares[:, 0] >= LARGE * min(pixels.shape[:2]))
+    return squares[wide]
 
 
 def run_on_crops(
