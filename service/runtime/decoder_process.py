@@ -12,7 +12,7 @@ import struct
 import sys
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import cv2
 import numpy as np
@@ -44,9 +44,11 @@ def main() -> None:
     Image.MAX_IMAGE_PIXELS = None  # the service has its own limit
     cv2.setNumThreads(1)
     connection = socket.socket(fileno=0)
-    while lengths := connection.recv(HEAD.size, socket.MSG_WAITALL):
-        question, body = (_receive(connection, length) for length in HEAD.unpack(lengths))
-        _answer(connection, json.loads(question), body)
+    questions = connection.makefile("rb")
+    while lengths := questions.read(HEAD.size):
+        text_length, length = HEAD.unpack(lengths)
+        _answer(connection, json.loads(_receive(questions, text_length)), _receive(questions, length))
+        _lift_limits()
 
 
 def _answer(connection: socket.socket, question: dict[str, Any], body: bytes) -> None:
@@ -75,6 +77,13 @@ def _limit(pixels: int) -> None:
     )
 
 
+def _lift_limits() -> None:
+    """What limits one picture is not for the next one, which may be far larger, while it comes in."""
+    signal.setitimer(signal.ITIMER_PROF, 0)
+    hard = resource.getrlimit(resource.RLIMIT_AS)[1]
+    resource.setrlimit(resource.RLIMIT_AS, (hard, hard))
+
+
 def _described(image: DecodedImage) -> dict[str, Any]:
     """All but the pixels, of which only the shape."""
     plain = {field.name: getattr(image, field.name) for field in fields(image) if field.name != "pixels"}
@@ -91,16 +100,12 @@ def _send(connection: socket.socket, answer: dict[str, Any], data: memoryview) -
     connection.sendall(data)
 
 
-def _receive(connection: socket.socket, length: int) -> bytes:
-    """So many bytes, no fewer."""
-    data = bytearray(length)
-    view = memoryview(data)
-    while view:
-        count = connection.recv_into(view)
-        if not count:
-            raise SystemExit  # the service is gone
-        view = view[count:]
-    return bytes(data)
+def _receive(questions: BinaryIO, length: int) -> bytes:
+    """So many bytes, no fewer, and in memory once."""
+    data = questions.read(length)
+    if len(data) < length:
+        raise SystemExit  # the service is gone
+    return data
 
 
 if __name__ == "__main__":

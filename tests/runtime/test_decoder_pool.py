@@ -137,6 +137,15 @@ def test_a_picture_gets_the_memory_of_its_claimed_size(pool: DecoderPool) -> Non
     assert pool.decode(GIF, 20).width == 96
 
 
+def test_the_limits_of_a_small_picture_are_not_those_of_the_next_one(pool: DecoderPool) -> None:
+    process = process_of(pool)
+    body = encoded("BMP") + bytes(140_000_000)  # more than a picture of one pixel may take
+
+    assert pool.decode(GIF, 20).width == 96
+    assert pool.decode(read_header(body), 20).width == 96
+    assert process_of(pool) == process
+
+
 def test_the_signals_of_a_terminal_or_supervisor_are_not_for_it(pool: DecoderPool) -> None:
     process = process_of(pool)
     for number in (signal.SIGINT, signal.SIGTERM):
