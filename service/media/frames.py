@@ -3,7 +3,6 @@
 import math
 import sys
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -26,6 +25,8 @@ _TOLERANCE_S = 1e-6
 _REWIND_S = 1.0
 # No film's pixels are longer than this; a file that says so is wrong, and would take all memory.
 _LONGEST_PIXEL = 4
+# The display matrices of no, one, two and three quarter turns to the left.
+_TURNS = ((1, 0, 0, 1), (0, -1, 1, 0), (-1, 0, 0, -1), (0, 1, -1, 0))
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,12 +164,17 @@ def oriented(pixels: UInt8Array, matrix: tuple[int, int, int, int]) -> UInt8Arra
 
 
 def _display_matrix(frame: VideoFrame) -> tuple[int, int, int, int]:
-    with suppress(KeyError):
+    try:
         entries: Any = frame.side_data
         data = bytes(entries[SideDataType.DISPLAYMATRIX])
         a, b, _, c, d = np.frombuffer(data, np.int32)[:5].tolist()
         return a, b, c, d
-    return 1, 0, 0, 1
+    except KeyError:
+        return _TURNS[0]
+    except ValueError:
+        # Beside the matrix is something that the binding has no name for, such as the EXIF of a JPEG. What
+        # it still tells is the turn, and not whether the picture is mirrored, which hardly any is.
+        return _TURNS[round(frame.rotation / 90) % 4]
 
 
 def _next_due(time: float, every_s: float) -> float:

@@ -1,11 +1,13 @@
 """Decoding: every frame, at its own time, upright and in its true proportions."""
 
 from fractions import Fraction
+from io import BytesIO
 from pathlib import Path
 
 import av
 import numpy as np
 import pytest
+from PIL import Image
 
 from service.media.errors import SourceError
 from service.media.frames import Frame, Video, camera, oriented
@@ -80,6 +82,18 @@ def test_display_matrices_are_respected(
     assert quarters(oriented(corners(), matrix)) == expected
     path = clip.flag(clip.write(tmp_path / "turned.mp4", [corners()] * 3), matrix)
     assert [quarters(frame.pixels) for frame in read(path)] == [expected] * 3
+
+
+@pytest.mark.parametrize(("orientation", "angle"), [(1, 0), (3, 180), (6, 90), (8, 270)])
+def test_frames_with_exif_are_read_and_turned(tmp_path: Path, orientation: int, angle: int) -> None:
+    """As in a time-lapse of a camera's JPEGs, or one photo."""
+    exif, jpeg = Image.Exif(), BytesIO()
+    exif[0x112] = orientation
+    stored = Image.fromarray(corners()).rotate(angle, expand=True)
+    stored.save(jpeg, "JPEG", quality=95, exif=exif.tobytes())
+    path = tmp_path / "lapse.mjpeg"
+    path.write_bytes(jpeg.getvalue() * 3)
+    assert [quarters(frame.pixels) for frame in read(path)] == [[0, 80, 160, 240]] * 3
 
 
 def test_anamorphic_pictures_get_their_proportions_back(tmp_path: Path) -> None:
