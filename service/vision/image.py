@@ -1,5 +1,6 @@
 """Image bytes to an upright RGB array: the formats of ACCEPTED_FORMATS, and no surprise in cost."""
 
+import re
 from collections.abc import Callable
 from io import BytesIO
 
@@ -103,14 +104,32 @@ def _decode_with_pillow(header: Header, min_face: float) -> DecodedImage:
 
 def _decode_jpeg(header: Header, min_face: float) -> DecodedImage:
     """By libjpeg-turbo itself, three times as fast; Pillow takes what it cannot (CMYK) or finds odd."""
-    width, height = _reduced(header.size, min_face)
+    size = _reduced(header.size, min_face)
     try:
-        pixels = simplejpeg.decode_jpeg(header.body, "RGB", min_height=height, min_width=width)
+        pixels = _jpeg_pixels(header.body, size)
     except ValueError as error:
         if any(loss in str(error) for loss in _JPEG_LOSSES):
             raise
         return _decode_with_pillow(header, min_face)
     return _turned(pixels, header.size, "jpeg", header.orientation or 1)
+
+
+def _jpeg_pixels(body: bytes, size: tuple[int, int]) -> UInt8Array:
+    """Raises ValueError at the first thing that is odd, other than bytes between the picture and its end."""
+    try:
+        return _unwarned(body, size)
+    except ValueError as error:
+        stray = _STRAY_BYTES.search(str(error))
+        if stray is None:
+            raise
+    # What is next may be that the picture ends too early: the decoder tells one thing at a time.
+    end = body.find(b"\xff\xd9")
+    body = body[:end].rstrip(b"\xff")[: -int(stray[1])] + body[end:]
+    return _unwarned(body, size)
+
+
+def _unwarned(body: bytes, size: tuple[int, int]) -> UInt8Array:
+    return np.asarray(simplejpeg.decode_jpeg(body, "RGB", min_width=size[0], min_height=size[1]), np.uint8)
 
 
 def _decode_webp(header: Header, min_face: float) -> DecodedImage:  # noqa: ARG001
@@ -136,7 +155,15 @@ def _decode_heif(header: Header, min_face: float) -> DecodedImage:  # noqa: ARG0
 
 _DECODERS: dict[str, Decoder] = {"jpeg": _decode_jpeg, "webp": _decode_webp, "heif": _decode_heif}
 # What libjpeg-turbo says where pixels are missing or made up. The rest of its warnings cost nothing but form.
-_JPEG_LOSSES = ("premature end", "Premature end", "bad Huffman code", "bad arithmetic code", "instead of RST")
+_JPEG_LOSSES = (
+    "premature end",
+    "Premature end",
+    "bad Huffman code",
+    "bad arithmetic code",
+    "instead of RST",
+    "extraneous bytes",
+)
+_STRAY_BYTES = re.compile("([0-9]+) extraneous bytes before marker 0xd9")
 
 
 def _turned(pixels: UInt8Array, stored: tuple[int, int], name: str, orientation: int) -> DecodedImage:

@@ -1,5 +1,6 @@
 """Decoding: every format gives the same upright picture; nothing else gets through, or costs much."""
 
+import re
 import struct
 import zlib
 from collections.abc import Callable
@@ -406,10 +407,24 @@ def test_a_jpeg_that_ends_early_with_an_end_marker_is_refused(tenths: int, optio
         decoded(data[: start + (len(data) - start) * tenths // 10] + b"\xff\xd9")
 
 
-def test_a_jpeg_with_stray_bytes_is_only_odd() -> None:
-    data = encoded(PORTRAIT, "JPEG", quality=90)
+@pytest.mark.parametrize("options", [{}, {"restart_marker_rows": 1}, {"progressive": True}])
+@pytest.mark.parametrize("stray", [bytes(9), bytes(5) + b"\xff"])
+def test_a_jpeg_with_stray_bytes_is_only_odd(options: dict[str, Any], stray: bytes) -> None:
+    data = encoded(PORTRAIT, "JPEG", quality=90, **options)
 
-    assert difference(decoded(data[:-2] + bytes(9) + data[-2:]).pixels, RGB) < 4
+    assert difference(decoded(data[:-2] + stray + data[-2:]).pixels, RGB) < 4
+
+
+@pytest.mark.parametrize("place", ["before the first restart", "at the end"])
+@pytest.mark.parametrize("row", [4, 8, 14])
+def test_stray_bytes_do_not_hide_that_a_jpeg_ends_early(row: int, place: str) -> None:
+    data = encoded(PORTRAIT, "JPEG", quality=90, restart_marker_rows=1)
+    restarts = [found.start() for found in re.finditer(rb"\xff[\xd0-\xd7]", data)]
+    at, cut = restarts[0] if place == "before the first restart" else restarts[row], restarts[row]
+    assert len(restarts) == 15
+
+    with pytest.raises(InvalidImageError):
+        decoded(data[:at] + bytes(12) + data[at:cut] + b"\xff\xd9")
 
 
 @pytest.mark.parametrize("tenths", range(10))
