@@ -11,7 +11,7 @@ import numpy as np
 
 from service.runtime.decoder_pool import DecoderPool
 from service.runtime.model_store import ModelStore
-from service.vision.pipeline import AnalysisOptions, EmotionPipeline
+from service.vision.pipeline import DEFAULT_MAX_PIXELS, AnalysisOptions, EmotionPipeline
 from service.vision.types import (
     Analysis,
     AnalyzedFace,
@@ -63,10 +63,15 @@ class LocalAnalyzer:
         self.model = model
 
     @classmethod
-    def load(cls, store: ModelStore, options: AnalysisOptions) -> "LocalAnalyzer":
-        """Load every graph. Raises ModelStoreError, also for a model that the store lacks."""
+    def load(
+        cls, store: ModelStore, options: AnalysisOptions, max_pixels: int = DEFAULT_MAX_PIXELS
+    ) -> "LocalAnalyzer":
+        """Load every graph. Raises ModelStoreError, also for a model that the store lacks.
+
+        max_pixels: larger photos are refused.
+        """
         # A file that kills its decoder must not end a run over thousands.
-        pipeline = store.pipeline(options.model, decoder=DecoderPool().decode)
+        pipeline = store.pipeline(options.model, max_pixels=max_pixels, decoder=DecoderPool().decode)
         entry = store.manifest.emotion[pipeline.default]
         return cls(
             pipeline, options, Model(pipeline.default, f"sha256:{entry.sha256}", entry.uncertain_below)

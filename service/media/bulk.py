@@ -36,7 +36,8 @@ def photos_on_ray(bulk: Bulk, actors: int | None) -> Report:
         from service.media.cluster import connection, photos, places  # noqa: PLC0415
     store, options, model = _model(bulk)
     files = places.find(bulk.sources, bulk.recursive, PHOTO_SUFFIXES, "photo")
-    job = photos.PhotoJob(files, places.Place.of(out), options, store, actors, bulk.restart)
+    limit = read_settings().max_pixels
+    job = photos.PhotoJob(files, places.Place.of(out), options, store, actors, bulk.restart, limit)
     with connection.joined(bulk.address):
         return photos.run_photos_on_ray(job, model)
 

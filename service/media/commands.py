@@ -3,6 +3,7 @@
 Exit codes: 0 all done, 1 some photos failed, 2 nothing could be done or the run had to stop, 130 interrupted.
 """
 
+import math
 import os
 import signal
 from collections.abc import Callable, Iterator
@@ -38,15 +39,23 @@ _REMOTE_WORKERS = 4
 _GOES_ON = "with --out, the same command goes on from here"
 _SUFFIXES: dict[str, PhotoFormat] = {".json": "json", ".jsonl": "jsonl", ".csv": "csv", ".parquet": "parquet"}
 
+
+def _number(value: float | None) -> float | None:
+    """Refuse `nan`, which is within any bounds."""
+    if value is not None and math.isnan(value):
+        raise typer.BadParameter("it must be a number")
+    return value
+
+
 ModelOption = Annotated[str | None, typer.Option("--model", help="Emotion model; see `fer-service models`.")]
 FaceSizeOption = Annotated[
     float | None,
     typer.Option(
-        min=12, help="Smallest face in pixels. Default: the larger of 40 and 4 % of the longer side."
+        min=12, max=65_535, callback=_number, help="Smallest face in pixels. Default: the larger of 40 and 4 % of the longer side."
     ),
 ]
-ConfidenceOption = Annotated[float, typer.Option(min=0, max=1, help="Leave out less certain detections.")]
-MaxFacesOption = Annotated[int | None, typer.Option(min=1, help="Only the largest so many faces.")]
+ConfidenceOption = Annotated[float, typer.Option(min=0, max=1, callback=_number, help="Leave out less certain detections.")]
+MaxFacesOption = Annotated[int | None, typer.Option(min=1, max=100_000, help="Only the largest so many faces.")]
 ServerOption = Annotated[str | None, typer.Option(metavar="URL", help="Let a running service do the work.")]
 KeyOption = Annotated[
     str | None, typer.Option(envvar="FER_CLIENT_API_KEY", help="Key for the server.", show_default=False)
@@ -245,7 +254,7 @@ def _analyzer(
     else:
         settings = read_settings(model_store=model_store)
         named = replace(options, model=options.model or settings.default_model)
-        yield LocalAnalyzer.load(ModelStore.open(settings.model_store), named)
+        yield LocalAnalyzer.load(ModelStore.open(settings.model_store), named, settings.max_pixels)
 
 
 def _journal(out: Path, restart: bool, identity: dict[str, Any]) -> Journal:

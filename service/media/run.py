@@ -1,6 +1,7 @@
 """Many photos through an analyzer: in order, past bad files, with a few in memory at a time."""
 
 import os
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -15,7 +16,6 @@ from service.media.records import Record, failed_record, photo_record
 from service.vision.draw import annotate, encode
 from service.vision.errors import ImageError
 from service.vision.image import decode
-from service.vision.pipeline import DEFAULT_MAX_PIXELS
 from service.vision.types import Analysis
 
 MAX_FILE_BYTES = 200_000_000
@@ -80,7 +80,8 @@ class Annotations:
 
     def write(self, photo: Path, data: bytes, analysis: Analysis) -> None:
         """Draw one photo's faces. Raises OSError where the picture cannot be written."""
-        whole = decode(data, max_pixels=DEFAULT_MAX_PIXELS, min_face_size=lambda _width, _height: 1.0)
+        # Whoever analyzed it, perhaps a server, has its own limit and kept to it.
+        whole = decode(data, max_pixels=sys.maxsize, min_face_size=lambda _width, _height: 1.0)
         target = self.of(photo)
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(encode(annotate(whole.pixels, analysis.faces), "jpeg"))

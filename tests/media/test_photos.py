@@ -105,6 +105,24 @@ def test_nothing_failed_is_zero(run: Run) -> None:
     assert "1 photos, 1 faces, 0 failed" in result.stderr
 
 
+def test_the_settings_limit_of_pixels_holds_here_too(run: Run) -> None:
+    result = run("analyze", PHOTO, "--format", "jsonl", FER_MAX_PIXELS="10000")
+    assert result.exit_code == 1
+    assert "512 x 512" in records(result.stdout)[0]["error"]
+
+
+@pytest.mark.parametrize(
+    "option",
+    ["--min-face-size=inf", "--min-face-size=nan", "--min-face-size=65536", "--min-confidence=nan",
+     "--max-faces=100001"],
+)  # fmt: skip
+@pytest.mark.parametrize("command", ["analyze", "video"])
+def test_options_have_the_bounds_of_the_servers(run: Run, command: str, option: str) -> None:
+    result = run(command, PHOTO, option)
+    assert result.exit_code == 2
+    assert option.partition("=")[0] in result.stderr
+
+
 def test_a_photo_answers_as_the_wire_does(run: Run, client: httpx.Client, photo: bytes) -> None:
     (record,) = records(run("analyze", PHOTO, "--format", "jsonl").stdout)
     answer = client.post("/detect-emotions", content=photo).json()

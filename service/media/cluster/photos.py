@@ -28,7 +28,7 @@ from service.media.errors import ClusterError
 from service.media.records import Record, failed_record, photo_record, photo_rows
 from service.media.run import MAX_FILE_BYTES, Report, guarded
 from service.runtime.model_store import ModelStore
-from service.vision.pipeline import AnalysisOptions
+from service.vision.pipeline import DEFAULT_MAX_PIXELS, AnalysisOptions
 
 # A photo in an actor's hands costs its file and its pixels; the rest of a block waits in Ray's object store.
 _BATCH = 16
@@ -42,7 +42,10 @@ _RETRIES = 2
 
 @dataclass(frozen=True, slots=True)
 class PhotoJob:
-    """What to do. actors: at most so many at once, None for as many as the cluster has CPUs for."""
+    """What to do. actors: at most so many at once, None for as many as the cluster has CPUs for.
+
+    max_pixels: larger photos are refused.
+    """
 
     files: Files
     out: Place
@@ -50,13 +53,16 @@ class PhotoJob:
     store: Path | None
     actors: int | None
     restart: bool
+    max_pixels: int = DEFAULT_MAX_PIXELS
 
 
 class PhotoActor:
     """One pipeline, in a process of its own on some node, for batches of photos."""
 
-    def __init__(self, store: Path | None, options: AnalysisOptions, model: Model, prefix: str) -> None:
-        self._analyzer = LocalAnalyzer.load(ModelStore.open(store), options)
+    def __init__(
+        self, store: Path | None, options: AnalysisOptions, model: Model, prefix: str, max_pixels: int
+    ) -> None:
+        self._analyzer = LocalAnalyzer.load(ModelStore.open(store), options, max_pixels)
         if self._analyzer.model != model:
             raise ClusterError(f"a node has model {self._analyzer.model}, where this one has {model}")
         self._prefix = prefix
@@ -116,7 +122,7 @@ def _pass(job: PhotoJob, model: Model, actor: type[PhotoActor], paths: list[str]
             num_cpus=0.1,
         ).map_batches(
             actor,
-            fn_constructor_args=(job.store, job.options, model, job.files.place.prefix),
+            fn_constructor_args=(job.store, job.options, model, job.files.place.prefix, job.max_pixels),
             batch_format="pyarrow",
             batch_size=min(_BATCH, block),
             num_cpus=1,
