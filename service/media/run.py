@@ -20,6 +20,7 @@ from service.vision.types import Analysis
 
 MAX_FILE_BYTES = 200_000_000
 _LISTED_FAILURES = 50
+_LONGEST_JPEG_SIDE = 65_500  # libjpeg's
 
 
 @dataclass(slots=True)
@@ -32,14 +33,15 @@ class Report:
     failures: list[tuple[str, str]] = field(default_factory=list)
 
     def add(self, record: Record) -> None:
-        """Count a photo in."""
+        """Count a photo in; one that was analyzed but could not be annotated has failed, too."""
         self.photos += 1
-        if record["status"] == "ok":
-            self.faces += len(record["faces"])
+        self.faces += len(record.get("faces", ()))
+        reason = record.get("error") or record.get("not_annotated")
+        if reason is None:
             return
         self.failed += 1
         if len(self.failures) < _LISTED_FAILURES:
-            self.failures.append((record["file"], record["error"]))
+            self.failures.append((record["file"], reason))
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,13 +80,19 @@ class Annotations:
             below = below.with_name(below.name + ".jpg")
         return self.folder.resolve() / below
 
-    def write(self, photo: Path, data: bytes, analysis: Analysis) -> None:
-        """Draw one photo's faces. Raises OSError where the picture cannot be written."""
+    def write(self, photo: Path, data: bytes, analysis: Analysis) -> str | None:
+        """Draw one photo's faces; the reason where no file can hold the picture.
+
+        Raises OSError where it cannot be written.
+        """
+        if max(analysis.width, analysis.height) > _LONGEST_JPEG_SIDE:
+            return f"not annotated: a JPEG has at most {_LONGEST_JPEG_SIDE} pixels a side"
         # Whoever analyzed it, perhaps a server, has its own limit and kept to it.
         whole = decode(data, max_pixels=sys.maxsize, min_face_size=lambda _width, _height: 1.0)
         target = self.of(photo)
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(encode(annotate(whole.pixels, analysis.faces), "jpeg"))
+        return None
 
 
 class PhotoWork:
@@ -104,9 +112,10 @@ class PhotoWork:
     def _analyze(self, path: Path) -> Record:
         data = _read(path)
         analysis = self._analyzer.photo(data)
-        if self._annotations:
-            self._annotations.write(path, data, analysis)
-        return photo_record(str(path), analysis, self._analyzer.model)
+        record = photo_record(str(path), analysis, self._analyzer.model)
+        if self._annotations and (reason := self._annotations.write(path, data, analysis)):
+            record["not_annotated"] = reason
+        return record
 
 
 def guarded(file: str, work: Callable[[], Record]) -> Record:

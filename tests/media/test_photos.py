@@ -195,6 +195,16 @@ def test_annotated_pictures_mirror_the_folders_and_spare_the_photos(run: Run, fo
     assert (folder / "a.jpg").read_bytes() == before
 
 
+def test_a_photo_too_long_to_be_annotated_keeps_its_record(run: Run, tmp_path: Path) -> None:
+    Image.new("1", (65_501, 16)).save(tmp_path / "long.png")
+    result = run("analyze", tmp_path / "long.png", "--annotate", tmp_path / "to", "--format", "jsonl")
+    assert result.exit_code == 1
+    (record,) = records(result.stdout)
+    assert record["status"] == "ok"
+    assert record["not_annotated"] == "not annotated: a JPEG has at most 65500 pixels a side"
+    assert f"long.png: {record['not_annotated']}" in result.stderr
+
+
 def test_no_annotated_picture_leaves_its_folder(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     target = folder.parent / "annotated"
     monkeypatch.chdir(folder / "deeper")
