@@ -10,7 +10,7 @@ from typing import Protocol
 import numpy as np
 
 from service.runtime.decoder_pool import DecoderPool
-from service.runtime.model_store import ModelStore
+from service.runtime.model_store import EmotionEntry, ModelStore
 from service.vision.pipeline import DEFAULT_MAX_PIXELS, AnalysisOptions, EmotionPipeline
 from service.vision.types import (
     Analysis,
@@ -31,11 +31,17 @@ _NO_TIMINGS = Timings(0, 0, 0, 0)
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """Which graph answers. digest: its checksum; uncertain_below: both as `GET /models` has them."""
+    """Which graph answers. digest: its checksum; all as `GET /models` has them."""
 
     name: str
+    version: str
     digest: str
     uncertain_below: float
+
+    @classmethod
+    def of(cls, name: str, entry: EmotionEntry) -> "Model":
+        """The one that the manifest describes so."""
+        return cls(name, entry.version, f"sha256:{entry.sha256}", entry.uncertain_below)
 
 
 class Analyzer(Protocol):
@@ -72,10 +78,8 @@ class LocalAnalyzer:
         """
         # A file that kills its decoder must not end a run over thousands.
         pipeline = store.pipeline(options.model, max_pixels=max_pixels, decoder=DecoderPool().decode)
-        entry = store.manifest.emotion[pipeline.default]
-        return cls(
-            pipeline, options, Model(pipeline.default, f"sha256:{entry.sha256}", entry.uncertain_below)
-        )
+        model = Model.of(pipeline.default, store.manifest.emotion[pipeline.default])
+        return cls(pipeline, options, model)
 
     def photo(self, data: bytes) -> Analysis:
         """See Analyzer."""

@@ -76,6 +76,4 @@ def _model(bulk: Bulk) -> tuple[Path | None, AnalysisOptions, Model]:
     name = bulk.options.model or settings.default_model or manifest.default
     if name not in manifest.emotion:
         raise SourceError(f"no model {name!r}: there are {', '.join(manifest.emotion)}")
-    entry = manifest.emotion[name]
-    model = Model(name, f"sha256:{entry.sha256}", entry.uncertain_below)
-    return store, replace(bulk.options, model=name), model
+    return store, replace(bulk.options, model=name), Model.of(name, manifest.emotion[name])

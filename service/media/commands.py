@@ -51,11 +51,18 @@ ModelOption = Annotated[str | None, typer.Option("--model", help="Emotion model;
 FaceSizeOption = Annotated[
     float | None,
     typer.Option(
-        min=12, max=65_535, callback=_number, help="Smallest face in pixels. Default: the larger of 40 and 4 % of the longer side."
+        min=12,
+        max=65_535,
+        callback=_number,
+        help="Smallest face in pixels. Default: the larger of 40 and 4 % of the longer side.",
     ),
 ]
-ConfidenceOption = Annotated[float, typer.Option(min=0, max=1, callback=_number, help="Leave out less certain detections.")]
-MaxFacesOption = Annotated[int | None, typer.Option(min=1, max=100_000, help="Only the largest so many faces.")]
+ConfidenceOption = Annotated[
+    float, typer.Option(min=0, max=1, callback=_number, help="Leave out less certain detections.")
+]
+MaxFacesOption = Annotated[
+    int | None, typer.Option(min=1, max=100_000, help="Only the largest so many faces.")
+]
 ServerOption = Annotated[str | None, typer.Option(metavar="URL", help="Let a running service do the work.")]
 KeyOption = Annotated[
     str | None, typer.Option(envvar="FER_CLIENT_API_KEY", help="Key for the server.", show_default=False)

@@ -149,7 +149,7 @@ class Programme:
             "complete": complete,
             "every_s": self.every_s,
             "window_s": self._windows.length_s,
-            "model": {"name": model.name, "digest": model.digest},
+            "model": {"name": model.name, "version": model.version, "digest": model.digest},
             "frames_decoded": video.decoded,
             "packets_damaged": video.damaged,
             "programme": self.whole.as_json(self._end_s),

@@ -47,7 +47,7 @@ def photo_record(file: str, analysis: Analysis, model: Model) -> Record:
             "exif_orientation": analysis.exif_orientation,
         },
         "faces": [face_record(face) for face in analysis.faces],
-        "model": {"name": model.name, "digest": model.digest},
+        "model": {"name": model.name, "version": model.version, "digest": model.digest},
     }
 
 

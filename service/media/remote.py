@@ -109,7 +109,7 @@ class RemoteAnalyzer:
             models = answer.json()["models"]
             for model in models:
                 if model["name"] == name or (name is None and model["default"]):
-                    return Model(model["name"], model["digest"], model["uncertain_below"])
+                    return Model(model["name"], model["version"], model["digest"], model["uncertain_below"])
             names = ", ".join(model["name"] for model in models)
         raise ServerError(f"no model {name!r} at {self._url}: it has {names}")
 

@@ -25,8 +25,7 @@ def film(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def analyzer(loaded: tuple[ModelStore, EmotionPipeline]) -> LocalAnalyzer:
     store, pipeline = loaded
-    entry = store.manifest.emotion[pipeline.default]
-    model = Model(pipeline.default, f"sha256:{entry.sha256}", entry.uncertain_below)
+    model = Model.of(pipeline.default, store.manifest.emotion[pipeline.default])
     return LocalAnalyzer(pipeline, AnalysisOptions(), model)
 
 

@@ -16,7 +16,7 @@ from service.media.remote import RemoteAnalyzer
 from service.vision.pipeline import AnalysisOptions
 
 MODELS = json.dumps(
-    {"models": [{"name": "m", "digest": "sha256:0", "default": True, "uncertain_below": 0.5}]}
+    {"models": [{"name": "m", "version": "1", "digest": "sha256:0", "default": True, "uncertain_below": 0.5}]}
 ).encode()
 
 

@@ -27,8 +27,7 @@ class Mortal(PhotoActor):
 
 def main(address: str, photos: str, out: str) -> None:
     manifest = ModelStore.open().manifest
-    entry = manifest.emotion[manifest.default]
-    model = Model(manifest.default, f"sha256:{entry.sha256}", entry.uncertain_below)
+    model = Model.of(manifest.default, manifest.emotion[manifest.default])
     files = find([photos], True, PHOTO_SUFFIXES, "photo")
     job = PhotoJob(files, Place.of(out), AnalysisOptions(), None, None, restart=False)
     with joined(address):
