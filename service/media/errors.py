@@ -53,5 +53,5 @@ def media_extra(purpose: str) -> Iterator[None]:
         if package not in _EXTRAS:
             raise
         raise MissingExtraError(
-            f"{purpose} needs the package {package}: pip install 'fer-service[{_EXTRAS[package]}]'"
+            f"{purpose} needs the package {package}: pip install -e '.[{_EXTRAS[package]}]' in a checkout"
         ) from error

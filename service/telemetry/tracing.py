@@ -116,7 +116,7 @@ def tracing_for(environment: Mapping[str, str]) -> Tracing:
     except ImportError as error:
         raise TracingError(
             f"OTEL_ variables ask for traces, which need more packages ({error.name} is missing): "
-            "pip install 'fer-service[tracing]'"
+            "pip install -e '.[tracing]' in a checkout"
         ) from error
     except ValueError as error:
         raise TracingError(f"OTEL_PROPAGATORS={environment.get('OTEL_PROPAGATORS')}: {error}") from error

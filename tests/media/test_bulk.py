@@ -127,5 +127,5 @@ def test_without_the_extra_there_is_one_line(run: Run, tmp_path: Path) -> None:
     for command in ("analyze", "video"):
         refused = run(command, PHOTO, "--ray", "auto", "--out", tmp_path / "out")
         assert refused.exit_code == 2
-        assert refused.stderr.strip().endswith("pip install 'fer-service[ray]'")
+        assert refused.stderr.strip().endswith("pip install -e '.[ray]' in a checkout")
         assert len(refused.stderr.strip().splitlines()) == 1

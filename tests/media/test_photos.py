@@ -175,7 +175,7 @@ def test_no_photo_becomes_a_table(run: Run, folder: Path, photo: bytes, out: str
 
 
 def test_a_missing_extra_is_one_line_that_says_what_to_install() -> None:
-    told = pytest.raises(MissingExtraError, match=r"needs the package av: pip install 'fer-service\[media\]'")
+    told = pytest.raises(MissingExtraError, match=r"needs the package av: pip install -e '\.\[media\]' in a")
     with told, media_extra("fer-service video"):
         raise ModuleNotFoundError("No module named 'av'", name="av")
 

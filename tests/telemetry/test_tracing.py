@@ -290,7 +290,7 @@ except TracingError as error:
         [sys.executable, "-c", program], env=environment, cwd=ROOT, text=True, capture_output=True, check=True
     )
     assert told.stdout.count("\n") == 1
-    assert "pip install 'fer-service[tracing]'" in told.stdout
+    assert "pip install -e '.[tracing]' in a checkout" in told.stdout
 
 
 @contextmanager
