@@ -132,6 +132,17 @@ def _unwarned(body: bytes, size: tuple[int, int]) -> UInt8Array:
     return np.asarray(simplejpeg.decode_jpeg(body, "RGB", min_width=size[0], min_height=size[1]), np.uint8)
 
 
+def _decode_png(header: Header, min_face: float) -> DecodedImage:
+    image = _decode_with_pillow(header, min_face)
+    body = header.body
+    if (header.bits, body[_PNG_COLOUR]) == (16, _PNG_RGB) and b"tRNS" in body[: body.index(b"IDAT")]:
+        # Pillow keeps 8 bits of each sample, too few to tell the transparent colour from others.
+        exact = np.asarray(cv2.imdecode(np.frombuffer(body, np.uint8), cv2.IMREAD_UNCHANGED))
+        clear = _upright(np.asarray(exact[..., 3] == 0, np.uint8), image.exif_orientation)
+        image.pixels[clear > 0] = 255
+    return image
+
+
 def _decode_webp(header: Header, min_face: float) -> DecodedImage:  # noqa: ARG001
     decoded = np.asarray(cv2.imdecode(np.frombuffer(header.body, np.uint8), cv2.IMREAD_UNCHANGED), np.uint8)
     if decoded.shape[2] == 4:
@@ -153,7 +164,14 @@ def _decode_heif(header: Header, min_face: float) -> DecodedImage:  # noqa: ARG0
     return DecodedImage(pixels, width, height, "heif", orientation)
 
 
-_DECODERS: dict[str, Decoder] = {"jpeg": _decode_jpeg, "webp": _decode_webp, "heif": _decode_heif}
+_DECODERS: dict[str, Decoder] = {
+    "jpeg": _decode_jpeg,
+    "png": _decode_png,
+    "webp": _decode_webp,
+    "heif": _decode_heif,
+}
+# Where a PNG's header says what its samples are, and what it says of plain RGB.
+_PNG_COLOUR, _PNG_RGB = 25, 2
 # What libjpeg-turbo says where pixels are missing or made up. The rest of its warnings cost nothing but form.
 _JPEG_LOSSES = (
     "premature end",
@@ -197,10 +215,15 @@ def _rgb(image: Image.Image, bits: int) -> UInt8Array:
 
 def _rgb_strip(strip: Image.Image, bits: int) -> UInt8Array:
     if strip.mode.startswith("I;16"):
-        samples = np.asarray(strip, np.uint16)[..., np.newaxis]  # (h, w, 1), for all three channels
-        return (samples >> (bits - 8)).astype(np.uint8)
+        samples = np.asarray(strip, np.uint16)
+        levels = (samples >> (bits - 8)).astype(np.uint8)
+        if (key := strip.info.get("transparency")) is not None:
+            levels[samples == key] = 255
+        return levels[..., np.newaxis]  # (h, w, 1), for all three channels
     if strip.mode in ("I", "F"):
         raise InvalidImageError("images of 32-bit samples are not supported: they do not say what is white")
+    if strip.mode == "L" and bits < 8 and "transparency" in strip.info:
+        strip.info["transparency"] *= 255 // ((1 << bits) - 1)  # Pillow scales the samples, not their key
     if strip.has_transparency_data:
         strip = _over_white(strip)
     return np.asarray(strip.convert("RGB"), np.uint8)
