@@ -227,14 +227,16 @@ def _png_chunks(data: bytes, pos: int) -> Iterator[tuple[bytes, int, int]]:
 
 
 def _gif(data: bytes, max_pixels: int) -> Header:
-    """The first frame alone; where it reaches beyond the screen, the screen grows."""
+    """The first frame alone, on a screen of its own; where it reaches beyond the real one, that grows."""
     width, height, flags = struct.unpack_from("<HHB", data, 6)
     _check_pixels(max(width, 1), max(height, 1), max_pixels)
     screen = data[: 13 + (3 << (flags & 7) + 1 if flags & 0x80 else 0)]
     control, frame = _gif_first_frame(data, len(screen))
     left, top, frame_width, frame_height = struct.unpack_from("<HHHH", data, frame + 1)
     size = (max(width, left + frame_width), max(height, top + frame_height))
-    return Header("gif", size, b"".join([screen, control, data[frame:]]))
+    own = struct.pack("<HH", frame_width, frame_height)
+    parts = [screen[:6], own, screen[10:], control, b",", bytes(4), own, data[frame + 9 :]]
+    return Header("gif", size, b"".join(parts), offset=(left, top))
 
 
 def _gif_first_frame(data: bytes, pos: int) -> tuple[bytes, int]:

@@ -1,7 +1,9 @@
 """Image bytes to an upright RGB array: the formats of ACCEPTED_FORMATS, and no surprise in cost."""
 
 import re
+import struct
 from collections.abc import Callable
+from dataclasses import replace
 from io import BytesIO
 
 import cv2
@@ -132,6 +134,15 @@ def _unwarned(body: bytes, size: tuple[int, int]) -> UInt8Array:
     return np.asarray(simplejpeg.decode_jpeg(body, "RGB", min_width=size[0], min_height=size[1]), np.uint8)
 
 
+def _decode_gif(header: Header, min_face: float) -> DecodedImage:
+    """What the first frame leaves uncovered is transparent."""
+    frame = replace(header, size=struct.unpack_from("<HH", header.body, 6))
+    image = _decode_with_pillow(frame, min_face)
+    if frame.size == header.size:
+        return image
+    return _turned(_on_canvas(image.pixels, header), header.size, "gif", 1)
+
+
 def _decode_png(header: Header, min_face: float) -> DecodedImage:
     image = _decode_with_pillow(header, min_face)
     body = header.body
@@ -165,6 +176,7 @@ def _decode_heif(header: Header, min_face: float) -> DecodedImage:  # noqa: ARG0
 
 
 _DECODERS: dict[str, Decoder] = {
+    "gif": _decode_gif,
     "jpeg": _decode_jpeg,
     "png": _decode_png,
     "webp": _decode_webp,

@@ -350,6 +350,22 @@ def test_a_first_frame_smaller_than_its_animation_is_laid_over_white() -> None:
     assert (decoded(data).pixels == expected).all()
 
 
+@pytest.mark.parametrize("screen", [(64, 48), (25, 30)], ids=["within", "beyond its screen"])
+def test_what_the_first_frame_of_a_gif_leaves_uncovered_is_white(screen: tuple[int, int]) -> None:
+    data = bytearray(encoded(Image.new("RGB", (20, 10), "red"), "GIF"))
+    frame = data.index(b"," + bytes(4) + struct.pack("<HH", 20, 10))
+    data[6:10] = struct.pack("<HH", *screen)
+    data[frame + 1 : frame + 5] = struct.pack("<HH", 10, 25)
+    width, height = max(screen[0], 30), max(screen[1], 35)
+    expected = np.full((height, width, 3), 255)
+    expected[25:35, 10:30] = (255, 0, 0)
+
+    image = decoded(bytes(data))
+
+    assert (image.width, image.height) == (width, height)
+    assert (image.pixels == expected).all()
+
+
 def test_a_phone_jpeg_with_a_second_picture_is_a_jpeg() -> None:
     image = decoded(encoded(PORTRAIT, "MPO", save_all=True, append_images=[PORTRAIT.rotate(180)]))
 
