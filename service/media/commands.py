@@ -54,7 +54,8 @@ FaceSizeOption = Annotated[
         min=12,
         max=65_535,
         callback=_number,
-        help="Smallest face in pixels. Default: the larger of 40 and 4 % of the longer side.",
+        help="Smallest face in pixels. Default: the larger of 40 and 4 % of the longer side "
+        "(in a strip, of 40 and a quarter of the shorter side).",
     ),
 ]
 ConfidenceOption = Annotated[

@@ -85,8 +85,11 @@ class DetectionParameters:
 
 
 def default_min_face_size(width: int, height: int) -> float:
-    """40 pixels or 4 % of the longer side, so that a phone photo does not cost forty times a webcam frame."""
-    return max(40.0, 0.04 * max(width, height))
+    """40 pixels or 4 % of the longer side, so that a phone photo does not cost forty times a webcam frame.
+
+    No more than a quarter of the shorter side where that is over 40, so that faces fit in a long strip.
+    """
+    return max(40.0, min(0.04 * max(width, height), 0.25 * min(width, height)))
 
 
 class Mtcnn:

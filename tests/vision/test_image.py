@@ -23,6 +23,7 @@ from service.vision.image import (
     UnsupportedFormatError,
     decode,
 )
+from service.vision.mtcnn import default_min_face_size
 from service.vision.types import DecodedImage, UInt8Array
 
 DATA = Path(__file__).parents[1] / "data"
@@ -646,3 +647,18 @@ def test_a_large_progressive_jpeg_may_have_fewer_scans() -> None:
     assert decoded(many).width == 64
     with pytest.raises(InvalidImageError, match="too many for its size"):
         decoded(many[:frame] + struct.pack(">HH", 7_000, 7_000) + many[frame + 4 :], max_pixels=64_000_000)
+
+
+@pytest.mark.parametrize(
+    ("width", "height", "expected"),
+    [
+        (640, 480, 40),
+        (4_000, 3_000, 160),
+        (4_000, 1_000, 160),
+        (800, 5_000, 200),
+        (9_600, 240, 60),
+        (9_600, 90, 40),
+    ],
+)
+def test_the_smallest_face_by_default_fits_in_a_long_strip(width: int, height: int, expected: float) -> None:
+    assert default_min_face_size(width, height) == pytest.approx(expected)
