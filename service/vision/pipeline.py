@@ -27,7 +27,7 @@ class AnalysisOptions:
     """What a caller may choose.
 
     model: an emotion variant, else the default one; min_face_size: pixels of the upright image, else
-    the larger of 40 and 4 % of its longer side; min_confidence: faces below it are left out;
+    what `default_min_face_size` tells; min_confidence: faces below it are left out;
     max_faces: only the largest so many. Raises ValueError for values that cannot be meant.
     """
 
