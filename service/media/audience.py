@@ -211,7 +211,8 @@ class Segment:
         """The figures by which two segments, or two edits, can be compared."""
         tally = self.tally
         shares = tally.shares()
-        end = programme_end_s if self.end_s is None else self.end_s
+        # One that begins after the programme's end has no length.
+        end = max(self.start_s, programme_end_s) if self.end_s is None else self.end_s
         return {
             "label": self.label,
             "start_s": round(self.start_s, 3),

@@ -219,6 +219,10 @@ def video(  # noqa: PLR0917
             workers=workers or _workers(server),
             report_every_s=_seconds("--report-every", report_every),
         )
+        if segments and not summary:
+            raise SourceError("--segments shows in --summary only: say where that goes")
+        if thumbnails and not timeline:
+            raise SourceError("--thumbnails shows in --timeline only: say where that goes")
         opened = stack.enter_context(Video.open(source))
         analyzer = stack.enter_context(_analyzer(options, model_store, server, api_key, interruption.wait))
         complete = run_video(run, opened, analyzer, _say)

@@ -127,3 +127,8 @@ def test_times_as_people_write_them() -> None:
     for text in ("", "-1", "1:2:3:4", "nan"):
         with pytest.raises(ValueError, match=r"no time|could not convert"):
             parse_timecode(text)
+
+
+def test_a_segment_after_the_end_does_not_end_before_it_starts() -> None:
+    figures = Segment("x", 500, None).as_json(5)
+    assert (figures["start_s"], figures["end_s"], figures["frames"]) == (500, 500, 0)

@@ -217,12 +217,15 @@ def test_no_output_takes_the_place_of_anything_else(run: Run, arguments: list[st
         (["--annotate", "film.webm"], "film.webm cannot be written as a video"),
         (["--timeline", "t.doc"], "a timeline is written as"),
         (["--segments", "missing.csv"], "missing.csv cannot be read"),
+        (["--thumbnails"], "--thumbnails shows in --timeline only"),
+        (["--segments", "cues.csv", "--timeline", "t.png"], "--segments shows in --summary only"),
         (["--model", "none"], "no model 'none'"),
     ],
 )
 def test_what_cannot_be_done_is_told_before_the_film_is_seen(
     run: Run, film: Path, arguments: list[str], told: str, tmp_path: Path
 ) -> None:
+    (tmp_path / "cues.csv").write_text("start,label\n0,all\n")
     result = run("video", film, *(tmp_path / one if "." in one else one for one in arguments))
     assert result.exit_code == 2
     assert told in result.stderr
