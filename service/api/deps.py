@@ -155,7 +155,7 @@ class DetectQuery(BaseModel):
         le=65535,
         allow_inf_nan=False,
         description="Smallest face to look for, in pixels of the upright image. "
-        "Default: the larger of 40 and 4 % of the longer side.",
+        "Default: 4 % of the longer side, or a quarter of the shorter one if that is less; at least 40.",
     )
     min_confidence: float = Field(
         0.0, ge=0, le=1, allow_inf_nan=False, description="Leave out faces the detector is less sure of."
