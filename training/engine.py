@@ -377,6 +377,12 @@ def load_network(folder: Path) -> nn.Module:
     return model.eval()
 
 
+def learned_by(folder: Path) -> tuple[Config, str]:
+    """The settings of a run and its images' fingerprint, which older checkpoints lack (empty)."""
+    state = load_checkpoint(folder, torch.device("cpu"))
+    return from_saved(state["config"]), state.get("source", {}).get("images", "")
+
+
 def read_log(folder: Path) -> list[dict[str, str]]:
     """The rows of a run's log, one for each epoch; older logs have fewer columns."""
     path = folder / LOG

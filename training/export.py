@@ -6,7 +6,6 @@ Of several runs one graph is made, in which they answer together (`training.ense
 """
 
 import argparse
-import json
 import tempfile
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, replace
@@ -21,7 +20,7 @@ from training import card, manifest
 from training.arguments import told
 from training.calibrate import Calibration, calibrate
 from training.data import Faces, load
-from training.engine import load_network, predict, split_held_out
+from training.engine import learned_by, load_network, predict, split_held_out
 from training.ensemble import ensemble
 from training.evaluate import STORE, probabilities
 from training.graph import fold, write_graph
@@ -54,23 +53,37 @@ def served_network(runs: Mapping[Path, float], faces: Faces, serving: Serving) -
 
     runs: with their weights.
 
-    Raises ExportError where the runs held out different images, for each has learned what another would be
-    calibrated by; and where a head is to be served that has learned no votes.
+    Raises ExportError where the runs held out different images, or learned from others than these faces, for
+    they have learned what they would be calibrated by; and where a head is to be served that has learned no
+    votes.
     """
-    settings = [json.loads((run / "config.json").read_text()) for run in runs]
-    held_out, *others = {(config["held_out"], config["seed"]) for config in settings}
+    # The checkpoint's settings: those are the weights' own, whatever became of config.json.
+    learned_from = {run: learned_by(run) for run in runs}
+    held_out, *others = {(config.held_out, config.seed) for config, _ in learned_from.values()}
     if others:
         raise ExportError(f"{', '.join(run.name for run in runs)} held out different images")
     learned, seen = split_held_out(faces, *held_out)
     trained = [load_network(run) for run in runs]
     if serving.votes_share:
         check_votes(dict(zip(runs, trained, strict=True)), learned)
+    check_images({run: images for run, (_, images) in learned_from.items()}, faces)
     networks = [prepared(network, learned.labels, serving) for network in trained]
     network = ensemble(networks, list(runs.values()))
     seen = judged(seen, serving.label_set)
     truth = torch.from_numpy(shares(seen, serving.label_set))
     calibration = calibrate(predict(network, seen), truth)
     return Served(fold(network), calibration.temperature).eval(), calibration
+
+
+def check_images(learned_from: Mapping[Path, str], faces: Faces) -> None:
+    """Raises ExportError where a run's fingerprint, if it has one, is not that of these faces."""
+    given = faces.fingerprint()
+    for run, images in learned_from.items():
+        if images not in ("", given):
+            raise ExportError(
+                f"{run.name} learned from other images, labels or votes than the data has: "
+                "pass the very --data, and --ferplus, that it was trained with"
+            )
 
 
 def check_votes(trained: Mapping[Path, nn.Module], learned: Faces) -> None:
@@ -136,8 +149,8 @@ def source_of(arguments: argparse.Namespace) -> dict[Path, float]:
 
 def _begun_with(runs: Iterable[Path]) -> dict[str, str]:
     """What the runs began with, as far as they did not begin with random weights."""
-    configs = (json.loads((run / "config.json").read_text()) for run in runs)
-    digests = [f"sha256:{config['begun_with']}" for config in configs if config.get("begun_with")]
+    configs = (learned_by(run)[0] for run in runs)
+    digests = [f"sha256:{config.begun_with}" for config in configs if config.begun_with]
     return {"begun_with": ", ".join(digests)} if digests else {}
 
 

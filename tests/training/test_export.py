@@ -12,6 +12,7 @@ import torch
 
 from service.vision.types import EMOTIONS
 from training import manifest
+from training.begin import CHECKPOINT
 from training.data import VOTE_OF_EMOTION, DataError, load
 from training.engine import build, load_network, train
 from training.evaluate import STORE, probabilities
@@ -155,6 +156,28 @@ def test_runs_that_held_out_different_images_are_not_exported_together(tmp_path:
             "both.onnx",
             Serving(),
         )
+
+
+def test_a_run_is_not_calibrated_on_other_images_than_it_held_out(tmp_path: Path) -> None:
+    train(config(epochs=1), faces(), tmp_path / "run")
+    relabelled = replace(faces(), labels=np.roll(faces().labels, 1))
+    for others in (faces(49), faces().subset(np.arange(56)[::-1]), relabelled):
+        with pytest.raises(ExportError, match="run learned from other images, labels or votes"):
+            export({tmp_path / "run": 1.0}, others, tmp_path, "none.onnx", Serving())
+    assert not (tmp_path / "none.onnx").exists()
+    # As a checkpoint is that is older than fingerprints.
+    state = torch.load(tmp_path / "run" / CHECKPOINT, weights_only=True)
+    del state["source"]
+    torch.save(state, tmp_path / "run" / CHECKPOINT)
+    export({tmp_path / "run": 1.0}, faces(49), tmp_path, "older.onnx", Serving())
+
+
+@pytest.mark.parametrize("damage", ["{", "{}"])
+def test_the_checkpoint_tells_what_a_run_held_out(tmp_path: Path, damage: str) -> None:
+    train(config(epochs=1), faces(), tmp_path / "run")
+    whole = export({tmp_path / "run": 1.0}, faces(), tmp_path, "whole.onnx", Serving())
+    (tmp_path / "run" / "config.json").write_text(damage)
+    assert export({tmp_path / "run": 1.0}, faces(), tmp_path, "again.onnx", Serving()) == whole
 
 
 def test_the_manifest_keeps_what_it_is_not_told_of(tmp_path: Path) -> None:
