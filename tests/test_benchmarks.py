@@ -1,8 +1,10 @@
 """The server that benchmarks start, and what their clients say where there is nothing to tell."""
 
+import asyncio
 import os
 import subprocess
 import sys
+from typing import Any
 
 import httpx
 import pytest
@@ -47,3 +49,17 @@ def test_what_a_refusal_takes_is_no_figure(serve: Serve) -> None:
     speed = pytest.importorskip("benchmarks.speed")
     with serve(api_keys="k") as refusing, pytest.raises(SystemExit, match="answered with 401"):
         speed.post(Server(os.getpid(), refusing.base_url.port or 0, 0), portrait(), "wall")
+
+
+def test_a_rate_is_over_all_the_time_in_which_answers_came(serve: Serve, photo: bytes) -> None:
+    generator = pytest.importorskip("benchmarks.load.generator")
+
+    async def overload(url: str) -> Any:
+        async with generator.client_of(url, photo) as client:
+            return await client.open(rate=1000, seconds=1e-6)
+
+    with serve() as service:
+        result = asyncio.run(overload(str(service.base_url)))
+    answered = result.of(200)
+    assert answered
+    assert result.seconds >= max(each.ended for each in answered) - min(each.sent for each in answered)

@@ -32,7 +32,7 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What became of all requests of a run that lasted so many seconds."""
+    """What became of all requests of a run that lasted so many seconds, until the last one ended."""
 
     outcomes: Sequence[Outcome]
     seconds: float
@@ -111,7 +111,9 @@ class Client:
             await asyncio.sleep(max(0, due - perf_counter()))
             requests.append(asyncio.create_task(self.post(due)))
             due += dice.expovariate(rate)
-        return Result(await asyncio.gather(*requests), seconds)
+        outcomes = await asyncio.gather(*requests)
+        # What was queued is answered after the last arrival: answers and seconds must be of the same time.
+        return Result(outcomes, perf_counter() - start)
 
 
 @asynccontextmanager
