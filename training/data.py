@@ -105,7 +105,14 @@ def load_sheets(folder: Path, split: str) -> Faces:
     """Contact sheets: `<split>.png` holds rows of 48x48 tiles, `labels.csv` names them in order."""
     columns = ["votes_" + vote.lower() for vote in VOTES]
     labels, votes = [], []
+    met = dict.fromkeys(KAGGLE_USAGE, 0)
     for line, row in _rows(folder / "labels.csv", "split", "emotion", *columns):
+        if row["split"] not in met:
+            raise DataError(f"labels.csv, line {line}: split {row['split']!r} is none of {', '.join(met)}")
+        # A row that is missing, or stands elsewhere, would shift the labels of all tiles after it.
+        tile, met[row["split"]] = met[row["split"]], met[row["split"]] + 1
+        if row.get("index", str(tile)) != str(tile):
+            raise DataError(f"labels.csv, line {line}: index {row['index']!r} where tile {tile} comes next")
         if row["split"] == split:
             labels.append(_emotion_by_name(row["emotion"], folder / "labels.csv", line))
             votes.append(_votes(row, columns, folder / "labels.csv", line))
@@ -119,7 +126,12 @@ def load_sheets(folder: Path, split: str) -> Faces:
     if count < len(labels):
         raise DataError(f"{split}.png has {count} tiles for {len(labels)} rows of labels.csv")
     tiles = sheet.reshape(height // SIDE, SIDE, width // SIDE, SIDE).transpose(0, 2, 1, 3)
-    images = np.ascontiguousarray(tiles.reshape(-1, SIDE, SIDE)[: len(labels)], dtype=np.uint8)
+    tiles = tiles.reshape(-1, SIDE, SIDE)
+    spare = tiles[len(labels) :]
+    # What fills the last row of a sheet is of one colour; anything else is a face.
+    if len(spare) >= width // SIDE or (spare != spare[:, :1, :1]).any():
+        raise DataError(f"labels.csv has {len(labels)} rows for more tiles of {split}.png")
+    images = np.ascontiguousarray(tiles[: len(labels)], dtype=np.uint8)
     return Faces(images, np.array(labels, np.int64), np.array(votes, np.float32))
 
 

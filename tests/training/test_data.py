@@ -164,7 +164,7 @@ def test_a_byte_order_mark_is_no_part_of_the_first_column(tmp_path: Path) -> Non
 
 
 def test_a_sheet_has_a_tile_for_each_row(tmp_path: Path) -> None:
-    folder = sheets(tmp_path, *["train,0,sad,0,1,0,0,9,0,0,0,0,0,0"] * 3)
+    folder = sheets(tmp_path, *(f"train,{index},sad,0,1,0,0,9,0,0,0,0,0,0" for index in range(3)))
     with pytest.raises(DataError, match=r"train.png has 2 tiles for 3 rows of labels.csv"):
         load(folder, "train")
 
@@ -180,6 +180,41 @@ def test_a_bad_sheet_row_is_named(tmp_path: Path) -> None:
     folder = sheets(tmp_path, "train,0,joyful,0,1,0,0,9,0,0,0,0,0,0")
     with pytest.raises(DataError, match=r"labels.csv, line 2: emotion 'joyful' is none of angry"):
         load(folder, "train")
+
+
+@pytest.mark.parametrize(
+    ("splits", "problem"),
+    [
+        (("train,0", "train,2"), "line 3: index '2' where tile 1 comes next"),
+        (("train,1", "train,0"), "line 2: index '1' where tile 0 comes next"),
+        (("train,0", "public_test,1", "train,1"), "line 3: index '1' where tile 0 comes next"),
+        (("train,0", "trian,1"), "line 3: split 'trian' is none of train, public_test, private_test"),
+        (("train,0",), "has 1 rows for more tiles of train.png"),
+    ],
+    ids=["missing", "reordered", "other split", "misspelt", "too few"],
+)
+def test_no_label_goes_to_another_tile(tmp_path: Path, splits: tuple[str, ...], problem: str) -> None:
+    folder = sheets(tmp_path, *(f"{split},sad,0,1,0,0,9,0,0,0,0,0,0" for split in splits))
+    with pytest.raises(DataError, match=rf"labels.csv.* {problem}"):
+        load(folder, "train")
+
+
+def test_the_last_row_of_a_sheet_may_be_filled_up(tmp_path: Path) -> None:
+    folder = sheets(tmp_path, "train,0,sad,0,1,0,0,9,0,0,0,0,0,0")
+    sheet = np.arange(48 * 96, dtype=np.uint32).reshape(48, 96) % 251
+    sheet[:, 48:] = 7
+    cv2.imwrite(str(folder / "train.png"), sheet.astype(np.uint8))
+    assert len(load(folder, "train")) == 1
+    cv2.imwrite(str(folder / "train.png"), np.vstack((sheet, np.full_like(sheet, 7))).astype(np.uint8))
+    with pytest.raises(DataError, match="has 1 rows for more tiles"):
+        load(folder, "train")
+
+
+def test_sheets_need_no_index(tmp_path: Path) -> None:
+    folder = sheets(tmp_path)
+    rows = ("train,sad,0,1,0,0,9,0,0,0,0,0,0", "train,happy,1,,,,,,,,,,")
+    write(folder / "labels.csv", SHEET.replace("index,", ""), *rows)
+    assert load(folder, "train").labels.tolist() == [4, 3]
 
 
 def test_a_missing_column_is_named(tmp_path: Path) -> None:
