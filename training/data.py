@@ -235,7 +235,14 @@ def _ferplus_votes(path: Path) -> list[FerPlusRow]:
 
 
 def _votes(row: Mapping[str, str], columns: Sequence[str], path: Path, line: int) -> list[float]:
+    """How many voted for each kind; NaN where all ten are empty."""
+    texts = [row[column] for column in columns]
+    if not any(texts):
+        return NO_VOTES.votes
     try:
-        return [float(row[column] or "nan") for column in columns]
-    except ValueError as error:
-        raise DataError(f"{path.name}, line {line}: votes are not {len(VOTES)} numbers") from error
+        votes = [float(text) for text in texts]
+    except ValueError:
+        votes = [-1.0]
+    if not all(vote >= 0 and vote.is_integer() for vote in votes):
+        raise DataError(f"{path.name}, line {line}: votes are not {len(VOTES)} numbers, each a whole one")
+    return votes

@@ -100,6 +100,10 @@ def test_a_bad_kaggle_row_is_named(tmp_path: Path, row: str, problem: str) -> No
     ("row", "problem"),
     [
         ("Training,b.png,2,0,0,many,0,0,0,0,0,0", "votes are not 10 numbers"),
+        *(
+            (f"Training,b.png,2,0,{votes},0,0,0,0,0,0,0", "votes are not 10 numbers")
+            for votes in ("-1", "inf", "nan", "0.5", "")
+        ),
         ("Training,b.png,2,0", "too few columns"),
     ],
 )
