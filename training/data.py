@@ -138,11 +138,15 @@ def load_sheets(folder: Path, split: str) -> Faces:
 def load_kaggle(path: Path, split: str, ferplus: Path | None = None) -> Faces:
     """Kaggle's CSV: emotion 0..6, 2304 pixel values, usage; some releases put spaces before column names."""
     all_votes = None if ferplus is None else _ferplus_votes(ferplus)
-    images, labels, votes = [], [], []
-    for index, (line, row) in enumerate(_rows(path, "emotion", "pixels", "Usage")):
-        if all_votes is not None and index >= len(all_votes):
+    images, labels, votes, count = [], [], [], 0
+    for line, row in _rows(path, "emotion", "pixels", "Usage"):
+        if row["Usage"] not in KAGGLE_USAGE.values():
+            known = ", ".join(KAGGLE_USAGE.values())
+            raise DataError(f"{path.name}, line {line}: Usage {row['Usage']!r} is none of {known}")
+        if all_votes is not None and count >= len(all_votes):
             raise DataError(f"{path.name}, line {line}: {ferplus and ferplus.name} ends before")
-        called = all_votes[index] if all_votes is not None else NO_VOTES
+        called = all_votes[count] if all_votes is not None else NO_VOTES
+        count += 1
         if called.usage not in ("", row["Usage"]):
             other = f"Usage {called.usage!r} where {path.name}, line {line}, has {row['Usage']!r}"
             raise DataError(f"{ferplus and ferplus.name}, line {called.line}: {other}")
@@ -150,6 +154,8 @@ def load_kaggle(path: Path, split: str, ferplus: Path | None = None) -> Faces:
             images.append(_pixels(row["pixels"], path, line))
             labels.append(_emotion_by_index(row["emotion"], path, line))
             votes.append(called.votes)
+    if all_votes is not None and count < len(all_votes):
+        raise DataError(f"{ferplus and ferplus.name}, line {all_votes[count].line}: {path.name} ends before")
     if not images:
         raise DataError(f"{path} holds no row with Usage {KAGGLE_USAGE[split]}")
     return Faces(np.stack(images), np.array(labels, np.int64), np.array(votes, np.float32))
@@ -193,12 +199,18 @@ def _rows(path: Path, *columns: str) -> Iterator[tuple[int, dict[str, str]]]:
     with path.open(newline="", encoding="utf-8-sig") as file:
         reader = csv.DictReader(file, skipinitialspace=True)
         try:
+            names = list(reader.fieldnames or ())
             for column in columns:
-                if column not in (reader.fieldnames or ()):
+                if column not in names:
                     raise DataError(f"{path.name}, line 1: no column {column}")
+            # The last of them would count.
+            if repeated := {name for name in names if name and names.count(name) > 1}:
+                raise DataError(f"{path.name}, line 1: more than one column {', '.join(sorted(repeated))}")
             for row in reader:
                 if None in row.values():
                     raise DataError(f"{path.name}, line {reader.line_num}: too few columns")
+                if None in row:
+                    raise DataError(f"{path.name}, line {reader.line_num}: too many columns")
                 yield reader.line_num, row
         except (UnicodeDecodeError, csv.Error) as error:
             raise DataError(f"{path.name}, after line {reader.line_num}: no CSV file in UTF-8") from error

@@ -88,6 +88,8 @@ def test_contact_sheets(tmp_path: Path) -> None:
         (f"3,{PIXELS.replace('255', '256')},Training", "pixels are not 2304 values of 0 to 255"),
         (f"3,{PIXELS.replace('17', 'x', 1)},Training", "pixels are not 2304 values of 0 to 255"),
         (f"3,{PIXELS}", "too few columns"),
+        (f"3,{PIXELS},Training,", "too many columns"),
+        (f"3,{PIXELS},training", "Usage 'training' is none of Training, PublicTest, PrivateTest"),
     ],
 )
 def test_a_bad_kaggle_row_is_named(tmp_path: Path, row: str, problem: str) -> None:
@@ -117,6 +119,13 @@ def test_ferplus_with_fewer_rows_is_refused(tmp_path: Path) -> None:
     path = write(tmp_path / "fer2013.csv", KAGGLE, f"3,{PIXELS},Training")
     with pytest.raises(DataError, match=r"fer2013.csv, line 2: fer2013new.csv ends before"):
         load(path, "train", write(tmp_path / "fer2013new.csv", FERPLUS))
+
+
+def test_ferplus_with_more_rows_is_refused(tmp_path: Path) -> None:
+    path = write(tmp_path / "fer2013.csv", KAGGLE, f"3,{PIXELS},Training")
+    rows = ["Training,a.png,1,9,0,0,0,0,0,0,0,0"] * 2
+    with pytest.raises(DataError, match=r"fer2013new.csv, line 3: fer2013.csv ends before"):
+        load(path, "train", write(tmp_path / "fer2013new.csv", FERPLUS, *rows))
 
 
 def test_ferplus_of_other_rows_is_refused(tmp_path: Path) -> None:
@@ -224,6 +233,12 @@ def test_sheets_need_no_index(tmp_path: Path) -> None:
 def test_a_missing_column_is_named(tmp_path: Path) -> None:
     path = write(tmp_path / "fer2013.csv", "emotion,pixels", f"3,{PIXELS}")
     with pytest.raises(DataError, match=r"fer2013.csv, line 1: no column Usage"):
+        load(path, "train")
+
+
+def test_a_column_stands_once(tmp_path: Path) -> None:
+    path = write(tmp_path / "fer2013.csv", f"{KAGGLE},emotion", f"3,{PIXELS},Training,4")
+    with pytest.raises(DataError, match=r"fer2013.csv, line 1: more than one column emotion"):
         load(path, "train")
 
 
