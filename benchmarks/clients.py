@@ -58,7 +58,10 @@ def connection() -> pycurl.Curl:
 
 
 class Clients:
-    """Threads that share a clock and a record."""
+    """Threads that share a clock and a record: how long answers took, and how many requests had none.
+
+    A refusal, which takes no time, is no answer.
+    """
 
     def __init__(self, port: int, image: bytes) -> None:
         self._client, self._image, self._lock = Client(port), image, Lock()
@@ -67,10 +70,11 @@ class Clients:
 
     def post(self, since: float) -> None:
         """One request, on this thread's connection."""
-        status = self._client.ask(PATH, self._image)
+        answered = self._client.ask(PATH, self._image) == 200
         with self._lock:
-            self.milliseconds.append((perf_counter() - since) * 1000)
-            self.failed += status != 200
+            self.failed += not answered
+            if answered:
+                self.milliseconds.append((perf_counter() - since) * 1000)
 
     def closed(self, clients: int, end: float) -> None:
         """Each client asks again when it was answered."""

@@ -20,7 +20,7 @@ from service.runtime.model_store import ModelStore
 from service.vision.emotion import EmotionClassifier
 from service.vision.types import Float32Array, UInt8Array
 from training.data import DataError, Faces, load, vote_shares
-from training.label_sets import FER2013, FERPLUS
+from training.label_sets import FER2013, FERPLUS, judged
 from training.metrics import report
 
 PEER = Path(__file__).parent / "peers" / "fer_emotion.py"
@@ -61,6 +61,7 @@ def main() -> None:
     arguments = parser.parse_args()
     try:
         faces = load(arguments.data, "public_test", arguments.ferplus)
+        judged(faces, FERPLUS)
     except DataError as error:
         raise SystemExit(f"emotion: {error}") from error
     answers = dict(ours(faces.images))

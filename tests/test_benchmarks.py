@@ -44,6 +44,14 @@ def test_too_few_answers_are_one_sentence() -> None:
         load(1, b"", clients=1, seconds=0)
 
 
+def test_a_refusal_is_no_answer_that_is_timed(serve: Serve, photo: bytes) -> None:
+    clients = pytest.importorskip("benchmarks.clients")
+    with serve(api_keys="k") as refusing:
+        run = clients.Clients(refusing.base_url.port or 0, photo)
+        run.post(0.0)
+    assert (run.failed, run.milliseconds) == (1, [])
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="CPU time comes from the process's clock")
 def test_what_a_refusal_takes_is_no_figure(serve: Serve) -> None:
     speed = pytest.importorskip("benchmarks.speed")

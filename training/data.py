@@ -125,8 +125,8 @@ def load_sheets(folder: Path, split: str) -> Faces:
     count = (height // SIDE) * (width // SIDE)
     if count < len(labels):
         raise DataError(f"{split}.png has {count} tiles for {len(labels)} rows of labels.csv")
-    tiles = sheet.reshape(height // SIDE, SIDE, width // SIDE, SIDE).transpose(0, 2, 1, 3)
-    tiles = tiles.reshape(-1, SIDE, SIDE)
+    grid = sheet.reshape(height // SIDE, SIDE, width // SIDE, SIDE)
+    tiles = grid.transpose(0, 2, 1, 3).reshape(-1, SIDE, SIDE)
     spare = tiles[len(labels) :]
     # What fills the last row of a sheet is of one colour; anything else is a face.
     if len(spare) >= width // SIDE or (spare != spare[:, :1, :1]).any():
@@ -163,6 +163,9 @@ def load_kaggle(path: Path, split: str, ferplus: Path | None = None) -> Faces:
 
 def load_folders(folder: Path, split: str) -> Faces:
     """Image folders: `<split>/<emotion>/*`, as the image releases of FER2013 have them."""
+    there = {path.name for path in (folder / split).glob("*") if path.is_dir()}
+    if (known := there & set(EMOTIONS)) and (others := there - known):
+        raise DataError(f"{folder / split} has folders that are no emotion: {', '.join(sorted(others))}")
     images, labels = [], []
     for index, emotion in enumerate(EMOTIONS):
         for path in sorted((folder / split / emotion).glob("*")):

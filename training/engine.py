@@ -89,6 +89,8 @@ class Run:
         *,
         resized: bool = False,
     ) -> None:
+        if (folder / SOURCE).exists():
+            raise ConfigError(f"{folder} holds views: a run needs a folder of its own")
         self.config, self.folder = config, folder
         self.device = compute_device()
         fit, self.held_out = split_held_out(faces, config.held_out, config.seed)
@@ -248,7 +250,8 @@ class Run:
         same = source.get("images", self.source["images"]) == self.source["images"]
         if not same or {view.targets.shape, view.taught.shape} != {self.targets.shape}:
             raise ConfigError(f"{folder} was written for other images, or another number of heads")
-        self.source |= source
+        # Another view would be shown in an epoch, so a run whose views grew meanwhile would end elsewhere.
+        self.source |= source | {"views": str(len(paths))}
         return paths
 
     def _read_view(self, path: Path) -> View:

@@ -13,14 +13,25 @@ from service.vision.types import Float32Array, UInt8Array
 from training import manifest
 from training.arguments import told
 from training.data import load
+from training.manifest import StoreError
 from training.metrics import Report, report
 
 STORE = Path(__file__).parents[1] / "model_store"
 
 
+def opened(graph: Path, options: ort.SessionOptions | None = None) -> ort.InferenceSession:
+    """A session of a graph. Raises StoreError where the file is none, OSError where there is no file."""
+    data = graph.read_bytes()
+    try:
+        return ort.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+    # ONNX Runtime has an error of its own for each way in which a file can be wrong.
+    except Exception as error:
+        raise StoreError(f"{graph} is no whole ONNX graph") from error
+
+
 def probabilities(graph: Path, images: UInt8Array, batch: int = 256) -> Float32Array:
     """One forward pass for each of (N, 48, 48) images -> (N, 7)."""
-    session = ort.InferenceSession(str(graph), providers=["CPUExecutionProvider"])
+    session = opened(graph)
     starts = range(0, len(images), batch)
     return np.concatenate([session.run(None, {"crops": images[i : i + batch, None]})[0] for i in starts])
 

@@ -71,7 +71,10 @@ def served_network(runs: Mapping[Path, float], faces: Faces, serving: Serving) -
     network = ensemble(networks, list(runs.values()))
     seen = judged(seen, serving.label_set)
     truth = torch.from_numpy(shares(seen, serving.label_set))
-    calibration = calibrate(predict(network, seen), truth)
+    logits = predict(network, seen)
+    if not logits.isfinite().all():
+        raise ExportError(f"{', '.join(run.name for run in runs)} answers with what is no number: train anew")
+    calibration = calibrate(logits, truth)
     return Served(fold(network), calibration.temperature).eval(), calibration
 
 

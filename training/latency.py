@@ -16,7 +16,7 @@ import onnxruntime as ort
 from training import manifest
 from training.arguments import positive, told
 from training.engine import build
-from training.evaluate import STORE
+from training.evaluate import STORE, opened
 from training.export import Served
 from training.graph import fold, write_graph
 from training.recipe import PRESETS
@@ -28,7 +28,7 @@ def milliseconds(graphs: Mapping[str, Path], faces: int, rounds: int) -> dict[st
     """A low quantile of each graph's times; taking turns lets a busy moment hit all of them alike."""
     options = ort.SessionOptions()
     options.intra_op_num_threads = 1
-    sessions = {name: ort.InferenceSession(str(path), options) for name, path in graphs.items()}
+    sessions = {name: opened(path, options) for name, path in graphs.items()}
     crops = np.random.default_rng(0).integers(0, 256, (faces, 1, 48, 48), np.uint8)
     times: dict[str, list[float]] = {name: [] for name in graphs}
     for _ in range(rounds):
@@ -68,8 +68,8 @@ def main() -> None:
     if not arguments.presets:
         with told("latency"):
             entries = manifest.models(arguments.store)
-        graphs = {name: arguments.store / entry["file"] for name, entry in entries.items()}
-        print(table(graphs, arguments.rounds))
+            graphs = {name: arguments.store / entry["file"] for name, entry in entries.items()}
+            print(table(graphs, arguments.rounds))
         return
     with tempfile.TemporaryDirectory() as folder:
         print(table(untrained(arguments.presets, Path(folder)), arguments.rounds))

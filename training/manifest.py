@@ -31,9 +31,17 @@ def read(store: Path) -> dict[str, Any]:
     return found
 
 
+def section(store: Path, name: str) -> dict[str, Any]:
+    """One of its sections: "emotion" or "detector". Raises StoreError."""
+    found = read(store)
+    if not isinstance(found, dict) or not isinstance(found.get(name), dict):
+        raise StoreError(f"{store / MANIFEST} has no section {name!r}")
+    return dict(found[name])
+
+
 def models(store: Path) -> dict[str, Entry]:
     """The emotion models of a store. One that says nothing of its label set is older than the second."""
-    return {name: {"label_set": "fer2013"} | entry for name, entry in read(store)["emotion"].items()}
+    return {name: {"label_set": "fer2013"} | entry for name, entry in section(store, "emotion").items()}
 
 
 def model(store: Path, name: str) -> Entry:

@@ -69,9 +69,9 @@ class Report:
         lines += [
             f"{'macro F1':<22}{self.macro_f1:.4f}",
             f"{'ECE (15 bins)':<22}{self.ece:.2%}; perfectly calibrated: {self.ece_if_perfect:.2%}",
-            f"{'not uncertain':<22}{self.certain_share:.1%}, right {_percent(self.certain_accuracy)}",
+            f"{'not uncertain':<22}{self.certain_share:.1%}, right {percent(self.certain_accuracy)}",
             f"{'FER2013 labels':<22}{self.fer2013_accuracy:.2%}",
-            f"{'FER+ majority':<22}{_percent(self.ferplus_accuracy)}; {self.ferplus_images} images",
+            f"{'FER+ majority':<22}{percent(self.ferplus_accuracy)}; {self.ferplus_images} images",
         ]
         return "\n".join(lines)
 
@@ -88,7 +88,8 @@ class Report:
         return f"{self.recall[name]:.2%} of {self.count[name]}; 95 % interval {low:.1%} to {high:.1%}"
 
 
-def _percent(share: float) -> str:
+def percent(share: float) -> str:
+    """A share for people; not a number where there was nothing to measure."""
     return "not measured" if math.isnan(share) else f"{share:.2%}"
 
 
@@ -174,7 +175,7 @@ def wilson_interval(hits: int, count: int, z: float = 1.96) -> tuple[float, floa
     share, spread = hits / count, z * z / count
     centre = (share + spread / 2) / (1 + spread)
     half = z * math.sqrt(share * (1 - share) / count + spread / (4 * count)) / (1 + spread)
-    return centre - half, centre + half
+    return max(centre - half, 0.0), min(centre + half, 1.0)
 
 
 def _recall_and_f1(predicted: Labels, labels: Labels) -> tuple[Floats, Floats]:

@@ -22,7 +22,7 @@ from training.data import Faces, load
 from training.detectors import CONDITION, Detected, compare
 from training.engine import read_log
 from training.evaluate import STORE, probabilities
-from training.metrics import Report, report
+from training.metrics import Report, percent, report
 from training.presets import class_balanced
 from training.recipe import ARCHITECTURES, PRESETS
 from training.scenes import Graph, load_detector, scenes
@@ -113,7 +113,7 @@ def _head(page: Page, subject: Subject, found: Report) -> None:
         ("macro F1", "", f"{found.macro_f1:.3f}"),
         ("recall of `disgust`", "", f"{found.recall['disgust']:.1%} of {found.count['disgust']}"),
         ("calibration error", "", f"{found.ece:.2%} (perfect: {found.ece_if_perfect:.2%})"),
-        ("accuracy, FER+ majority", "", f"{found.ferplus_accuracy:.2%} of {found.ferplus_images}"),
+        ("accuracy, FER+ majority", "", f"{percent(found.ferplus_accuracy)} of {found.ferplus_images}"),
     ]
     page.text(card.table(("", "paper", f"`{subject.name}`"), rows))
 

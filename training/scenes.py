@@ -56,7 +56,7 @@ class Graph:
 
 def load_detector(store: Path) -> Mtcnn:
     """The service's detector, from the graphs of a model store."""
-    entries = manifest.read(store)["detector"]
+    entries = manifest.section(store, "detector")
     return Mtcnn(*(Graph(store / entries[name]["file"]) for name in DETECTOR_GRAPHS))
 
 

@@ -110,3 +110,5 @@ def test_the_wilson_interval() -> None:
     # Wilson (1927) for 36 of 56 at 95 %.
     low, high = wilson_interval(36, 56)
     assert (round(low, 3), round(high, 3)) == (0.512, 0.755)
+    ends = np.array([wilson_interval(hits, count) for count in range(1, 500) for hits in (0, count)])
+    assert 0 <= ends.min() <= ends.max() <= 1

@@ -69,6 +69,13 @@ def test_image_folders(tmp_path: Path) -> None:
     assert faces.images[:, 0, 0].tolist() == [20, 10]
 
 
+def test_a_folder_that_is_no_emotion_is_named(tmp_path: Path) -> None:
+    for name in ("happy", "suprise"):
+        (tmp_path / "train" / name).mkdir(parents=True)
+    with pytest.raises(DataError, match="train has folders that are no emotion: suprise"):
+        load(tmp_path, "train")
+
+
 def test_contact_sheets(tmp_path: Path) -> None:
     folder = sheets(tmp_path, "train,0,sad,0,1,0,0,9,0,0,0,0,0,0", "train,1,happy,1,,,,,,,,,,")
     faces = load(folder, "train")

@@ -184,6 +184,21 @@ def test_views_that_do_not_fit_the_run_are_refused(tmp_path: Path) -> None:
             Run(other, images, tmp_path / "student")
 
 
+def test_a_run_does_not_go_on_with_more_views(tmp_path: Path) -> None:
+    student, network = config(distillation=Distillation("views")), build(config()).eval()
+    write_views(config(), faces(), [network], tmp_path / "views", 1)
+    Run(student, faces(), tmp_path / "student").advance()
+    write_views(config(), faces(), [network], tmp_path / "views", 2)
+    with pytest.raises(ConfigError, match="begun with other views"):
+        Run(student, faces(), tmp_path / "student")
+
+
+def test_a_folder_of_views_becomes_no_run(tmp_path: Path) -> None:
+    write_views(config(), faces(), [build(config()).eval()], tmp_path / "views", 1)
+    with pytest.raises(ConfigError, match="holds views: a run needs a folder of its own"):
+        Run(config(), faces(), tmp_path / "views")
+
+
 @pytest.mark.parametrize("share", [0.0, 0.01])
 def test_a_run_that_holds_nothing_out_has_no_accuracy_of_it(tmp_path: Path, share: float) -> None:
     train(config(epochs=1, held_out=share), faces(), tmp_path)

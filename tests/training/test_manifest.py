@@ -3,6 +3,7 @@ from pathlib import Path
 import pytest
 
 from training import manifest
+from training.evaluate import STORE, opened
 from training.manifest import StoreError
 
 
@@ -12,6 +13,18 @@ def test_what_is_no_store_is_named(tmp_path: Path) -> None:
     (tmp_path / "manifest.json").write_text("{")
     with pytest.raises(StoreError, match="is not JSON"):
         manifest.models(tmp_path)
+    (tmp_path / "manifest.json").write_text("{}")
+    with pytest.raises(StoreError, match="has no section 'emotion'"):
+        manifest.models(tmp_path)
+
+
+def test_what_is_no_graph_is_named(tmp_path: Path) -> None:
+    graph = tmp_path / "graph.onnx"
+    with pytest.raises(FileNotFoundError, match=r"graph\.onnx"):
+        opened(graph)
+    graph.write_bytes((STORE / "emotion" / "fast.onnx").read_bytes()[:1000])
+    with pytest.raises(StoreError, match=r"graph.onnx is no whole ONNX graph"):
+        opened(graph)
 
 
 def test_a_model_that_is_not_there_is_told_with_those_that_are(tmp_path: Path) -> None:
