@@ -143,17 +143,6 @@ def _decode_gif(header: Header, min_face: float) -> DecodedImage:
     return _turned(_on_canvas(image.pixels, header), header.size, "gif", 1)
 
 
-def _decode_png(header: Header, min_face: float) -> DecodedImage:
-    image = _decode_with_pillow(header, min_face)
-    body = header.body
-    if (header.bits, body[_PNG_COLOUR]) == (16, _PNG_RGB) and b"tRNS" in body[: body.index(b"IDAT")]:
-        # Pillow keeps 8 bits of each sample, too few to tell the transparent colour from others.
-        exact = np.asarray(cv2.imdecode(np.frombuffer(body, np.uint8), cv2.IMREAD_UNCHANGED))
-        clear = _upright(np.asarray(exact[..., 3] == 0, np.uint8), image.exif_orientation)
-        image.pixels[clear > 0] = 255
-    return image
-
-
 def _decode_webp(header: Header, min_face: float) -> DecodedImage:  # noqa: ARG001
     decoded = np.asarray(cv2.imdecode(np.frombuffer(header.body, np.uint8), cv2.IMREAD_UNCHANGED), np.uint8)
     if decoded.shape[2] == 4:
@@ -178,12 +167,9 @@ def _decode_heif(header: Header, min_face: float) -> DecodedImage:  # noqa: ARG0
 _DECODERS: dict[str, Decoder] = {
     "gif": _decode_gif,
     "jpeg": _decode_jpeg,
-    "png": _decode_png,
     "webp": _decode_webp,
     "heif": _decode_heif,
 }
-# Where a PNG's header says what its samples are, and what it says of plain RGB.
-_PNG_COLOUR, _PNG_RGB = 25, 2
 # What libjpeg-turbo says where pixels are missing or made up. The rest of its warnings cost nothing but form.
 _JPEG_LOSSES = (
     "premature end",

@@ -277,7 +277,6 @@ KEYED: dict[str, tuple[int, int, bytes, bytes, list[list[int]]]] = {
     "8-bit gray": (8, 0, b"\5\6", b"\0\5", [[255] * 3, [6] * 3]),
     "16-bit gray": (16, 0, b"\1\2\1\3", b"\1\2", [[255] * 3, [1] * 3]),
     "8-bit RGB": (8, 2, b"\1\2\3\1\2\4", b"\0\1\0\2\0\3", [[255] * 3, [1, 2, 4]]),
-    "16-bit RGB": (16, 2, b"\1\2\3\4\5\6\1\2\3\4\5\7", b"\1\2\3\4\5\6", [[255] * 3, [1, 3, 5]]),
 }
 
 
@@ -289,18 +288,6 @@ def test_the_transparent_colour_of_a_png_is_white_and_no_other(kind: str) -> Non
     pixels = decoded(png(header, zlib.compress(b"\0" + row), chunk(b"tRNS", key))).pixels
 
     assert pixels.tolist() == [expected]
-
-
-def test_the_transparent_colour_of_a_turned_png_stays_in_place() -> None:
-    exif = Image.Exif()
-    exif[ORIENTATION] = 6
-    header = struct.pack(">IIBBBBB", 2, 1, 16, 2, 0, 0, 0)
-    key, rest = b"\1\2\3\4\5\6", b"\1\2\3\4\5\7"
-    more = chunk(b"tRNS", key), chunk(b"eXIf", exif.tobytes().removeprefix(b"Exif\0\0"))
-
-    pixels = decoded(png(header, zlib.compress(b"\0" + key + rest), *more)).pixels
-
-    assert pixels.tolist() == [[[255] * 3], [[1, 3, 5]]]
 
 
 @pytest.mark.parametrize("name", ["PNG", "TIFF"])
