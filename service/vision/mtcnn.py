@@ -51,15 +51,18 @@ LIKELY, HEAP, FIRST, ON_FACE = 0.3, 0.45, 2, 0.2
 # it is O-Net, not R-Net, that knows which square shows a face and its landmarks best.
 CLOSE, BETTER = 0.6, 2
 
-# Where no face was found, R-Net passes large candidates on that it is less sure of: those of at least so much
-# of the picture's shorter side. Of smaller ones a picture has so many that O-Net would take some for faces.
-UNSURE, LARGE = 0.4, 1 / 3
+# Where no face was found, P-Net and R-Net pass on what they are less sure of, if it is large: the best MOST
+# candidates that take so much of the picture's shorter side. Of smaller ones there are so many that O-Net
+# would take some for faces. O-Net looks LOOKS times, each time at the square about the box that it gave: its
+# scores of a face stay high, those of other things do not.
+UNSURE_PROPOSE, UNSURE_REFINE, LARGE, MOST, LOOKS = 0.1, 0.5, 0.4, 50, 3
 
 # What O-Net says of two squares is about the same face where its boxes overlap by more than this. A square
 # counts the more, by this power of the overlap, the better it fits the face's box; at least a little.
 AGREE, FIT, LEAST_FIT = 0.6, 4, 0.01
 
 OUTSIDE = 128  # zero, for the networks: what a crop shows beyond the image
+EVERY = -1.0  # a threshold that lets all pass
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,8 +112,8 @@ class Mtcnn:
         """All faces, largest first; boxes and landmarks in pixels of the full upright image.
 
         A clear face has dozens of candidates. R-Net and O-Net first see the best of them; where these turn
-        out to be no face, the others too. Where nothing was found, they look once more for a large face: a
-        portrait's may lean, look aside, be covered in part or be cut close.
+        out to be no face, the others too. Where nothing was found, all three look once more for a large face:
+        a portrait's may lean, look aside, be covered in part or be cut close.
         """
         scale = image.scale
         halvings = halve(image.pixels)
@@ -123,7 +126,7 @@ class Mtcnn:
         others = self._examine(halvings, rest[away(rest, seen.windows)], refine, accept)
         every = joined([seen, others])
         if not len(every.boxes):
-            every = self._examine(halvings, large(found.squares, image.pixels), min(refine, UNSURE), accept)
+            every = self._look_closer(halvings, smallest, parameters)
         located = apart(every)
         return to_faces(located, scale, image.width, image.height, windows=located.windows / scale)
 
@@ -143,6 +146,24 @@ class Mtcnn:
         kept = located.candidates
         windows = moved(windows[kept], before[kept], located.boxes / scale)
         return to_faces(located, scale, image.width, image.height, windows=windows)
+
+    def _look_closer(
+        self, halvings: list[UInt8Array], smallest: float, parameters: DetectionParameters
+    ) -> "Located":
+        """Large faces, by the mean of what O-Net says of them, where the cascade found none."""
+        propose, refine, accept = parameters.thresholds
+        least, factor = max(smallest, LARGE * min(halvings[0].shape[:2])), parameters.pyramid_factor
+        found = self._proposals.propose(halvings, least, factor, min(propose, UNSURE_PROPOSE), self._helpers)
+        likely = large(found.squares, halvings[0])[:MOST]
+        squares = self._refine(halvings, likely, min(refine, UNSURE_REFINE))
+        if not len(squares):
+            return NOWHERE
+        looks = []
+        for _ in range(LOOKS):
+            looks.append(self._look(halvings, squares, EVERY))
+            squares = square(looks[-1].boxes)
+        scores = np.stack([look.scores for look in looks]).mean(axis=0)
+        return rows_at(looks[-1]._replace(scores=scores), np.flatnonzero(scores > accept))
 
     def _examine(
         self, halvings: list[UInt8Array], squares: Float32Array, refine: float, accept: float

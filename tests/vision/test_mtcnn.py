@@ -14,6 +14,8 @@ from service.vision.boxes import overlap, regress, square, suppress
 from service.vision.mtcnn import (
     BETTER,
     CLOSE,
+    LOOKS,
+    MOST,
     ON_FACE,
     RNET,
     DetectionParameters,
@@ -84,6 +86,29 @@ class LetsPass:
 
     def run(self, inputs: Mapping[str, NDArray[Any]]) -> Sequence[NDArray[Any]]:
         return [np.full(len(inputs["surroundings"]), self.promise, np.float32)]
+
+
+class RefinesNothing:
+    """An R-Net that passes all candidates as they are."""
+
+    def run(self, inputs: Mapping[str, NDArray[Any]]) -> Sequence[NDArray[Any]]:
+        count = len(inputs["crops"])
+        return [np.ones(count, np.float32), np.zeros((count, 4), np.float32)]
+
+
+class Says:
+    """An O-Net that in each run is as sure of all crops as the next of the scores.
+
+    It moves them to the right, by so much of their side.
+    """
+
+    def __init__(self, *scores: float, moves: float = 0) -> None:
+        self.scores, self.offsets = list(scores), np.array([moves, 0, moves, 0], np.float32)
+
+    def run(self, inputs: Mapping[str, NDArray[Any]]) -> Sequence[NDArray[Any]]:
+        count = len(inputs["crops"])
+        score = np.full(count, self.scores.pop(0), np.float32)
+        return [score, np.tile(self.offsets, (count, 1)), np.zeros((count, 5, 2), np.float32), score]
 
 
 @pytest.fixture(scope="module")
@@ -387,10 +412,64 @@ def test_a_portrait_without_a_sure_face_is_looked_at_once_more(
     assert overlap(regions(face), np.array([[11, 0, 190, 200]], np.float32)).item() > 0.7
 
 
+@pytest.mark.parametrize(("beside", "side", "turned"), [(0, 98, 50), (30, 120, 35)])
+def test_the_second_look_asks_less_of_pnet_and_rnet(
+    detector: Mtcnn, astronaut: UInt8Array, beside: int, side: int, turned: int
+) -> None:
+    """A head that leans, covered from the mouth down; R-Net is not sure of the first, P-Net of the second."""
+    middle = np.array([223.0 + beside, 118.0])
+    turn = np.asarray(cv2.getRotationMatrix2D(middle.tolist(), turned, 200 / side), np.float64)
+    turn[:, 2] += 100 - middle
+    pixels = np.asarray(cv2.warpAffine(astronaut, turn, (200, 200), flags=cv2.INTER_CUBIC), np.uint8)
+    pixels[130:] = 128
+    (face,) = detect(detector, pixels)
+    x, y = turn @ (223, 118, 1)
+    reach = 98 * 100 / side
+    truth = np.array([[x - reach, y - reach, x + reach, y + reach]], np.float32)
+    assert overlap(regions(face), truth).item() > 0.8
+
+
 def test_a_part_of_a_larger_picture_is_not(detector: Mtcnn, astronaut: UInt8Array) -> None:
     pixels = np.full((900, 900, 3), 128, np.uint8)
     pixels[350:550, 350:550] = covered(astronaut)
     assert detect(detector, pixels) == ()
+
+
+def look_closer(sessions: dict[str, Session], pixels: UInt8Array, onet: Session) -> Located:
+    detector = Mtcnn(sessions["pnet"], LetsPass(), sessions["rnet"], onet)
+    return detector._look_closer(halve(pixels), 40, DetectionParameters(40))
+
+
+@pytest.mark.parametrize(("scores", "sure"), [((0.95, 0.6, 0.5), []), ((0.6, 0.95, 0.7), [0.75])])
+def test_of_the_second_look_counts_what_onet_says_on_average(
+    sessions: dict[str, Session], astronaut: UInt8Array, scores: tuple[float, ...], sure: list[float]
+) -> None:
+    located = look_closer(sessions, covered(astronaut), Says(*scores))
+    assert apart(located).scores == pytest.approx(sure)
+
+
+def test_each_time_onet_looks_at_the_box_that_it_gave(
+    sessions: dict[str, Session], astronaut: UInt8Array
+) -> None:
+    still, moving = (
+        look_closer(sessions, covered(astronaut), Says(*LOOKS * [0.9], moves=moves)) for moves in (0, 0.1)
+    )
+    sides = still.windows[:, 2] - still.windows[:, 0]
+    np.testing.assert_allclose(
+        moving.windows[:, 0] - still.windows[:, 0], 0.1 * (LOOKS - 1) * sides, rtol=1e-4
+    )
+
+
+def test_the_second_look_takes_no_more_than_so_many_crops(sessions: dict[str, Session]) -> None:
+    onet = Counting(sessions["onet"])
+    detector = Mtcnn(SeesFacesEverywhere(), LetsPass(), RefinesNothing(), onet)
+    strip = np.random.default_rng(0).integers(0, 256, (60, 3000, 3), np.uint8)
+    detector._look_closer(halve(strip), 12, DetectionParameters(12))
+    assert 10 * LOOKS < sum(onet.counts) <= MOST * LOOKS
+
+
+def test_the_second_look_keeps_to_the_smallest_face(detector: Mtcnn, astronaut: UInt8Array) -> None:
+    assert detect(detector, covered(astronaut), min_face_size=400) == ()
 
 
 @pytest.mark.parametrize("quarters", [1, 2, 3])
@@ -481,7 +560,7 @@ def test_candidates_and_batches_are_bounded(sessions: dict[str, Session]) -> Non
     grain = np.random.default_rng(0).integers(0, 256, (300, 300, 3), np.uint8)
     detector = Mtcnn(SeesFacesEverywhere(), LetsPass(), rnet, sessions["onet"])
     detector.detect(decoded(grain), DetectionParameters(12))
-    assert 1000 < sum(rnet.counts) <= MAX_CANDIDATES
+    assert 1000 < sum(rnet.counts) <= MAX_CANDIDATES + MOST
     assert max(rnet.counts) == RNET.batch
 
 
