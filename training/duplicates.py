@@ -25,6 +25,11 @@ def among(faces: Faces, others: Faces) -> NDArray[np.bool_]:
     return np.array([image.tobytes() in known for image in faces.images], np.bool_)
 
 
+def without(faces: Faces, others: Faces) -> Faces:
+    """Those of the faces that are not among the others."""
+    return faces.subset(np.flatnonzero(~among(faces, others)))
+
+
 def table(store: Path, public: Faces, known: NDArray[np.bool_]) -> str:
     """The figures of all graphs that answer by FER2013's labels: on all images, and on either part."""
     parts = {

@@ -20,6 +20,7 @@ from training import card, manifest
 from training.arguments import told
 from training.calibrate import Calibration, calibrate
 from training.data import Faces, load
+from training.duplicates import without
 from training.engine import learned_by, load_network, predict, split_held_out
 from training.ensemble import ensemble
 from training.evaluate import STORE, probabilities
@@ -51,7 +52,7 @@ class Served(nn.Module):
 def served_network(runs: Mapping[Path, float], faces: Faces, serving: Serving) -> tuple[Served, Calibration]:
     """The averaged network of a run, or of several as one, calibrated on the images that it held out.
 
-    runs: with their weights.
+    Not on those that are, pixel by pixel, among what it learned. runs: with their weights.
 
     Raises ExportError where the runs held out different images, or learned from others than these faces, for
     they have learned what they would be calibrated by; and where a head is to be served that has learned no
@@ -69,7 +70,7 @@ def served_network(runs: Mapping[Path, float], faces: Faces, serving: Serving) -
     check_images({run: images for run, (_, images) in learned_from.items()}, faces)
     networks = [prepared(network, learned.labels, serving) for network in trained]
     network = ensemble(networks, list(runs.values()))
-    seen = judged(seen, serving.label_set)
+    seen = judged(without(seen, learned), serving.label_set)
     truth = torch.from_numpy(shares(seen, serving.label_set))
     logits = predict(network, seen)
     if not logits.isfinite().all():

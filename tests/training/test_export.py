@@ -13,12 +13,15 @@ import torch
 from service.vision.types import EMOTIONS
 from training import manifest
 from training.begin import CHECKPOINT
-from training.data import VOTE_OF_EMOTION, DataError, load
-from training.engine import build, load_network, train
+from training.calibrate import calibrate
+from training.data import VOTE_OF_EMOTION, DataError, Faces, load
+from training.duplicates import without
+from training.engine import build, load_network, predict, split_held_out, train
 from training.evaluate import STORE, probabilities
 from training.export import PARITY, Served, check_parity, export
 from training.export import run as run_export
 from training.graph import fold, write_graph
+from training.label_sets import shares
 from training.manifest import ExportError
 from training.presets import to_network
 from training.quantize import SUFFIX
@@ -206,3 +209,21 @@ def test_the_committed_graph_answers_as_pytorch_did(model: str) -> None:
     assert golden["sha256"] == entry["sha256"], "recorded of another graph: run training.record_golden again"
     found = probabilities(STORE / entry["file"], golden["crops"])
     np.testing.assert_allclose(found, golden["probabilities"], atol=PARITY)
+
+
+def test_nothing_is_calibrated_on_an_image_that_was_learned_too(tmp_path: Path) -> None:
+    """Half of the images are there twice, under two labels, so that some of those held out were learned."""
+    some = faces()
+    twice = Faces(
+        np.concatenate([some.images, some.images[:28]]),
+        np.concatenate([some.labels, (some.labels[:28] + 1) % 7]),
+        np.concatenate([some.votes, some.votes[:28]]),
+    )
+    train(config(epochs=1), twice, tmp_path / "run")
+    learned, seen = split_held_out(twice, config().held_out, config().seed)
+    new = without(seen, learned)
+    assert 0 < len(new) < len(seen)
+    found = export({tmp_path / "run": 1.0}, twice, tmp_path, "graph.onnx", Serving())
+    logits = predict(load_network(tmp_path / "run"), new)
+    expected = calibrate(logits, torch.from_numpy(shares(new, "fer2013")))
+    assert found.temperature == pytest.approx(expected.temperature, rel=1e-3)

@@ -1,0 +1,106 @@
+"""Fit the calibration of a graph in the store anew, on images held out of the training split.
+
+`python -m training.recalibrate --model balanced --data fer2013.csv`
+
+For graphs whose runs are no longer at hand: an export calibrates by itself. Which emotion a graph names does
+not change.
+"""
+
+import argparse
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import onnx
+import torch
+from onnx import TensorProto, numpy_helper
+
+from service.vision.types import LabelSet
+from training import card, manifest
+from training.arguments import told
+from training.calibrate import Calibration, calibrate
+from training.data import Faces, load
+from training.duplicates import without
+from training.engine import divided
+from training.evaluate import STORE, probabilities
+from training.label_sets import judged, shares
+from training.manifest import ExportError
+from training.metrics import report
+
+
+def temperature_of(graph: onnx.GraphProto) -> TensorProto:
+    """What the graph divides its logits by, before the softmax at its end. Raises ExportError."""
+    makers = {name: node for node in graph.node for name in node.output}
+    softmax = makers.get(graph.output[0].name)
+    divided = makers.get(softmax.input[0]) if softmax is not None and softmax.op_type == "Softmax" else None
+    if divided is not None and divided.op_type == "Div":
+        name = divided.input[1]
+        found: list[TensorProto] = [tensor for tensor in graph.initializer if tensor.name == name]
+        found += [attribute.t for attribute in makers[name].attribute] if name in makers else []
+        if len(found) == 1 and numpy_helper.to_array(found[0]).size == 1:
+            return found[0]
+    raise ExportError("the graph does not end in logits, a temperature and a softmax")
+
+
+def set_temperature(model: onnx.ModelProto, temperature: float) -> None:
+    """Make the graph divide its logits by this."""
+    tensor = temperature_of(model.graph)
+    tensor.raw_data = np.float32(temperature).tobytes()
+
+
+def recalibrate(source: Path, path: Path, seen: Faces, label_set: LabelSet) -> Calibration:
+    """Write the graph to `path`, calibrated on images that it has not learned. Raises ExportError."""
+    model = onnx.load(str(source))
+    set_temperature(model, 1.0)
+    onnx.save(model, str(path))
+    seen = judged(seen, label_set)
+    logits = torch.from_numpy(np.log(probabilities(path, seen.images)))
+    calibration = calibrate(logits, torch.from_numpy(shares(seen, label_set)))
+    set_temperature(model, calibration.temperature)
+    onnx.save(model, str(path))
+    return calibration
+
+
+def accepted(
+    store: Path, name: str, seen: Faces, tested: Faces, version: str | None = None
+) -> manifest.Entry:
+    """Calibrate a graph of the store on `seen`; returns its entry for the manifest, with its figures.
+
+    Raises ExportError, and leaves what was there, where the graph has no temperature.
+    """
+    entry = manifest.model(store, name)
+    file, label_set = entry["file"], entry["label_set"]
+    with tempfile.TemporaryDirectory(dir=store) as folder:
+        path = Path(folder) / "candidate.onnx"
+        calibration = recalibrate(store / file, path, seen, label_set)
+        measured = report(probabilities(path, tested.images), tested, calibration.uncertain_below, label_set)
+        path.replace(store / file)
+    provenance = entry["provenance"] | {"temperature": f"{calibration.temperature:.4f}"}
+    renewed = manifest.graph_entry(
+        store, file, version=version or entry["version"], licence=entry["licence"], provenance=provenance
+    )
+    answers = {"uncertain_below": round(calibration.uncertain_below, 4), "measured": measured.figures()}
+    return entry | renewed | answers
+
+
+def main() -> None:
+    """Parse the command line; write the graph, measure it, and enter it in the manifest and the card."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--model", default="balanced")
+    parser.add_argument("--data", type=Path, required=True, help="what the graph was trained on")
+    parser.add_argument("--ferplus", type=Path, help="FER+ votes (fer2013new.csv) for a Kaggle file")
+    parser.add_argument("--store", type=Path, default=STORE)
+    parser.add_argument("--version", help="of the graph (default: that of the one it replaces)")
+    arguments = parser.parse_args()
+    store, name = arguments.store, arguments.model
+    with told("recalibrate"):
+        learned, seen = divided(arguments.data, arguments.ferplus)
+        tested = load(arguments.data, "public_test", arguments.ferplus)
+        entry = accepted(store, name, without(seen, learned), tested, arguments.version)
+        manifest.update(store, "emotion", {name: entry})
+        card.refresh(store)
+    print(f"{store / entry['file']}: temperature {entry['provenance']['temperature']}")
+
+
+if __name__ == "__main__":
+    main()
