@@ -43,12 +43,12 @@ class OpenTelemetry:
         own = Resource({SERVICE_NAME: "fer-service", SERVICE_VERSION: __version__})
         # The library's defaults, ours over them, and over both what the environment says.
         resource = Resource.create().merge(own).merge(OTELResourceDetector().detect())
-        provider = TracerProvider(resource=resource, shutdown_on_exit=False)
         try:
+            provider = TracerProvider(resource=resource, shutdown_on_exit=False)
             for exporter in exporters:
                 provider.add_span_processor(BatchSpanProcessor(exporter))
         except ValueError as error:
-            raise TracingError(f"the OTEL_BSP_ variables do not go together: {error}") from error
+            raise TracingError(f"the OTEL_ variables cannot be used: {error}") from error
         return cls(provider)
 
     @contextmanager
@@ -199,7 +199,12 @@ def _exporter(name: str, environment: Mapping[str, str]) -> SpanExporter:
     found = entry_points(group="opentelemetry_traces_exporter", name=kind)
     if not found:
         raise TracingError(f"OTEL_TRACES_EXPORTER={name}: no exporter {kind!r} is installed")
-    exporter: SpanExporter = next(iter(found)).load()()
+    try:
+        exporter: SpanExporter = next(iter(found)).load()()
+    except Exception as error:  # whatever an exporter does that is made with what the environment says
+        raise TracingError(
+            f"OTEL_TRACES_EXPORTER={name}: exporter {kind!r} does not start: {error}"
+        ) from error
     return exporter
 
 

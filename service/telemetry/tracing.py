@@ -119,7 +119,8 @@ def tracing_for(environment: Mapping[str, str]) -> Tracing:
             "pip install -e '.[tracing]' in a checkout"
         ) from error
     except ValueError as error:
-        raise TracingError(f"OTEL_PROPAGATORS={environment.get('OTEL_PROPAGATORS')}: {error}") from error
+        # The library reads some of them when it is imported, and names in its message what it refuses.
+        raise TracingError(f"the OTEL_ variables cannot be used: {error}") from error
     return OpenTelemetry.exporting(environment)
 
 

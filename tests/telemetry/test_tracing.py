@@ -36,6 +36,7 @@ from tests.conftest import serving
 ROOT = Path(__file__).parents[2]
 STAGES = ["queue", "decode", "detect", "crop", "classify"]
 ENDPOINT = "OTEL_EXPORTER_OTLP_ENDPOINT"
+CREDENTIALS = "OTEL_PYTHON_EXPORTER_OTLP_HTTP_TRACES_CREDENTIAL"
 Spans = list[ReadableSpan]
 Trace = Callable[..., AbstractContextManager[tuple[httpx.Client, Spans]]]
 
@@ -271,6 +272,32 @@ def test_where_nobody_asks_nothing_is_traced() -> None:
 def test_what_cannot_be_had_is_told(environment: dict[str, str], sentence: str) -> None:
     with pytest.raises(TracingError, match=f"^{sentence}[^\n]*$"):
         tracing_for(environment)
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "sentence"),
+    [
+        ("OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT", "-1", "the OTEL_ variables cannot be used: .*LENGTH_LIMIT"),
+        ("OTEL_BSP_MAX_QUEUE_SIZE", "1", "the OTEL_ variables cannot be used: .*max_queue_size"),
+        (f"{CREDENTIALS}_PROVIDER", "smoke", "OTEL_TRACES_EXPORTER=otlp: .* does not start: .*'smoke'"),
+    ],
+)  # fmt: skip
+def test_what_the_library_refuses_is_told(
+    monkeypatch: pytest.MonkeyPatch, variable: str, value: str, sentence: str
+) -> None:
+    monkeypatch.setenv(variable, value)
+    with pytest.raises(TracingError, match=f"^{sentence}"):
+        tracing_for({ENDPOINT: "http://collector:4318"})
+
+
+def test_what_the_library_refuses_when_it_is_imported_is_told() -> None:
+    program = "from service.telemetry.tracing import tracing_for as t; t({'OTEL_TRACES_EXPORTER': 'console'})"
+    ended = subprocess.run(
+        [sys.executable, "-c", program], env={"OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT": "smoke"},
+        cwd=ROOT, text=True, capture_output=True, check=False,
+    )  # fmt: skip
+    *_, last = ended.stderr.splitlines()
+    assert "the OTEL_ variables cannot be used: OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT must be" in last
 
 
 def test_the_service_starts_without_the_extra_unless_traces_are_asked_for() -> None:
