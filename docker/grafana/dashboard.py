@@ -18,6 +18,8 @@ SOURCE = model.DataSourceRef("prometheus", "prometheus")
 # One instance or all; what is recorded by job covers all of them whatever is chosen.
 AT = 'job="$job", instance=~"$instance"'
 WORK = f'{AT}, http_route=~"/detect-emotions.*|/analyze"'
+# What the objective is about, as in the recording rules: a batch may well take longer than one image.
+ANSWERED = f'{AT}, http_route=~"/detect-emotions|/analyze", http_response_status_code=~"2.."'
 REQUESTS = "http_server_request_duration_seconds"
 QUANTILES = {"p50": 0.5, "p95": 0.95, "p99": 0.99}
 STAGES = ("queue", "decode", "detect", "crop", "classify")
@@ -65,7 +67,7 @@ GLANCE = [
     Panel("Failed", "Images that failed for the service's own reasons.", "percentunit",
           {"failed": 'job:fer_failed_images:ratio_rate5m{job="$job"}'}, limit=0.05, width=4),
     Panel("p95", "Of answered images.", "s",
-          {"p95": quantile(0.95, REQUESTS, f'{WORK}, http_response_status_code=~"2.."')}, limit=1, width=4),
+          {"p95": quantile(0.95, REQUESTS, ANSWERED)}, limit=1, width=4),
     Panel("Slow, last 6 hours", "Answers after more than a second; the objective allows 1 %.", "percentunit",
           {"slow": 'job:fer_slow_requests:ratio_rate6h{job="$job"}'}, limit=0.01, width=4),
     Panel("Saturation", "Admitted requests, of those that can be.", "percentunit",
@@ -90,9 +92,8 @@ ROWS = {
               {"{{outcome}}": rate("fer_stream_frames_total", by="outcome")}),
     ],
     "Latency": [
-        Panel("Answered images", "From the head of the request to the end of the answer.", "s",
-              {name: quantile(q, REQUESTS, f'{WORK}, http_response_status_code=~"2.."')
-               for name, q in QUANTILES.items()}, limit=1),
+        Panel("Answered images", "From the head of the request to the end of the answer; no batches.", "s",
+              {name: quantile(q, REQUESTS, ANSWERED) for name, q in QUANTILES.items()}, limit=1),
         Panel("Share slower than a second", "The objective allows 1 %; 14.4 % for an hour wakes somebody.",
               "percentunit", {window: f'job:fer_slow_requests:ratio_rate{window}{{job="$job"}}'
                               for window in ("5m", "30m", "1h", "6h")}, limit=0.01),

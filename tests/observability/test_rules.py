@@ -71,6 +71,18 @@ def test_panels_do_not_overlap_and_every_one_says_what_it_asks() -> None:
     assert all(target["expr"] and target["legendFormat"] for target in targets)
 
 
+def test_the_dashboard_measures_latency_of_what_the_objective_is_about() -> None:
+    """A batch may take longer than one image may, and would raise a quantile over both above the limit."""
+    [matchers] = set(
+        re.findall(r"http_route=[^}]*status_code=[^},]*", (PROMETHEUS / "recording.yml").read_text())
+    )
+    panels = json.loads(DASHBOARD.read_text())["panels"]
+    asked = [target["expr"] for panel in panels for target in panel.get("targets", [])]
+    latencies = [one for one in asked if "histogram_quantile" in one and "http_server_request" in one]
+    assert len(latencies) > 1
+    assert [one for one in latencies if matchers not in one] == []
+
+
 def test_what_is_recorded_is_looked_at() -> None:
     """A recording rule that neither an alert nor a panel nor another rule reads is waste."""
     recording = (PROMETHEUS / "recording.yml").read_text()
