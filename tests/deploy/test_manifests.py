@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
+from service.lifespan import BODIES_IN_MEMORY
 from service.main import create_app
 from service.settings import Settings
 
@@ -47,6 +48,34 @@ def test_every_variable_is_a_setting(folder: str) -> None:
     assert len(files) > 1
     for path in files:
         assert variables(path.read_text()) <= known, path
+
+
+def compose() -> dict[str, Any]:
+    """The service's container on one machine."""
+    container: dict[str, Any] = load(ROOT / "docker" / "compose.yaml")["services"]["fer-service"]
+    return container
+
+
+def settings_of(variables: dict[str, str]) -> Settings:
+    """What the service makes of them."""
+    names = {name: value for name, value in variables.items() if "$" not in value}
+    given: dict[str, Any] = {name.removeprefix("FER_").lower(): value for name, value in names.items()}
+    return Settings(_env_file=None, **given)
+
+
+def worst_case(settings: Settings, cpus: float) -> float:
+    """The most memory, in bytes, as docs/operations.md has it."""
+    bodies = BODIES_IN_MEMORY + 3 * settings.max_streams
+    return (258 + cpus * (60 + 14 * settings.max_pixels / 1e6)) * 1e6 + bodies * settings.max_body_bytes
+
+
+def test_the_worst_case_fits_into_the_memory(pod: dict[str, Any]) -> None:
+    limits = pod["containers"][0]["resources"]["limits"]
+    mebibytes = int(limits["memory"].removesuffix("Mi"))
+    assert worst_case(settings_of(configured()), float(limits["cpu"])) <= mebibytes * 2**20
+    container = compose()
+    mebibytes = int(container["mem_limit"].removesuffix("m"))
+    assert worst_case(settings_of(container["environment"]), container["cpus"]) <= mebibytes * 2**20
 
 
 def test_the_settings_are_accepted(monkeypatch: pytest.MonkeyPatch) -> None:
