@@ -1,12 +1,15 @@
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
+from threading import Barrier
 
 import httpx
 import numpy as np
 import pytest
 import yaml
 from PIL import Image
+from websockets.sync.client import connect
 
 from service.vision.pipeline import EmotionPipeline
 from service.vision.types import EMOTIONS
@@ -98,16 +101,7 @@ def test_a_bad_setting_ends_it_with_a_sentence(start: Start) -> None:
 
 
 def test_the_largest_images_that_a_pod_accepts_fit_into_its_memory(start: Start, photo: bytes) -> None:
-    (pod,) = yaml.safe_load(DEPLOYMENT.read_text())["spec"]["template"]["spec"]["containers"]
-    limits = pod["resources"]["limits"]
-    (generator,) = yaml.safe_load((DEPLOYMENT.parent / "kustomization.yaml").read_text())[
-        "configMapGenerator"
-    ]
-    settings = [f"--env={literal}" for literal in generator["literals"] if "FER_MAX" in literal]
-    assert settings
-    settings.append("--env=FER_REQUEST_TIMEOUT_S=300")
-    container = start(f"--cpus={limits['cpu']}", f"--memory={limits['memory'].replace('i', '')}", *settings)
-    container.wait_for("/readyz")
+    container, _ = _as_in_a_pod(start)
     # The small ones bring up a process that decodes for each worker. The smallest faces take the most memory.
     for picture in (_enlarged(photo, 0.3, "GIF"), _enlarged(photo, MOST_MEGAPIXELS, "PNG"), _crowd(photo)):
         with ThreadPoolExecutor() as pool:
@@ -117,6 +111,58 @@ def test_the_largest_images_that_a_pod_accepts_fit_into_its_memory(start: Start,
             ]
             assert [request.result().status_code for request in requests] == [200] * 4, container.logs()
     assert not inspect(container.name)["State"]["OOMKilled"]
+
+
+def test_the_largest_frames_of_all_streams_of_a_pod_fit_into_its_memory(start: Start) -> None:
+    container, settings = _as_in_a_pod(start)
+    streams = int(settings["FER_MAX_STREAMS"])
+    all_sent, frame = Barrier(streams), _noise(19_700_000)
+    with ThreadPoolExecutor(streams) as pool:
+        answers = [pool.submit(_fill_a_stream, container.client, frame, all_sent) for _ in range(streams)]
+        assert all(answer.result() for answer in answers), container.logs()
+    assert container.client.get("/livez").is_success
+    assert not inspect(container.name)["State"]["OOMKilled"]
+
+
+def _as_in_a_pod(start: Start) -> tuple[Container, dict[str, str]]:
+    """A container with the limits and the settings of the manifests, and the latter."""
+    (pod,) = yaml.safe_load(DEPLOYMENT.read_text())["spec"]["template"]["spec"]["containers"]
+    limits = pod["resources"]["limits"]
+    (generator,) = yaml.safe_load((DEPLOYMENT.parent / "kustomization.yaml").read_text())[
+        "configMapGenerator"
+    ]
+    given = dict(literal.split("=") for literal in generator["literals"] if "FER_MAX" in literal)
+    assert given
+    settings = [f"--env={name}={value}" for name, value in given.items()]
+    settings.append("--env=FER_REQUEST_TIMEOUT_S=300")
+    container = start(f"--cpus={limits['cpu']}", f"--memory={limits['memory'].replace('i', '')}", *settings)
+    container.wait_for("/readyz")
+    return container, given
+
+
+def _fill_a_stream(client: httpx.Client, frame: bytes, all_sent: Barrier) -> bytes | str:
+    """One frame to work on, one that waits and one that ends when all streams have sent theirs; an answer."""
+    url = f"ws://{client.base_url.host}:{client.base_url.port}/stream"
+    with connect(url, proxy=None, open_timeout=60, close_timeout=60, ping_interval=None) as stream:
+        stream.send(frame)
+        stream.send(frame)
+        stream.send(_slowly(frame, all_sent))
+        return stream.recv(120)
+
+
+def _slowly(frame: bytes, all_sent: Barrier) -> Iterator[bytes]:
+    yield frame
+    all_sent.wait(120)
+    yield b""
+
+
+def _noise(most: int) -> bytes:
+    """A PNG of nearly so many bytes."""
+    side = int((most * 0.99 / 3) ** 0.5)
+    pixels = np.random.default_rng(0).integers(0, 256, (side, side, 3), np.uint8)
+    buffer = BytesIO()
+    Image.fromarray(pixels).save(buffer, "PNG", compress_level=0)
+    return buffer.getvalue()
 
 
 def _enlarged(photo: bytes, megapixels: float, kind: str) -> bytes:
