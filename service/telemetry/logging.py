@@ -7,6 +7,9 @@ from typing import Literal
 import structlog
 
 LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
+# What OpenTelemetry finds wrong with a caller's `baggage` or `tracestate` it quotes, a line for each entry:
+# free text of clients, and half a megabyte of it for a header of five kilobytes.
+_QUOTING = ("opentelemetry.baggage", "opentelemetry.trace")
 
 
 def configure_logging(level: str, style: Literal["console", "json"]) -> None:
@@ -35,6 +38,8 @@ def configure_logging(level: str, style: Literal["console", "json"]) -> None:
     # for each handshake holds the URL, where a client may have put its key against all advice.
     sockets.setLevel(max(LEVELS[level], logging.INFO))
     sockets.addFilter(_not_a_handshake)
+    for name in _QUOTING:
+        logging.getLogger(name).setLevel(logging.ERROR)
 
 
 def _not_a_handshake(record: logging.LogRecord) -> bool:

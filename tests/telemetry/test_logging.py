@@ -1,6 +1,7 @@
 """What logs must not hold, whatever their level."""
 
 import base64
+import json
 import socket
 import subprocess
 import sys
@@ -40,3 +41,24 @@ def test_a_stream_leaves_one_line_and_neither_keys_nor_pixels(photo: bytes, styl
     assert [line.count("/stream") for line in text.splitlines() if "fer.access" in line] == [1, 1]
     for leak in ("secret", key, "ff d8", "Sec-WebSocket"):
         assert leak not in text
+
+
+@pytest.mark.parametrize("headers", [
+    {"baggage": "\u00e9sesame," * 500},
+    {"baggage": "sesame," * 5000},
+    {"traceparent": f"00-{1:032x}-{1:016x}-01", "tracestate": "sesame"},
+])  # fmt: skip
+def test_what_is_wrong_with_a_callers_trace_is_not_quoted(headers: dict[str, str]) -> None:
+    program = """
+import json, sys
+from service.telemetry.logging import configure_logging
+from service.telemetry.tracing import tracing_for
+configure_logging("debug", "json")
+with tracing_for({"OTEL_TRACES_EXPORTER": "console"}).server("GET", "http", json.load(sys.stdin)):
+    pass
+"""
+    told = subprocess.run(
+        [sys.executable, "-c", program], input=json.dumps(headers), cwd=ROOT, text=True, capture_output=True,
+        check=True,
+    )  # fmt: skip
+    assert told.stderr == ""
