@@ -87,11 +87,12 @@ def test_selectors_choose_the_pods(manifests: dict[str, Manifest]) -> None:
 
 def test_references_lead_somewhere(manifests: dict[str, Manifest]) -> None:
     pod = manifests["Deployment"]["spec"]["template"]["spec"]
-    sources = [source for entry in pod["containers"][0]["envFrom"] for source in entry.values()]
-    assert [source["name"] for source in sources] == [
-        manifests["ConfigMap"]["metadata"]["name"],
-        manifests["Secret"]["metadata"]["name"],
-    ]
+    (container,) = pod["containers"]
+    (settings,), (keys,) = container["envFrom"], container["env"]
+    assert settings == {"configMapRef": {"name": manifests["ConfigMap"]["metadata"]["name"]}}
+    source = keys["valueFrom"]["secretKeyRef"]
+    assert source == {"name": manifests["Secret"]["metadata"]["name"], "key": keys["name"]}
+    assert manifests["Secret"]["data"].keys() == {keys["name"]} == {"FER_API_KEYS"}
     assert pod["serviceAccountName"] == manifests["ServiceAccount"]["metadata"]["name"]
     target = manifests["HorizontalPodAutoscaler"]["spec"]["scaleTargetRef"]
     assert target["name"] == manifests["Deployment"]["metadata"]["name"]
