@@ -21,6 +21,7 @@ def test_each_container_is_limited_hardened_and_of_one_version(services: dict[st
         assert service["read_only"]
         assert service["cap_drop"] == ["ALL"]
         assert service["security_opt"] == ["no-new-privileges:true"]
+        assert service["logging"]["options"].keys() == {"max-size", "max-file"}
         assert re.search(r":[\w.-]*\d[\w.-]*$|fer-service:dev}$", service["image"])
 
 
