@@ -86,7 +86,8 @@ def models(model_store: StoreOption = None) -> None:
 @app.command()
 def openapi() -> None:
     """Print the OpenAPI document."""
-    json.dump(create_app(Settings(_env_file=None), tracing=NO_TRACING).openapi(), sys.stdout, indent=2)
+    settings = Settings.model_construct()  # of every deployment the same
+    json.dump(create_app(settings, tracing=NO_TRACING).openapi(), sys.stdout, indent=2)
     typer.echo()
 
 

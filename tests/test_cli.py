@@ -36,7 +36,10 @@ def test_models_lists_the_store() -> None:
 
 
 def test_openapi_prints_the_document() -> None:
-    assert json.loads(run("openapi").stdout)["info"]["title"] == "fer-service"
+    process = run("openapi")
+    assert json.loads(process.stdout)["info"]["title"] == "fer-service"
+    # It is of no deployment.
+    assert run("openapi", FER_PORT="many", FER_METRICS="false").stdout == process.stdout
 
 
 def test_a_bad_setting_stops_the_start() -> None:
