@@ -42,7 +42,8 @@ def draw_timeline(
     heights = (_THUMBNAILS_IN, *_HEIGHTS) if thumbnails else _HEIGHTS
     figure = Figure(figsize=(_WIDTH_IN, sum(heights) + 1.2), dpi=_DPI, layout="constrained")
     FigureCanvasAgg(figure)
-    figure.suptitle(title, fontsize=12, color=_INK)
+    # The name of a film may hold two dollar signs, and nothing between them is a formula.
+    figure.suptitle(title, fontsize=12, color=_INK, parse_math=False)
     axes: list[Axes] = list(
         figure.subplots(len(heights), 1, sharex=True, height_ratios=heights, squeeze=True)
     )
