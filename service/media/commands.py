@@ -21,7 +21,7 @@ from service.media.durations import parse_duration
 from service.media.errors import MediaError, SourceError, media_extra
 from service.media.interruption import Interruption
 from service.media.journal import Journal
-from service.media.overwriting import refuse_overwriting
+from service.media.overwriting import refuse_overwriting, refuse_replacing
 from service.media.photos import PhotoRun, run_photos
 from service.media.records import readable
 from service.media.run import Annotations, Report
@@ -127,6 +127,7 @@ def analyze(  # noqa: PLR0917 - options, which are passed by name
         kind = _format(format, target)
         found = find_photos(photos, recursive, exclude=annotate)
         refuse_overwriting({"--out": target}, found)
+        refuse_replacing("--out", target)
         annotations = Annotations.beside(annotate, found) if annotate else None
         analyzer = stack.enter_context(_analyzer(options, model_store, server, api_key, interruption.wait))
         journal = None
@@ -209,6 +210,7 @@ def video(  # noqa: PLR0917
             "--annotate": annotate,
         }
         refuse_overwriting(outputs, filter(None, (Path(source), segments)))
+        refuse_replacing("--summary", summary)
         run = VideoRun(
             name=readable(Path(source).name),
             every_s=_seconds("--every", every),

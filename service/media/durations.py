@@ -12,7 +12,10 @@ def parse_duration(text: str) -> float:
     match = _NUMBER.fullmatch(text.strip())
     if not match:
         raise ValueError(f"{text!r} is no duration such as 0.2s, 200ms or 2min")
-    return float(match[1]) * _UNITS[match[2]]
+    seconds = float(match[1]) * _UNITS[match[2]]
+    if not math.isfinite(seconds):
+        raise ValueError("a duration of so many digits is longer than can be counted")
+    return seconds
 
 
 def parse_timecode(text: str) -> float:

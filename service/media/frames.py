@@ -13,7 +13,9 @@ import numpy as np
 from av.container import InputContainer
 from av.packet import Packet
 from av.sidedata.sidedata import Type as SideDataType
+from av.stream import Disposition
 from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
 
 from service.media.errors import SourceError
 from service.vision.types import UInt8Array
@@ -45,7 +47,7 @@ class Video:
         """container: a film, or a device of libavdevice (live), which is the caller's to describe."""
         self.live, self.decoded, self.damaged = live, 0, 0
         self._container = container
-        self._stream = container.streams.video[0]
+        self._stream = next(_moving(container))
         self._stream.thread_type = "AUTO"
         self._origin = None if live or container.start_time is None else container.start_time / _MICROSECONDS
         self._last, self._stamp = 0.0, -math.inf
@@ -58,7 +60,7 @@ class Video:
             container = av.open(device, format="v4l2") if device else av.open(source)
         except (av.FFmpegError, ValueError, OSError) as error:
             raise SourceError(f"{source} cannot be opened as a video: {_reason(error)}") from error
-        if not container.streams.video:
+        if next(_moving(container), None) is None:
             container.close()
             raise SourceError(f"{source} holds no video")
         return cls(container, live=device is not None)
@@ -69,6 +71,11 @@ class Video:
         if self.live or not self._container.duration:
             return None
         return self._container.duration / _MICROSECONDS
+
+    @property
+    def end_s(self) -> float:
+        """When the last of the frames so far ends."""
+        return self._last + self._nominal_s
 
     def frames(self, every_s: float) -> Iterator[Frame]:
         """Decode every frame, and give the first one at or after each multiple of every_s (0: all)."""
@@ -135,6 +142,11 @@ class Video:
             kind = frame.format.name
             raise SourceError(f"{kind} pictures cannot be turned into RGB: {_reason(error)}") from error
         return oriented(np.asarray(shown.to_ndarray(), np.uint8), _display_matrix(frame))
+
+
+def _moving(container: InputContainer) -> "Iterator[VideoStream]":
+    """Its streams of pictures, without the cover of a piece of music or of a film."""
+    return (one for one in container.streams.video if not one.disposition & Disposition.attached_pic)
 
 
 def camera(source: str) -> str | None:

@@ -1,5 +1,6 @@
 """Everything that a run over a video writes, opened before the first frame and completed whatever happens."""
 
+import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -46,6 +47,9 @@ def frame_outputs(paths: Paths) -> Iterator[FrameOutputs]:
     """Open them; complete them at the end, interrupted or not. Raises SourceError for a bad suffix."""
     if paths.timeline and paths.timeline.suffix.lower() not in _PICTURES:
         raise SourceError(f"{paths.timeline}: a timeline is written as {', '.join(_PICTURES)}")
+    for path in filter(None, (paths.timeline, paths.summary)):
+        if not os.access(path.parent, os.W_OK):  # told now, and not when the film has been seen
+            raise SourceError(f"{path} cannot be written: {path.parent} is no folder that can be written to")
     with ExitStack() as stack:
         rows = _open_rows(paths.rows, stack) if paths.rows else None
         video = VideoWriter(paths.annotated) if paths.annotated else None

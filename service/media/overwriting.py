@@ -15,6 +15,12 @@ def inode(path: Path) -> tuple[int, int] | None:
     return status.st_dev, status.st_ino
 
 
+def refuse_replacing(option: str, path: Path | None) -> None:
+    """Raise SourceError where the output, which takes its place in one step, would do away with a device."""
+    if path and path.exists() and not path.is_file():
+        raise SourceError(f"{option}: {path} is no regular file, and would be replaced by one")
+
+
 def refuse_overwriting(outputs: Mapping[str, Path | None], inputs: Iterable[Path]) -> None:
     """Raise SourceError where an output, named by its option, is an input, another output, or a folder."""
     read = {inode(path) for path in inputs} - {None}

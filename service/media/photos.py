@@ -5,7 +5,9 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from io import TextIOWrapper
 from pathlib import Path
+from typing import TextIO
 
 from service.media.analyzers import Analyzer
 from service.media.journal import Journal
@@ -50,6 +52,7 @@ def run_photos(run: PhotoRun, analyzer: Analyzer, journal: Journal | None) -> Re
 @contextmanager
 def _writer(run: PhotoRun) -> Iterator[Writer]:
     if run.out is None:
+        _take_every_name(sys.stdout, run.format)
         writer = photo_writer(run.format, sys.stdout, None)
         yield writer
         writer.close()
@@ -63,3 +66,12 @@ def _writer(run: PhotoRun) -> Iterator[Writer]:
         os.replace(draft, run.out)
     finally:
         draft.unlink(missing_ok=True)
+
+
+def _take_every_name(stream: TextIO, kind: PhotoFormat) -> None:
+    """Let a file's name that the locale has no letters for not end the run: programs are told in UTF-8."""
+    if isinstance(stream, TextIOWrapper):
+        if kind == "table":
+            stream.reconfigure(errors="backslashreplace")
+        else:
+            stream.reconfigure(encoding="utf-8")

@@ -117,6 +117,10 @@ class Programme:
         self._end_s = max(self._end_s, time_s + self.every_s)
         self._keep_picture(sample.frame)
 
+    def ended(self, end_s: float) -> None:
+        """No frame comes any more, and the last one was over then, not when the next one would be due."""
+        self._end_s = min(self._end_s, end_s)
+
     @property
     def windows(self) -> list[Window]:
         """The timeline so far; its last step ends where the programme does."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from service.media.analyzers import Analyzer
 from service.media.audience import Segment
-from service.media.errors import MediaError
+from service.media.errors import MediaError, SourceError
 from service.media.frames import Video
 from service.media.outputs import FrameOutputs, Paths, frame_outputs, write_timeline
 from service.media.programme import Programme, Reporter, samples, write_json
@@ -46,6 +46,8 @@ def run_video(run: VideoRun, video: Video, analyzer: Analyzer, say: Callable[[st
         if programme.begun:
             session.finish(complete=False)
         raise
+    if complete and not programme.begun:
+        raise SourceError(f"{run.name}: no picture in it can be decoded")
     session.finish(complete)
     return complete
 
@@ -80,6 +82,7 @@ class _Session:
 
     def finish(self, complete: bool) -> None:
         """Write what is written at the end."""
+        self.programme.ended(self.video.end_s)
         self.report(complete)
         if self.run.paths.timeline:
             write_timeline(self.run.paths.timeline, self.programme, self.analyzer.model.name)

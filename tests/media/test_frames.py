@@ -7,6 +7,8 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+from av.stream import Disposition
+from av.video.frame import VideoFrame
 from PIL import Image
 
 from service.media.errors import SourceError
@@ -135,6 +137,18 @@ def test_what_is_no_video_is_told(tmp_path: Path) -> None:
     for name in ("x.mp4", "missing.mp4"):
         with pytest.raises(SourceError, match="cannot be opened as a video"):
             Video.open(str(tmp_path / name))
+
+
+def test_a_cover_is_no_film(tmp_path: Path) -> None:
+    path = tmp_path / "music.mp4"
+    with av.open(str(path), "w") as container:
+        cover = container.add_stream("mjpeg", rate=1)
+        cover.width, cover.height, cover.pix_fmt = 96, 64, "yuvj420p"
+        cover.disposition = Disposition.attached_pic
+        picture = VideoFrame.from_ndarray(corners(), format="rgb24")
+        container.mux([*cover.encode(picture), *cover.encode()])
+    with pytest.raises(SourceError, match="holds no video"):
+        Video.open(str(path))
 
 
 def test_cameras_are_numbers_and_device_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,6 +7,7 @@ import os
 import shutil
 import sys
 from collections.abc import Callable
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from service.media.journal import Journal
 from service.media.photos import PhotoRun, run_photos
 from service.media.run import Annotations, Report
 from service.media.sources import find_photos
+from service.media.writers import PhotoFormat
 from tests.conftest import PHOTO, Serve
 from tests.media.conftest import Interrupted, Run
 
@@ -281,6 +283,19 @@ def test_a_run_goes_on_past_a_name_that_is_not_utf_8(analyzer: LocalAnalyzer, fo
     found = records(out.read_text())
     assert [Path(record["file"]).name for record in found] == [r"caf\xe9.jpg"] * 2
     assert [len(record["faces"]) for record in found] == [1, 0]
+
+
+@pytest.mark.parametrize(("kind", "told"), [("table", r"\u65e5"), ("jsonl", "日"), ("csv", "日")])
+def test_a_name_that_the_locale_has_no_letters_for_ends_no_run(
+    analyzer: LocalAnalyzer, tmp_path: Path, photo: bytes, kind: PhotoFormat, told: str
+) -> None:
+    named, written = tmp_path / "日.jpg", io.BytesIO()
+    named.write_bytes(photo)
+    with redirect_stdout(io.TextIOWrapper(written, "ascii", write_through=True)) as stdout:
+        report = run_photos(PhotoRun([named], kind, None, 1, None), analyzer, None)
+        stdout.flush()
+        assert report.failed == 0
+        assert told in written.getvalue().decode()
 
 
 def test_half_a_line_and_a_changed_photo_are_done_again(analyzer: LocalAnalyzer, folder: Path) -> None:

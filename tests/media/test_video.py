@@ -25,6 +25,7 @@ from service.media.outputs import Paths
 from service.media.programme import samples
 from service.media.video import VideoRun, run_video
 from service.vision.types import EMOTIONS
+from tests.conftest import PHOTO
 from tests.media import clip
 from tests.media.conftest import Interrupted, Run
 
@@ -220,6 +221,9 @@ def test_no_output_takes_the_place_of_anything_else(run: Run, arguments: list[st
         (["--thumbnails"], "--thumbnails shows in --timeline only"),
         (["--segments", "cues.csv", "--timeline", "t.png"], "--segments shows in --summary only"),
         (["--model", "none"], "no model 'none'"),
+        (["--summary", "missing.d/s.json"], "missing.d is no folder that can be written to"),
+        (["--timeline", "missing.d/t.png"], "missing.d is no folder that can be written to"),
+        (["--every", "9" * 400], "--every: a duration of so many digits"),
     ],
 )
 def test_what_cannot_be_done_is_told_before_the_film_is_seen(
@@ -230,3 +234,43 @@ def test_what_cannot_be_done_is_told_before_the_film_is_seen(
     assert result.exit_code == 2
     assert told in result.stderr
     assert result.stderr.count("\n") == 1
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="it has no such files")
+def test_a_pipe_is_not_replaced_by_a_file(run: Run, film: Path, tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    for arguments in (["video", film, "--summary", pipe], ["analyze", PHOTO, "--out", pipe]):
+        result = run(*arguments)
+        assert result.exit_code == 2
+        assert f"{pipe} is no regular file" in result.stderr
+    assert pipe.is_fifo()
+    assert [path.name for path in tmp_path.iterdir()] == ["pipe"]
+
+
+def test_a_name_with_dollar_signs_is_no_formula(run: Run, film: Path, tmp_path: Path) -> None:
+    named, timeline = tmp_path / "cost$_$5.mp4", tmp_path / "t.svg"
+    named.write_bytes(film.read_bytes())
+    result = run("video", named, "--every", "1s", "--timeline", timeline)
+    assert result.exit_code == 0, result.stderr
+    assert timeline.stat().st_size > 10_000
+
+
+def test_a_film_of_which_nothing_can_be_decoded_is_no_success(run: Run, film: Path, tmp_path: Path) -> None:
+    broken, summary = tmp_path / "broken.mp4", tmp_path / "s.json"
+    head, mark, rest = film.read_bytes().partition(b"mdat")
+    pictures, index, tail = rest.partition(b"moov")
+    broken.write_bytes(head + mark + b"\xff" * len(pictures) + index + tail)
+    result = run("video", broken, "--summary", summary)
+    assert result.exit_code == 2
+    assert "broken.mp4: no picture in it can be decoded" in result.stderr
+    assert not summary.exists()
+
+
+def test_a_programme_ends_with_its_film_however_seldom_it_is_looked_at(
+    run: Run, film: Path, tmp_path: Path
+) -> None:
+    summary = tmp_path / "s.json"
+    run("video", film, "--every", "10s", "--window", "10s", "--summary", summary)
+    figures = json.loads(summary.read_text())
+    assert (figures["programme"]["end_s"], figures["timeline"][-1]["end_s"]) == (3.2, 3.2)
