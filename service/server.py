@@ -65,7 +65,7 @@ def listen(settings: Settings) -> socket.socket:
     try:
         listener.bind((settings.host, settings.port))
         listener.listen(BACKLOG)
-    except (OSError, UnicodeError) as error:  # a name that no host can have is a UnicodeError
+    except (OSError, UnicodeError, TypeError) as error:  # a name that no host can have is one of the others
         told = getattr(error, "strerror", None) or error
         raise ListenError(f"cannot listen on {settings.host} port {settings.port}: {told}") from error
     return listener

@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 from typing import Annotated, Literal
 
+from dotenv.parser import parse_stream  # what pydantic-settings reads the file with
 from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
@@ -12,6 +13,7 @@ from service import keys
 # scheme://host or scheme://host:port, as browsers send it.
 _ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[^\s/?#@]+")
 _SECRET = frozenset({"api_keys"})
+DOTENV = ".env"
 
 
 class SettingsError(ValueError):
@@ -21,7 +23,7 @@ class SettingsError(ValueError):
 class Settings(BaseSettings):
     """Frozen once read; making one touches nothing but the environment and `.env`."""
 
-    model_config = SettingsConfigDict(env_prefix="FER_", env_file=".env", frozen=True, extra="ignore")
+    model_config = SettingsConfigDict(env_prefix="FER_", env_file=DOTENV, frozen=True, extra="ignore")
 
     host: str = Field("127.0.0.1", min_length=1, description="Address to listen on; `0.0.0.0` for all.")
     port: int = Field(8000, ge=0, le=65535, description="Port to listen on.")
@@ -66,6 +68,11 @@ class Settings(BaseSettings):
         "console", description="Log lines for people or for machines."
     )
 
+    @field_validator("model_store", mode="before")
+    @classmethod
+    def _named(cls, value: object) -> object:
+        return value or None  # an empty path would be the working directory
+
     @field_validator("api_keys", mode="before")
     @classmethod
     def _digested(cls, value: object) -> object:
@@ -90,6 +97,7 @@ def read_settings(**overrides: object) -> Settings:
     """
     given = {name: value for name, value in overrides.items() if value is not None}
     try:
+        _check_lines(Path(DOTENV))
         return Settings(**given)  # type: ignore[arg-type]
     except ValidationError as error:
         raise SettingsError(
@@ -97,6 +105,16 @@ def read_settings(**overrides: object) -> Settings:
         ) from error
     except (OSError, UnicodeDecodeError) as error:
         raise SettingsError(f"the file .env cannot be read: {error}") from error
+
+
+def _check_lines(dotenv: Path) -> None:
+    """Raise SettingsError for a line that seems to set something, such as keys, and would be passed over."""
+    if not dotenv.is_file():
+        return
+    with dotenv.open(encoding="utf-8") as file:
+        for line in parse_stream(file):
+            if line.error and "FER_" in line.original.string.upper():
+                raise SettingsError(f"the file .env, line {line.original.line}: it is no NAME=value")
 
 
 def _problem(name: int | str, value: object, message: str) -> str:

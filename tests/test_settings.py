@@ -77,3 +77,26 @@ def test_a_dotenv_file_that_is_no_text_is_told(tmp_path: Path, monkeypatch: pyte
     monkeypatch.chdir(tmp_path)
     with pytest.raises(SettingsError, match=r"the file \.env cannot be read"):
         read_settings()
+
+
+@pytest.mark.parametrize("line", ["FER_PORT 9000", 'FER_API_KEYS="a-secret', "fer_port: 9000"])
+def test_a_line_that_would_set_nothing_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, line: str
+) -> None:
+    (tmp_path / ".env").write_text(f"# ours\nFER_WORKERS=3\n{line}\n")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SettingsError, match=r"^the file \.env, line 3: it is no NAME=value$"):
+        read_settings()
+
+
+def test_lines_of_other_programs_are_nobody_s_business(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / ".env").write_text("OTHER 'x\nFER_WORKERS=3\n")
+    monkeypatch.chdir(tmp_path)
+    assert read_settings().workers == 3
+
+
+def test_an_empty_store_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FER_MODEL_STORE", "")
+    assert read_settings().model_store is None
