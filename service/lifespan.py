@@ -43,13 +43,13 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         pipeline.watched_by(tracing.span).helped_by(engine),
         Streams(settings.max_streams),
     )
-    app.state.runtime = Runtime(store, served, engine, streams, intake, tracing)
+    app.state.runtime = runtime = Runtime(store, served, engine, streams, intake, tracing)
     log.info("ready", workers=engine.workers, model=pipeline.default, api_keys=len(settings.api_keys))
     try:
         yield
     finally:
         finished = await engine.drain(settings.shutdown_grace_s)
-        log.info("stopped", all_requests_finished=finished)
+        log.info("stopped", all_requests_finished=finished and not runtime.cut_short)
         # What still runs has outlived its request, and must not hold up the stop.
         engine.close(wait=False)
         await anyio.to_thread.run_sync(tracing.close)

@@ -115,12 +115,13 @@ def server_config(
 
 
 class Server(uvicorn.Server):
-    """Tells its address, says at the first signal that it is not ready any more, and stops within the grace.
+    """Tells its address, says at the first signal that it is not ready, and stops within the grace."""
 
-    cut_short: whether the grace ran out before all requests were done and their answers sent.
-    """
-
-    cut_short = False
+    @property
+    def cut_short(self) -> bool:
+        """Whether the grace ran out before all requests were done and their answers sent."""
+        runtime = self._runtime()
+        return runtime is not None and runtime.cut_short
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Begin to answer."""
@@ -147,8 +148,9 @@ class Server(uvicorn.Server):
         for server in self.servers:
             server.close()
         runtime = self._runtime()
-        if runtime:
-            await runtime.streams.drain(grace)
+        if runtime and not await runtime.streams.drain(grace):
+            # What keeps a stream from ending is its frame in work, or a client that does not read.
+            runtime.cut_short = runtime.engine.inflight > 0
         # Annotated as whole seconds, which the rest of the grace is not.
         rest = max(NO_GRACE_S, ends - monotonic())
         self.config.timeout_graceful_shutdown = rest  # type: ignore[assignment]
@@ -162,7 +164,9 @@ class Server(uvicorn.Server):
         try:
             await super()._wait_tasks_to_complete()
         except asyncio.CancelledError:
-            self.cut_short = bool(self.server_state.tasks or self.server_state.connections)
+            runtime = self._runtime()
+            if runtime and (self.server_state.tasks or self.server_state.connections):
+                runtime.cut_short = True
             raise
 
     def _settings(self) -> Settings:

@@ -32,7 +32,10 @@ from service.vision.pipeline import AnalysisOptions, EmotionPipeline
 
 @dataclass(slots=True)
 class Runtime:
-    """What the lifespan loads and handlers share."""
+    """What the lifespan loads and handlers share.
+
+    cut_short: whether the server gave up on requests, or frames of streams, when its grace was over.
+    """
 
     store: ModelStore
     pipeline: EmotionPipeline
@@ -40,6 +43,7 @@ class Runtime:
     streams: Streams
     intake: Intake
     tracing: Tracing
+    cut_short: bool = False
 
 
 def settings_of(connection: HTTPConnection) -> Settings:

@@ -17,6 +17,8 @@ KEY_PROTOCOL = "fer.key."
 
 NORMAL, GOING_AWAY, INVALID_DATA, POLICY_VIOLATION = 1000, 1001, 1007, 1008
 TOO_BIG, INTERNAL_ERROR, TRY_AGAIN = 1009, 1011, 1013
+# The reason of GOING_AWAY.
+STOPPING = "not_ready: the service is shutting down"
 # By the code of the problem; every other one breaks a policy.
 CLOSE_CODES = {
     "not_ready": GOING_AWAY,

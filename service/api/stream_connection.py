@@ -8,7 +8,7 @@ from uvicorn._types import ASGISendEvent
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 from service.api.connections import cut_off, stop
-from service.api.sockets import INVALID_DATA, POLICY_VIOLATION
+from service.api.sockets import GOING_AWAY, INVALID_DATA, POLICY_VIOLATION, STOPPING
 
 # How long a client that has stopped reading has to make room for the close frame.
 GOODBYE_S = 1.0
@@ -129,6 +129,10 @@ class StreamConnection(WebSocketsSansIOProtocol):
         """Say goodbye. One client's handshake or close that is odd must not keep the server from ending."""
         self._hurry()
         try:
+            if self.handshake_complete and not self.close_sent:
+                # uvicorn's own would be another code, without a reason.
+                self.conn.send_close(GOING_AWAY, STOPPING)
+                self.handle_parser_exception()
             super().shutdown()
         except Exception:
             self.transport.abort()

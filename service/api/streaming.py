@@ -152,7 +152,7 @@ class Session:
             answer = await self._answer_one(frame)
             await self._socket.send_text(answer.model_dump_json(exclude_none=True))
             self._working, self._heard = False, monotonic()
-        return Ending(sockets.GOING_AWAY, "not_ready: the service is shutting down")
+        return Ending(sockets.GOING_AWAY, sockets.STOPPING)
 
     async def _answer_one(self, frame: Frame) -> StreamFrame | StreamError:
         try:

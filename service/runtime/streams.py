@@ -53,14 +53,15 @@ class Streams:
         """Admit no more, and ask those that are open to end. Any thread or signal handler may call it."""
         self._loop.call_soon_threadsafe(self._close)
 
-    async def drain(self, grace: float) -> None:
-        """Ask all to end, and wait for that no longer than `grace` seconds."""
+    async def drain(self, grace: float) -> bool:
+        """Ask all to end, and wait for that no longer than `grace` seconds; tells whether all did."""
         self._close()
         try:
             async with asyncio.timeout(grace):
                 await self._none.wait()
         except TimeoutError:
-            return
+            return not self._endings
+        return True
 
     def _close(self) -> None:
         self._closed = True

@@ -68,7 +68,28 @@ def test_what_is_still_worked_on_after_the_grace_is_cut_short(loaded: Loaded, ph
             gate.open.set()
 
 
-def test_a_stream_that_was_told_goodbye_is_not_cut_short(loaded: Loaded) -> None:
+def test_a_frame_that_is_still_worked_on_after_the_grace_is_cut_short(loaded: Loaded, photo: bytes) -> None:
+    gate = Gate()
+    store, pipeline = loaded
+    held = EmotionPipeline(Mtcnn(gate, gate, gate, gate), pipeline.classifiers, pipeline.default)
+    with ExitStack() as streams:
+        opened = []
+
+        def talk(client: httpx.Client) -> None:
+            url = f"ws://{client.base_url.netloc.decode()}/stream"
+            opened.append(streams.enter_context(connect(url, proxy=None, compression=None)))
+            opened[0].send(photo)
+            assert gate.entered.wait(30)
+
+        try:
+            assert stopped((store, held), talk, shutdown_grace_s=0).cut_short
+            assert ending(opened[0]) == (1001, "not_ready: the service is shutting down")
+        finally:
+            gate.open.set()
+
+
+@pytest.mark.parametrize("grace", [0, 10])
+def test_a_stream_that_was_told_goodbye_is_not_cut_short(loaded: Loaded, grace: float) -> None:
     with ExitStack() as streams:
         opened = []
 
@@ -76,5 +97,5 @@ def test_a_stream_that_was_told_goodbye_is_not_cut_short(loaded: Loaded) -> None
             url = f"ws://{client.base_url.netloc.decode()}/stream"
             opened.append(streams.enter_context(connect(url, proxy=None, compression=None)))
 
-        assert not stopped(loaded, talk, shutdown_grace_s=10).cut_short
+        assert not stopped(loaded, talk, shutdown_grace_s=grace).cut_short
         assert ending(opened[0])[0] == 1001

@@ -102,6 +102,7 @@ def test_what_outlives_the_grace_is_told_503_and_the_exit_code_tells(start: Star
         answer = working.result()
         assert (answer.status_code, answer.json()["code"]) == (503, "not_ready")
         assert service.ended() == 1
+        assert [event["all_requests_finished"] for event in service.events("stopped")] == [False]
         assert "Traceback" not in service.log()
 
 
