@@ -19,8 +19,9 @@ from service.vision.headers import Header, read_header
 from service.vision.image import decode_picture
 from service.vision.types import DecodedImage, UInt8Array
 
-# How soon a worker learns that its deadline has passed, and how long a process may take to read a question.
-CHECK_SECONDS, SEND_SECONDS = 0.05, 5.0
+# How soon a worker learns that its deadline has passed, and how long a process may take to read a question:
+# one that is up, and one that still starts, which takes long where there is little CPU or a slow disk.
+CHECK_SECONDS, SEND_SECONDS, START_SECONDS = 0.05, 5.0, 60.0
 MAX_ANSWER_BYTES = 4_096
 
 # Pixels, times the scans of a JPEG, that these decoders get through in a fraction of a second. Most pictures
@@ -43,11 +44,14 @@ class DecoderPool:
     """As many decoder processes as threads decode at a time, none on Windows. Used from any thread.
 
     on_death: told the format whose decoding ended a process, and that one's exit status (negative: a signal).
+    patience: seconds in which a process that is up has to read a question.
     Call `close` at the end; the end of the program does it otherwise.
     """
 
-    def __init__(self, on_death: Callable[[str, int], object] = lambda *_: None) -> None:
-        self._on_death = on_death
+    def __init__(
+        self, on_death: Callable[[str, int], object] = lambda *_: None, patience: float = SEND_SECONDS
+    ) -> None:
+        self._on_death, self._patience = on_death, patience
         self._processes: set[_Process] = set()
         self._idle: list[_Process] = []
         self.close: Callable[[], object] = weakref.finalize(self, _end_all, self._processes)
@@ -110,7 +114,7 @@ class DecoderPool:
             self._idle.append(process)
 
     def _start(self) -> "_Process":
-        process = _Process()
+        process = _Process(self._patience)
         self._processes.add(process)
         return process
 
@@ -122,7 +126,8 @@ class DecoderPool:
 class _Process:
     """One decoder process; starts at once and can be asked before it is up."""
 
-    def __init__(self) -> None:
+    def __init__(self, patience: float) -> None:
+        self._patience, self._up = patience, False
         try:
             self._socket, theirs = socket.socketpair()
             with theirs:
@@ -155,6 +160,7 @@ class _Process:
         """Raises OSError where the process dies, hangs or talks nonsense."""
         self._ask(header, min_face)
         text_length, length = HEAD.unpack(self._hear(HEAD.size).tobytes())
+        self._up = True
         if text_length > MAX_ANSWER_BYTES or length > 3 * math.prod(header.size):
             raise _nonsense()
         text = self._hear(text_length).tobytes()
@@ -162,7 +168,8 @@ class _Process:
 
     def _ask(self, header: Header, min_face: float) -> None:
         question = json.dumps(header.described() | {"min_face": min_face}).encode()
-        self._socket.settimeout(min(SEND_SECONDS, max(deadline.seconds_left(), CHECK_SECONDS)))
+        patience = self._patience if self._up else START_SECONDS
+        self._socket.settimeout(min(patience, max(deadline.seconds_left(), CHECK_SECONDS)))
         try:
             self._socket.sendall(HEAD.pack(len(question), len(header.body)) + question)
             self._socket.sendall(header.body)

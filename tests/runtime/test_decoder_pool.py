@@ -127,6 +127,14 @@ def test_a_process_that_hangs_is_ended_at_the_deadline(pool: DecoderPool, header
     assert process_of(pool) != process
 
 
+def test_a_process_that_still_starts_is_waited_for() -> None:
+    """However long that takes: its first picture is not to blame."""
+    pool = DecoderPool(patience=0.001)
+    pool.start()
+    assert pool.decode(LARGE, 20).width == 1000
+    pool.close()
+
+
 def test_a_picture_gets_the_memory_of_its_claimed_size(pool: DecoderPool) -> None:
     """64 megapixels in a kilobyte, handed over as one pixel."""
     bomb = (DATA / "64-megapixels.avif").read_bytes()
