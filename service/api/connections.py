@@ -11,6 +11,7 @@ import socket
 import struct
 import sys
 from collections import deque
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 from weakref import ref
@@ -35,7 +36,9 @@ class Connection(HttpToolsProtocol):
     """Closed when it has sent no whole head of a request for as long as a request may take.
 
     That time runs from the opening, and from each answer on: it includes the rest of a body that was refused.
-    An answer that the client takes longer to read than that is cut off.
+    An answer that the client takes longer to read than that is cut off. Of one who wants a closed
+    connection and is answered early, the rest of the body is read all the same: closed with bytes unread, the
+    kernel would reset it, and the client, who still sends, would see that and not the answer.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -45,6 +48,7 @@ class Connection(HttpToolsProtocol):
         self._writing: asyncio.TimerHandle | None = None
         self._watching: asyncio.TimerHandle | None = None
         self._between, self._in_head = True, False
+        self._stopping, self._lingering = False, False
         self._steps, self._bytes_since_step = 0, 0
         self._unanswered: deque[RequestResponseCycle] = deque()
 
@@ -106,6 +110,7 @@ class Connection(HttpToolsProtocol):
             self._unanswered.popleft()
         if self.cycle:
             self._unanswered.append(self.cycle)
+            self.cycle.transport = _Outlet(self.transport, partial(_end, ref(self)))  # type: ignore[assignment]
         if self.pipeline:
             self._watch_over_the_pipeline()
 
@@ -123,6 +128,9 @@ class Connection(HttpToolsProtocol):
         self._steps += 1
         self._between = True
         super().on_message_complete()
+        if self._lingering:
+            self.transport.close()
+            self._await_reader()
 
     def handle_websocket_upgrade(self) -> None:
         """Hand the connection over. What uvicorn's WebSocket protocol leaves without an answer is refused."""
@@ -167,6 +175,20 @@ class Connection(HttpToolsProtocol):
         stop(self._writing)
         super().resume_writing()
 
+    def shutdown(self) -> None:
+        """The service stops: nothing more is waited for."""
+        self._stopping = True
+        super().shutdown()
+
+    def end(self) -> None:
+        """Close after an answer, which may be there before the rest of what it answers."""
+        if self._stopping or not self.cycle.response_complete or not self.cycle.more_body:
+            self.transport.close()
+            return
+        self._lingering = True
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
+
     def _await_reader(self) -> None:
         stop(self._writing)
         if self in self.connections:  # and not lost already
@@ -178,7 +200,10 @@ class Connection(HttpToolsProtocol):
             self.transport.close()
 
     def _ends_after_answers(self) -> bool:
-        """Have the connection end with the answer to the last whole request, if that is still due."""
+        """Have the connection end with the answer to the last request, if that is due or was the last."""
+        if self._lingering:
+            self.transport.close()
+            return True
         if not self._unanswered or self._unanswered[-1].response_complete or self._unanswered[-1].more_body:
             return False
         self.flow.pause_reading()
@@ -195,6 +220,19 @@ class Connection(HttpToolsProtocol):
     def _watch(self) -> None:
         if self.connected() and self.pipeline:
             self._watching = self.loop.call_later(WATCH_S, self._watch)
+
+
+class _Outlet:
+    """What an answer is written to; when the connection is closed after it is not the answer's to decide."""
+
+    def __init__(self, transport: asyncio.Transport, end: Callable[[], None]) -> None:
+        self.write, self.is_closing, self.close = transport.write, transport.is_closing, end
+
+
+def _end(connection: ref[Connection]) -> None:
+    here = connection()
+    if here is not None:
+        here.end()
 
 
 def _connected(connection: ref[Connection]) -> bool:
