@@ -57,10 +57,17 @@ class Gate:
 Gated = Callable[..., AbstractContextManager[tuple[httpx.Client, Gate]]]
 
 
-@contextmanager
-def serving(settings: Settings, loaded: Loaded, tracing: Tracing = NO_TRACING) -> Iterator[httpx.Client]:
+def serving(
+    settings: Settings, loaded: Loaded, tracing: Tracing = NO_TRACING
+) -> AbstractContextManager[httpx.Client]:
     """A client of the real app, on a free loopback port, stopped at the end."""
-    server = ReadyServer(server_config(settings.model_copy(update={"port": 0}), loaded, tracing))
+    return running(server_config(settings.model_copy(update={"port": 0}), loaded, tracing))
+
+
+@contextmanager
+def running(config: uvicorn.Config) -> Iterator[httpx.Client]:
+    """The same of a server that was configured otherwise."""
+    server = ReadyServer(config)
     thread = Thread(target=server.run)
     thread.start()
     try:

@@ -8,7 +8,7 @@ from uvicorn._types import ASGISendEvent
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 from service.api.connections import cut_off, stop
-from service.api.sockets import GOING_AWAY, INVALID_DATA, POLICY_VIOLATION, STOPPING
+from service.api.sockets import GOING_AWAY, INTERNAL_ERROR, INVALID_DATA, POLICY_VIOLATION, STOPPING
 
 # How long a client that has stopped reading has to make room for the close frame.
 GOODBYE_S = 1.0
@@ -89,6 +89,13 @@ class StreamConnection(WebSocketsSansIOProtocol):
             super().handle_ping()
         else:
             self.conn.data_to_send()
+
+    def keepalive_timeout(self) -> None:
+        """The client answers no ping. It may still send, and is to find the reason, as the log is."""
+        self.pong_timer = self.pending_ping_payload = None
+        if not self.close_sent and not self.transport.is_closing():
+            self.conn.fail(INTERNAL_ERROR, "keepalive ping timeout")
+            self.handle_parser_exception()
 
     async def send(self, message: ASGISendEvent) -> None:
         """Pass a message on. To a client that does not read, not even the goodbye gets through."""

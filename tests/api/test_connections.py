@@ -21,7 +21,7 @@ from service.runtime.model_store import ModelStore
 from service.server import server_config
 from service.settings import Settings
 from service.vision.pipeline import EmotionPipeline
-from tests.conftest import Serve
+from tests.conftest import Loaded, Serve, running
 
 HEAD = b"POST /detect-emotions HTTP/1.1\r\nHost: x\r\n"
 HANDSHAKE = (
@@ -250,6 +250,19 @@ def close_code(connection: socket.socket) -> int:
     kind, size = connection.recv(2)
     assert kind == 0x88
     return int.from_bytes(connection.recv(size)[:2])
+
+
+def test_one_who_answers_no_ping_finds_the_reason_and_so_does_the_log(
+    loaded: Loaded, capfd: pytest.CaptureFixture[str]
+) -> None:
+    config = server_config(Settings(_env_file=None, port=0), loaded)
+    config.ws_ping_interval = config.ws_ping_timeout = 0.05
+    with running(config) as client, streaming(client) as connection:
+        assert connection.recv(6).startswith(b"\x89\x04")
+        assert close_code(connection) == 1011
+        for _ in range(3):
+            send_alone(client, connection, EMPTY)
+    assert re.search(r"code.{1,20}1011", "".join(capfd.readouterr()))
 
 
 PING = b"\x89\x80" + bytes(4)
