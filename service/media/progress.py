@@ -60,4 +60,10 @@ def playing(seconds: float | None) -> Iterator[Meter]:
 
 
 def _shown(*columns: ProgressColumn) -> Progress:
-    return Progress(*columns, console=Console(stderr=True), disable=not sys.stderr.isatty())
+    # Rich writes what goes to standard output above its bar, on the terminal, wherever it was to go.
+    return Progress(
+        *columns,
+        console=Console(stderr=True),
+        disable=not sys.stderr.isatty(),
+        redirect_stdout=sys.stdout.isatty(),
+    )

@@ -5,6 +5,7 @@ import io
 import json
 import os
 import shutil
+import subprocess
 import sys
 from collections.abc import Callable
 from contextlib import redirect_stdout
@@ -27,6 +28,7 @@ from tests.conftest import PHOTO, Serve
 from tests.media.conftest import Interrupted, Run
 
 IDENTITY = {"model": "x"}
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -73,6 +75,20 @@ def test_a_pattern_without_a_photo_is_told(folder: Path) -> None:
     for argument in (f"{folder}/*.tiff", str(folder.parent)):
         with pytest.raises(SourceError, match="no photo in"):
             find_photos([argument], recursive=False)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="it has no such terminals")
+def test_the_bar_on_the_terminal_takes_nothing_of_what_is_piped(photo: bytes, tmp_path: Path) -> None:
+    (tmp_path / "a.jpg").write_bytes(photo)
+    terminal, theirs = os.openpty()
+    command = [sys.executable, "-m", "service.cli", "analyze", str(tmp_path), "--format", "jsonl"]
+    process = subprocess.run(
+        command, stdout=subprocess.PIPE, stderr=theirs, timeout=120, check=True, cwd=ROOT
+    )
+    os.close(theirs)
+    assert b"1/1" in os.read(terminal, 100_000)
+    os.close(terminal)
+    assert [len(record["faces"]) for record in records(process.stdout.decode())] == [1]
 
 
 def test_bad_files_are_passed_over_and_listed(run: Run, folder: Path) -> None:
