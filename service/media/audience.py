@@ -170,7 +170,9 @@ def moments(windows: Sequence[Window]) -> list[Moment]:
     for index, moment in sorted(_changes(windows), key=lambda one: -one[1].change):
         if all(abs(index - other) >= _SPAN for other, _ in found):
             found.append((index, moment))
-    return sorted((moment for _, moment in found[:_MOST_MOMENTS]), key=lambda moment: moment.time_s)
+        if len(found) == _MOST_MOMENTS:
+            break
+    return sorted((moment for _, moment in found), key=lambda moment: moment.time_s)
 
 
 def _changes(windows: Sequence[Window]) -> Iterator[tuple[int, Moment]]:

@@ -62,9 +62,8 @@ def draw_timeline(
 
 
 def _overview(axes: Axes, windows: Sequence[Window]) -> None:
-    for run in _runs(windows):
-        edges, shares = _steps(run)
-        axes.stackplot(edges, shares.T, colors=[_color(name) for name in EMOTIONS], linewidth=0)
+    edges, shares, _, _ = _steps(windows)
+    axes.stackplot(edges, shares.T, colors=[_color(name) for name in EMOTIONS], linewidth=0)
     axes.set(ylim=(0, 1), ylabel="share of\nvisible faces")
     axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     for name in EMOTIONS:
@@ -82,12 +81,9 @@ def _overview(axes: Axes, windows: Sequence[Window]) -> None:
 
 def _share_row(axes: Axes, windows: Sequence[Window], emotion: int) -> None:
     name = EMOTIONS[emotion]
-    for run in _runs(windows):
-        edges = [edge for window in run for edge in (window.start_s, window.end_s)]
-        shares = [window.shares for window in run if window.shares for _ in range(2)]
-        low, high = [one.low[emotion] for one in shares], [one.high[emotion] for one in shares]
-        axes.fill_between(edges, low, high, color=_color(name), alpha=0.3, linewidth=0)
-        axes.plot(edges, [one.share[emotion] for one in shares], color=_dark(name), linewidth=1.6)
+    edges, share, low, high = _steps(windows)
+    axes.fill_between(edges, low[:, emotion], high[:, emotion], color=_color(name), alpha=0.3, linewidth=0)
+    axes.plot(edges, share[:, emotion], color=_dark(name), linewidth=1.6)
     axes.set(ylim=(0, 1), yticks=[0, 1])
     axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     axes.tick_params(axis="y", labelsize=7)
@@ -170,11 +166,22 @@ def _runs(windows: Sequence[Window]) -> list[list[Window]]:
     return runs
 
 
-def _steps(run: Sequence[Window]) -> tuple[list[float], FloatArray]:
-    """Edges and shares of steps: each window's shares at its start and again at its end."""
-    edges = [edge for window in run for edge in (window.start_s, window.end_s)]
-    shares = [window.shares.share for window in run if window.shares for _ in range(2)]
-    return edges, np.array(shares)
+def _steps(windows: Sequence[Window]) -> tuple[list[float], FloatArray, FloatArray, FloatArray]:
+    """Edges, shares, low and high limits of steps: each window's at its start and again at its end.
+
+    Between two runs they are nan, so that one line or area draws them all: thousands would take an hour.
+    """
+    edges: list[float] = []
+    rows: list[FloatArray] = []
+    for run in _runs(windows):
+        for window in run:
+            assert window.shares
+            edges += [window.start_s, window.end_s]
+            rows += [np.array([window.shares.share, window.shares.low, window.shares.high])] * 2
+        edges.append(run[-1].end_s)
+        rows.append(np.full((3, len(EMOTIONS)), np.nan))
+    share, low, high = np.reshape(rows, (-1, 3, len(EMOTIONS))).swapaxes(0, 1)
+    return edges, share, low, high
 
 
 def _color(emotion: str) -> tuple[float, float, float]:

@@ -9,6 +9,7 @@ from service.media.audience import Segment, Tally, Window, Windows, moments, wil
 from service.media.cues import read_cues
 from service.media.durations import clock, parse_duration, parse_timecode
 from service.media.errors import SourceError
+from service.media.timeline import draw_timeline
 from service.vision.types import EMOTIONS
 
 HAPPY = tuple(float(name == "happy") for name in EMOTIONS)
@@ -83,6 +84,18 @@ def test_the_moment_of_change_is_where_the_shares_change() -> None:
 def test_an_even_programme_and_a_face_that_leaves_are_no_change() -> None:
     assert moments(windows(*[(HAPPY,)] * 5, *[()] * 5)) == []
     assert moments([]) == []
+
+
+def test_faces_that_come_and_go_add_nothing_to_draw_but_steps(tmp_path: Path) -> None:
+    """A piece of the picture for each of their visits would take an hour for a film."""
+    there, gone = (HAPPY,), ()
+    pieces = []
+    for name, seen in (("all", [there] * 12), ("some", [there, gone] * 6)):
+        draw_timeline(tmp_path / f"{name}.svg", name, windows(*seen), [], {})
+        picture = (tmp_path / f"{name}.svg").read_text()
+        pieces.append([picture.count(f'<g id="{kind}') for kind in ("line2d", "FillBetweenPolyCollection")])
+    assert pieces[0] == pieces[1]
+    assert min(pieces[0]) > 0
 
 
 def test_cues_with_and_without_ends(tmp_path: Path) -> None:
