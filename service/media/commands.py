@@ -258,6 +258,8 @@ def _analyzer(
     wait: Callable[[float], None],
 ) -> Iterator[Analyzer]:
     if server:
+        if model_store:
+            raise SourceError("--model-store does not go with --server, which has models of its own")
         with media_extra("--server"):
             from service.media.remote import RemoteAnalyzer  # noqa: PLC0415 - only where the extra is installed
         with (

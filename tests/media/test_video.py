@@ -224,6 +224,7 @@ def test_no_output_takes_the_place_of_anything_else(run: Run, arguments: list[st
         (["--summary", "missing.d/s.json"], "missing.d is no folder that can be written to"),
         (["--timeline", "missing.d/t.png"], "missing.d is no folder that can be written to"),
         (["--every", "9" * 400], "--every: a duration of so many digits"),
+        (["--server", "http://x", "--model-store", "models"], "--model-store does not go with --server"),
     ],
 )
 def test_what_cannot_be_done_is_told_before_the_film_is_seen(
