@@ -17,8 +17,8 @@ def digest(key: bytes) -> str:
 def digests(text: str) -> tuple[str, ...]:
     """The digests of comma-separated keys, each given as it is or as a digest; none of an empty text.
 
-    Raises ValueError, which repeats no key, for a digest that is none, for a key that no header can
-    carry, and for a list that holds no key.
+    Raises ValueError, which repeats no key, for a digest that is none or of nothing, for a key that no header
+    can carry, and for a list that holds no key.
     """
     words = [word.strip() for word in text.split(",") if word.strip()]
     if text.strip() and not words:
@@ -27,7 +27,10 @@ def digests(text: str) -> tuple[str, ...]:
         raise ValueError("a header takes ASCII only, and a key in it has another character")
     if any(word.startswith(PREFIX) and not _DIGEST.fullmatch(word) for word in words):
         raise ValueError("what begins with 'sha256:' must go on with 64 hexadecimal digits")
-    return tuple(word.lower() if word.startswith(PREFIX) else digest(word.encode()) for word in words)
+    found = tuple(word.lower() if word.startswith(PREFIX) else digest(word.encode()) for word in words)
+    if digest(b"") in found:
+        raise ValueError("the digest in it is that of an empty key, which everybody has")
+    return found
 
 
 def known(key: bytes, accepted: Iterable[str]) -> bool:

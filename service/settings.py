@@ -1,6 +1,9 @@
 """Every setting of the service, read from FER_... variables and a `.env` file."""
 
+import os
 import re
+from collections.abc import Iterable
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -14,6 +17,9 @@ from service import keys
 _ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[^\s/?#@]+")
 _SECRET = frozenset({"api_keys"})
 DOTENV = ".env"
+PREFIX = "FER_"
+# How much of its letters a variable that is no setting shares with one that it is taken for.
+_ALIKE = 0.85
 
 
 class SettingsError(ValueError):
@@ -23,7 +29,7 @@ class SettingsError(ValueError):
 class Settings(BaseSettings):
     """Frozen once read; making one touches nothing but the environment and `.env`."""
 
-    model_config = SettingsConfigDict(env_prefix="FER_", env_file=DOTENV, frozen=True, extra="ignore")
+    model_config = SettingsConfigDict(env_prefix=PREFIX, env_file=DOTENV, frozen=True, extra="ignore")
 
     host: str = Field("127.0.0.1", min_length=1, description="Address to listen on; `0.0.0.0` for all.")
     port: int = Field(8000, ge=0, le=65535, description="Port to listen on.")
@@ -97,7 +103,7 @@ def read_settings(**overrides: object) -> Settings:
     """
     given = {name: value for name, value in overrides.items() if value is not None}
     try:
-        _check_lines(Path(DOTENV))
+        _check_names([*os.environ, *_names(Path(DOTENV))])
         return Settings(**given)  # type: ignore[arg-type]
     except ValidationError as error:
         raise SettingsError(
@@ -107,14 +113,29 @@ def read_settings(**overrides: object) -> Settings:
         raise SettingsError(f"the file .env cannot be read: {error}") from error
 
 
-def _check_lines(dotenv: Path) -> None:
-    """Raise SettingsError for a line that seems to set something, such as keys, and would be passed over."""
+def _names(dotenv: Path) -> list[str]:
+    """The variables that the file sets.
+
+    Raises SettingsError for a line that seems to set something, such as keys, and would be passed over.
+    """
     if not dotenv.is_file():
-        return
+        return []
     with dotenv.open(encoding="utf-8") as file:
-        for line in parse_stream(file):
-            if line.error and "FER_" in line.original.string.upper():
-                raise SettingsError(f"the file .env, line {line.original.line}: it is no NAME=value")
+        lines = list(parse_stream(file))
+    for line in lines:
+        if line.error and PREFIX in line.original.string.upper():
+            raise SettingsError(f"the file .env, line {line.original.line}: it is no NAME=value")
+    return [line.key for line in lines if line.key]
+
+
+def _check_names(names: Iterable[str]) -> None:
+    """Raise SettingsError for a variable that is nearly a setting: without its keys the service is open."""
+    settings = [f"{PREFIX}{name.upper()}" for name in Settings.model_fields]
+    for name in names:
+        if name.upper().startswith(PREFIX) and name.upper() not in settings:
+            meant = get_close_matches(name.upper(), settings, 1, _ALIKE)
+            if meant:
+                raise SettingsError(f"{name} is no setting: is {meant[0]} meant?")
 
 
 def _problem(name: int | str, value: object, message: str) -> str:

@@ -56,7 +56,15 @@ def test_no_key_is_set_by_an_empty_variable(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 @pytest.mark.parametrize(
-    "value", [",", "good, sha256:0123456789", "sha256:" + "g" * 64, "good, schlüssel", "good, schl\udcfcssel"]
+    "value",
+    [
+        ",",
+        "good, sha256:0123456789",
+        "sha256:" + "g" * 64,
+        "good, schlüssel",
+        "good, schl\udcfcssel",
+        f"good, sha256:{sha256().hexdigest().upper()}",
+    ],
 )
 def test_a_bad_list_of_keys_is_refused_and_not_repeated(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
     monkeypatch.setenv("FER_API_KEYS", value)
@@ -87,6 +95,29 @@ def test_a_line_that_would_set_nothing_is_told(
     monkeypatch.chdir(tmp_path)
     with pytest.raises(SettingsError, match=r"^the file \.env, line 3: it is no NAME=value$"):
         read_settings()
+
+
+@pytest.mark.parametrize("name", ["FER_API_KEY", "fer_worker", "FER_MODEL_STORES"])
+@pytest.mark.parametrize("in_file", [True, False])
+def test_a_misspelled_setting_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, in_file: bool
+) -> None:
+    if in_file:
+        (tmp_path / ".env").write_text(f"{name}=secret\n")
+        monkeypatch.chdir(tmp_path)
+    else:
+        monkeypatch.setenv(name, "secret")
+    with pytest.raises(SettingsError, match=rf"^{name} is no setting: is FER_[A-Z_]+ meant\?$"):
+        read_settings()
+
+
+@pytest.mark.parametrize(
+    "name", ["FER_SERVICE_PORT", "FER_SERVICE_HOST", "FERRY_PORT", "FER_TEAM", "FER_HOME"]
+)
+def test_variables_of_others_are_left_alone(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """Kubernetes sets the first two for a service of the name fer."""
+    monkeypatch.setenv(name, "x")
+    read_settings()
 
 
 def test_lines_of_other_programs_are_nobody_s_business(

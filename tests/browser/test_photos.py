@@ -294,7 +294,7 @@ def test_a_key_is_asked_for_and_kept_in_memory_only(visit: Visitor, serve: Serve
         key.press("Enter")
         expect(cards(page)).to_have_count(1)
         expect(key).to_be_hidden()
-        expect(page.locator("#curl")).to_contain_text('-H "X-API-Key: $FER_API_KEY"')
+        expect(page.locator("#curl")).to_contain_text('-H "X-API-Key: $FER_CLIENT_API_KEY"')
         assert "let-me-in" not in page.content() + page.url
         assert (
             page.evaluate("() => localStorage.length + sessionStorage.length + document.cookie.length") == 0

@@ -13,7 +13,7 @@ export function curlLine(file, query, withKey) {
   const parts = [
     `curl ${quoted(detectUrl(query))}`,
     `-H ${quoted(`Content-Type: ${type}`)}`,
-    ...(withKey ? ['-H "X-API-Key: $FER_API_KEY"'] : []),
+    ...(withKey ? ['-H "X-API-Key: $FER_CLIENT_API_KEY"'] : []),
     `--data-binary ${quoted(`@${file.name}`)}`,
   ];
   return parts.join(" \\\n  ");
