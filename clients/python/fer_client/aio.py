@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from types import TracebackType
-from typing import Self, Unpack
+from typing import Any, Self, Unpack
 
 import httpx
 from websockets.asyncio.client import ClientConnection, connect
@@ -12,6 +12,12 @@ from websockets.asyncio.client import ClientConnection, connect
 from fer_client import wire
 from fer_client.errors import FerError
 from fer_client.types import BatchError, BatchOk, Detection, ModelInfo, StreamError, StreamFrame
+
+
+class _Connection(ClientConnection):
+    async def handshake(self, *args: Any, **kwargs: Any) -> None:
+        with wire.not_redirected():
+            await super().handshake(*args, **kwargs)
 
 
 class AsyncFerClient:
@@ -28,7 +34,11 @@ class AsyncFerClient:
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._http = httpx.AsyncClient(
-            base_url=base_url, headers=wire.headers(api_key), timeout=timeout, transport=transport
+            base_url=base_url,
+            headers=wire.headers(api_key),
+            # Requests that wait for a connection wait for others, each of which has its time.
+            timeout=httpx.Timeout(timeout, pool=None),
+            transport=transport,
         )
         self._headers, self._timeout, self._retry, self._sleep = wire.headers(api_key), timeout, retry, sleep
 
@@ -46,6 +56,8 @@ class AsyncFerClient:
     ) -> list[BatchOk | BatchError]:
         """The same for several images in one request, in their order; each is fine or has its own error."""
         files = await asyncio.to_thread(wire.files, images)
+        if not files:
+            return []
         return wire.batch(
             await self._try(
                 lambda: self._http.post("/detect-emotions/batch", files=files, params=wire.query(options))
@@ -65,7 +77,7 @@ class AsyncFerClient:
                 "/detect-emotions", content=data, params=wire.query(options), headers=accept
             )
         )
-        return response.content
+        return wire.picture(response)
 
     async def models(self) -> list[ModelInfo]:
         """The emotion models that `model` may name."""
@@ -82,6 +94,8 @@ class AsyncFerClient:
             compression=None,
             open_timeout=self._timeout,
             max_size=None,
+            close_timeout=min(self._timeout, wire.LONGEST_GOODBYE_S),
+            create_connection=_Connection,
         ) as connection:
             yield AsyncStream(connection, self._timeout)
 
@@ -152,8 +166,12 @@ class AsyncStream:
     async def receive(self) -> StreamFrame | StreamError:
         """The next answer. Raises FerError when the stream was closed, TimeoutError when none comes."""
         with wire.told(self._request_id):
-            async with asyncio.timeout(self._timeout):
-                return wire.stream_answer(await self._connection.recv())
+            try:
+                async with asyncio.timeout(self._timeout):
+                    message = await self._connection.recv()
+            except TimeoutError:
+                raise TimeoutError(wire.NOT_ANSWERED) from None
+        return wire.stream_answer(message)
 
     async def __aiter__(self) -> AsyncIterator[StreamFrame | StreamError]:
         """Answers until the stream ends."""

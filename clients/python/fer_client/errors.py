@@ -8,7 +8,7 @@ class FerError(Exception):
     """The service refused. What never reached it is httpx's or websockets' own exception.
 
     code: stable, what a program should look at (`overloaded`, `invalid_image`, ...); `http_error` where
-    something before the service answered. status: of the HTTP answer, None for a stream that was closed;
+    something else than the service answered. status: of the HTTP answer, None for a stream that was closed;
     request_id: under which the service's log has it; retry_after: seconds, where the service said;
     close_code: of the WebSocket, for a stream that was closed.
     """

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from threading import Event, Timer
 from types import TracebackType
-from typing import Self, Unpack
+from typing import Any, Self, Unpack
 
 import httpx
 from websockets.exceptions import ConnectionClosed
@@ -15,6 +15,12 @@ from websockets.sync.client import ClientConnection, connect
 from fer_client import wire
 from fer_client.errors import FerError
 from fer_client.types import BatchError, BatchOk, Detection, ModelInfo, StreamError, StreamFrame
+
+
+class _Connection(ClientConnection):
+    def handshake(self, *args: Any, **kwargs: Any) -> None:
+        with wire.not_redirected():
+            super().handshake(*args, **kwargs)
 
 
 class FerClient:
@@ -26,7 +32,7 @@ class FerClient:
     not printable ASCII.
 
     An image is bytes, a path or a binary file: methods raise TypeError for anything else, a path as a string
-    included, and OSError for a file that cannot be read.
+    included, and for options there are not, and OSError for a file that cannot be read.
     """
 
     def __init__(
@@ -40,7 +46,11 @@ class FerClient:
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self._http = httpx.Client(
-            base_url=base_url, headers=wire.headers(api_key), timeout=timeout, transport=transport
+            base_url=base_url,
+            headers=wire.headers(api_key),
+            # Requests that wait for a connection wait for others, each of which has its time.
+            timeout=httpx.Timeout(timeout, pool=None),
+            transport=transport,
         )
         self._headers, self._timeout, self._retry, self._sleep = wire.headers(api_key), timeout, retry, sleep
 
@@ -56,6 +66,8 @@ class FerClient:
     ) -> list[BatchOk | BatchError]:
         """The same for several images in one request, in their order; each is fine or has its own error."""
         files = wire.files(images)
+        if not files:
+            return []
         return wire.batch(
             self._try(
                 lambda: self._http.post("/detect-emotions/batch", files=files, params=wire.query(options))
@@ -75,7 +87,7 @@ class FerClient:
                 "/detect-emotions", content=data, params=wire.query(options), headers=accept
             )
         )
-        return response.content
+        return wire.picture(response)
 
     def models(self) -> list[ModelInfo]:
         """The emotion models that `model` may name."""
@@ -92,6 +104,8 @@ class FerClient:
             compression=None,
             open_timeout=self._timeout,
             max_size=None,
+            close_timeout=min(self._timeout, wire.LONGEST_GOODBYE_S),
+            create_connection=_Connection,
         ) as connection:
             yield Stream(connection, self._timeout)
 
@@ -156,7 +170,11 @@ class Stream:
     def receive(self) -> StreamFrame | StreamError:
         """The next answer. Raises FerError when the stream was closed, TimeoutError when none comes."""
         with wire.told(self._request_id):
-            return wire.stream_answer(self._connection.recv(self._timeout))
+            try:
+                message = self._connection.recv(self._timeout)
+            except TimeoutError:
+                raise TimeoutError(wire.NOT_ANSWERED) from None
+        return wire.stream_answer(message)
 
     @contextmanager
     def _cut_off_when_late(self) -> Iterator[None]:

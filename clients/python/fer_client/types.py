@@ -198,7 +198,7 @@ class ModelInfo:
 def parse(kind: type[T], value: Any) -> T:
     """A dataclass from parsed JSON. Fields it does not know are left out: a newer service may send more.
 
-    Raises KeyError or TypeError where a field is missing.
+    Raises KeyError or TypeError where a field is missing, TypeError or ValueError where it is another type's.
     """
     parsed: T = _parse(kind, value)
     return parsed
@@ -217,6 +217,8 @@ def _parse(kind: Any, value: Any) -> Any:
         return kind(**{name: _parse(hints[name], value[name]) for name in present})  # type: ignore[operator]
     if get_origin(kind) is list:
         return [_parse(get_args(kind)[0], item) for item in value]
+    if kind in (bool, int, str) and not isinstance(value, kind):
+        raise TypeError(f"{kind.__name__} expected, not {type(value).__name__}")
     # JSON writes 1.0 as 1 now and then.
     return float(value) if kind is float else value
 

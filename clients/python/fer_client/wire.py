@@ -6,12 +6,14 @@ import random
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from pathlib import Path
 from typing import BinaryIO, Literal, TypedDict
 
 import httpx
-from websockets.exceptions import ConnectionClosed
+from websockets.exceptions import ConnectionClosed, InvalidStatus, SecurityError
 from websockets.frames import CloseCode
 from websockets.typing import Subprotocol
 
@@ -33,6 +35,9 @@ PictureFormat = Literal["jpeg", "png"]
 
 PROTOCOL = Subprotocol("fer.v1")
 NOT_TAKEN = "the service did not take the frame in time"
+NOT_ANSWERED = "no answer came in time"
+# Websockets' own wait for the other side's goodbye.
+LONGEST_GOODBYE_S = 10.0
 
 
 class Options(TypedDict, total=False):
@@ -53,9 +58,9 @@ class Options(TypedDict, total=False):
 class Retry:
     """How often, and how long, to wait for a service that has too much to do, is starting, or went away.
 
-    What is tried again are answers of status 503 and, from a gateway, 502, and connections that are refused
-    or break off: a request changes nothing in the service, so that asking twice does no harm. Answers that do
-    not come in time are not asked for again.
+    What is tried again are answers of status 503 and, from a gateway, 429 and 502, and connections that are
+    refused or break off: a request changes nothing in the service, so that asking twice does no harm. Answers
+    that do not come in time are not asked for again.
 
     attempts: requests in all, 1 for no retry; first: seconds before the second one where the service does not
     say, doubled each time; longest: an answer that asks for more seconds than that is an error at once.
@@ -72,13 +77,19 @@ class Retry:
         if isinstance(error, FerError) and error.retry_after is not None:
             return error.retry_after if error.retry_after <= self.longest else None
         # Spread, so that clients that were refused together do not come back together.
-        return min(self.longest, self.first * 2.0 ** (attempt - 1) * random.uniform(0.5, 1.0))  # noqa: S311
+        grown = self.first * 2.0 ** min(attempt - 1, _DOUBLINGS)
+        return min(self.longest, grown * random.uniform(0.5, 1.0))  # noqa: S311
+
+
+_AWAY = (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.BAD_GATEWAY, HTTPStatus.SERVICE_UNAVAILABLE)
+# Far beyond any `longest`, and within what a float holds.
+_DOUBLINGS = 64
 
 
 def _passes(error: FerError | httpx.TransportError) -> bool:
     """Whether the next attempt may well succeed."""
     if isinstance(error, FerError):
-        return error.status in (HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.BAD_GATEWAY)
+        return error.status in _AWAY
     return isinstance(error, httpx.NetworkError | httpx.RemoteProtocolError | httpx.ConnectTimeout)
 
 
@@ -97,11 +108,15 @@ def read(image: Image) -> bytes:
 
 
 def query(options: Options) -> dict[str, str]:
-    """The options as query parameters."""
-    given = {name: str(value) for name, value in options.items() if value is not None}
-    if given.pop("include_crops", "False") == "True":
-        given["include"] = "crops"
-    return given
+    """The options as query parameters. Raises TypeError for a name that is no option."""
+    unknown = options.keys() - Options.__annotations__.keys()
+    if unknown:
+        # The service would pass over it, and answer as if nothing had been asked.
+        names = ", ".join(Options.__annotations__)
+        raise TypeError(f"no option {', '.join(sorted(unknown))}: there are {names}")
+    plain = {name: value for name, value in options.items() if name != "include_crops"}
+    given = {name: str(value) for name, value in plain.items() if value is not None}
+    return given | {"include": "crops"} if options.get("include_crops") else given
 
 
 def files(images: Iterable[Image]) -> list[tuple[str, tuple[str, bytes]]]:
@@ -128,35 +143,65 @@ def stream_url(base_url: httpx.URL, options: Options) -> str:
 
 def detection(response: httpx.Response) -> Detection:
     """The answer for one image."""
-    return parse(Detection, response.json())
+    with _understood(response.status_code):
+        return parse(Detection, response.json())
 
 
 def batch(response: httpx.Response) -> list[BatchOk | BatchError]:
     """The answers for a batch."""
-    return [parse_either(BatchOk, BatchError, item) for item in response.json()["results"]]
+    with _understood(response.status_code):
+        return [parse_either(BatchOk, BatchError, item) for item in response.json()["results"]]
+
+
+def picture(response: httpx.Response) -> bytes:
+    """The annotated picture."""
+    if not response.headers.get("content-type", "").startswith("image/"):
+        raise _not_ours(response.status_code)
+    return response.content
 
 
 def model_list(response: httpx.Response) -> list[ModelInfo]:
     """The models."""
-    return [parse(ModelInfo, item) for item in response.json()["models"]]
+    with _understood(response.status_code):
+        return [parse(ModelInfo, item) for item in response.json()["models"]]
 
 
 def stream_answer(message: str | bytes) -> StreamFrame | StreamError:
     """One answer of a stream."""
-    return parse_either(StreamFrame, StreamError, json.loads(message))
+    with _understood():
+        return parse_either(StreamFrame, StreamError, json.loads(message))
 
 
 def checked(response: httpx.Response) -> httpx.Response:
     """The response itself; raises FerError where it is a refusal."""
     if response.is_success:
         return response
-    retry_after = response.headers.get("retry-after", "")
-    waits = float(retry_after) if retry_after.isdecimal() else None
-    problem = _problem(response)
+    waits, problem = _seconds_to_wait(response), _problem(response)
     if problem is None:
         detail = f"{response.status_code} {response.reason_phrase}"
+        if response.has_redirect_location:
+            detail += f", to {response.headers['location']}"
         raise FerError("http_error", detail, response.status_code, retry_after=waits)
-    raise FerError(problem.code, problem.detail, problem.status, problem.request_id, waits)
+    raise FerError(problem.code, problem.detail, response.status_code, problem.request_id, waits)
+
+
+def _seconds_to_wait(response: httpx.Response) -> float | None:
+    """What `Retry-After` asks for in either of its forms; None where it asks for nothing."""
+    asked = response.headers.get("retry-after", "")
+    if asked.isdecimal():
+        return float(asked)
+    until = _date(asked)
+    # Against the clock that it was made by, where that is told.
+    now = _date(response.headers.get("date", "")) or datetime.now(UTC)
+    return max(0.0, (until - now).total_seconds()) if until else None
+
+
+def _date(text: str) -> datetime | None:
+    try:
+        date = parsedate_to_datetime(text)
+    except (ValueError, OverflowError):
+        return None
+    return date if date.tzinfo else date.replace(tzinfo=UTC)
 
 
 def frame_error(answer: StreamError) -> FerError:
@@ -166,12 +211,43 @@ def frame_error(answer: StreamError) -> FerError:
 
 
 @contextmanager
+def not_redirected() -> Iterator[None]:
+    """Around the handshake of a stream, where websockets would follow and take the API key along.
+
+    Raises SecurityError.
+    """
+    try:
+        yield
+    except InvalidStatus as refused:
+        if refused.response.status_code // 100 != 3:
+            raise
+        raise SecurityError(f"{refused}: a redirect, and a stream follows none") from refused
+
+
+@contextmanager
 def told(request_id: str | None) -> Iterator[None]:
     """Raise what closed a stream as a FerError."""
     try:
         yield
     except ConnectionClosed as closed:
         raise _ending(closed, request_id) from closed
+
+
+# What reading an answer raises that the service did not write.
+_UNREADABLE = (ArithmeticError, KeyError, RecursionError, TypeError, ValueError)
+
+
+@contextmanager
+def _understood(status: int | None = None) -> Iterator[None]:
+    """Around the reading of an answer. Raises FerError where it is not the service's."""
+    try:
+        yield
+    except _UNREADABLE as error:
+        raise _not_ours(status) from error
+
+
+def _not_ours(status: int | None) -> FerError:
+    return FerError("http_error", "what answers here is not fer-service", status)
 
 
 def _ending(closed: ConnectionClosed, request_id: str | None) -> FerError:
@@ -193,5 +269,5 @@ def _problem(response: httpx.Response) -> Problem | None:
     """The problem details; None where something before the service answered."""
     try:
         return parse(Problem, response.json())
-    except (ValueError, KeyError, TypeError):
+    except _UNREADABLE:
         return None
