@@ -5,6 +5,7 @@ import inspect
 import io
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -384,6 +385,33 @@ def test_streams_are_found_beside_the_rest(base: str, expected: str) -> None:
         assert wire.stream_url(http.base_url, options) == expected
 
 
+def programs() -> Iterator[Any]:
+    """The Python programs of the pages."""
+    for page in (ROOT / "clients" / "python" / "README.md", ROOT / "docs" / "stream.md"):
+        for program in re.findall(r"^```python\n(.*?)^```", page.read_text(), re.M | re.S):
+            yield pytest.param(program, id=page.name)
+
+
+def run_program(folder: Path, *arguments: object) -> str:
+    """What it prints."""
+    return subprocess.run(
+        [sys.executable, *map(str, arguments)],
+        capture_output=True, text=True, timeout=60, check=True, cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(ROOT / "clients" / "python")},
+    ).stdout  # fmt: skip
+
+
+@pytest.mark.parametrize("program", list(programs()))
+def test_the_programs_of_the_pages_run_as_written(
+    url: str, photo: bytes, tmp_path: Path, program: str
+) -> None:
+    (tmp_path / "frames").mkdir()
+    for file in ("photo.jpg", "other.jpg", "frames/1.jpg", "frames/2.jpg"):
+        (tmp_path / file).write_bytes(photo)
+    assert "http://localhost:8000" in program
+    assert run_program(tmp_path, "-c", program.replace("http://localhost:8000", url))
+
+
 @pytest.mark.parametrize("example", ["photo", "folder", "webcam"])
 def test_examples_run(url: str, photo: bytes, tmp_path: Path, example: str) -> None:
     path = tmp_path / "astronaut.jpg"
@@ -395,9 +423,4 @@ def test_examples_run(url: str, photo: bytes, tmp_path: Path, example: str) -> N
         "folder": [str(tmp_path), url],
         "webcam": [url, str(path)],
     }[example]
-    process = subprocess.run(
-        [sys.executable, script, *arguments],
-        capture_output=True, text=True, timeout=60, check=True,
-        env={**os.environ, "PYTHONPATH": str(ROOT / "clients" / "python")},
-    )  # fmt: skip
-    assert "happy" in process.stdout
+    assert "happy" in run_program(tmp_path, script, *arguments)
