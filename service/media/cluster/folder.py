@@ -14,6 +14,9 @@ from service.media.cluster.places import Place
 from service.media.errors import JournalError
 
 _JOB, _FAILURES, _REPORT = "_job.json", "_failures.jsonl", "_report.json"
+_DRAFT = ".part"
+# What runs over photos and over films write.
+_RESULTS = (".parquet", ".timeline.png", ".summary.json")
 
 
 class Folder:
@@ -56,7 +59,7 @@ class Folder:
 
     def write(self, name: str, data: bytes) -> None:
         """Put a file in it in one step, so that no reader sees half of it."""
-        draft, target = self.place.below(f"{name}.part"), self.place.below(name)
+        draft, target = self.place.below(f"{name}{_DRAFT}"), self.place.below(name)
         self.place.filesystem.create_dir(target.rpartition("/")[0], recursive=True)
         with self.place.filesystem.open_output_stream(draft) as stream:
             stream.write(data)
@@ -70,6 +73,9 @@ class Folder:
             return json.loads(stream.read())
 
     def _clear(self) -> None:
-        """The mark that makes the folder this program's goes last."""
+        """Remove what runs write, nothing else; the mark that makes the folder this program's goes last."""
+        own = {self.place.below(name) for name in (_JOB, _FAILURES, _REPORT)}
         for path in sorted(self.paths(), key=lambda path: path == self.place.below(_JOB)):
-            self.place.filesystem.delete_file(path)
+            name = path.removesuffix(_DRAFT)
+            if name in own or name.endswith(_RESULTS):
+                self.place.filesystem.delete_file(path)
