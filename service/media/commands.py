@@ -115,7 +115,7 @@ def analyze(  # noqa: PLR0917 - options, which are passed by name
     Exit code: 0 all done, 1 some failed, 2 the run could not begin or go on, 130 interrupted.
     """
     options = AnalysisOptions(model, min_face_size, min_confidence, max_faces)
-    if ray:
+    if ray is not None:
         with told_in_one_line(_GOES_ON):
             refuse("with", annotate=annotate, server=server, format=format not in (None, "parquet"))
             bulk = Bulk(ray, photos, recursive, out, options, model_store, restart)
@@ -185,7 +185,7 @@ def video(  # noqa: PLR0917
     or go on, 130 a film was interrupted.
     """
     options = AnalysisOptions(model, min_face_size, min_confidence, max_faces)
-    if ray:
+    if ray is not None:
         with told_in_one_line(_GOES_ON):
             outputs = {"timeline": timeline, "summary": summary, "annotate": annotate}
             refuse(

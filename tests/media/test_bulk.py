@@ -1,5 +1,6 @@
 """What `--ray` does before and after the cluster's part, which `make ray-test` covers."""
 
+import os
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
@@ -46,6 +47,17 @@ def test_a_named_photo_that_is_missing_is_kept_for_the_report(folder: Path) -> N
         missing: None,
         str(folder / "b.jpg"): 5,
     }
+
+
+def test_a_name_that_is_no_utf_8_is_kept_for_the_report(folder: Path) -> None:
+    (folder / os.fsdecode(b"caf\xe9.jpg")).write_bytes(b"12345")
+    files = find([str(folder)], False, *SUFFIXES)
+    refusals = {Path(path).name: files.refusal(path) for path in files.sizes}
+    assert refusals == {"a.PNG": None, "b.jpg": None, "caf\\xe9.jpg": "its name is no UTF-8"}
+    with pytest.raises(SourceError, match="no UTF-8: hand it in as a path"):
+        find([f"file://{folder}"], False, *SUFFIXES)
+    with pytest.raises(SourceError, match=r"caf\\xe9"):
+        Place.of(os.fsdecode(b"/caf\xe9"))
 
 
 class Counted(dict[str, int | None]):
@@ -98,10 +110,12 @@ def test_a_folder_belongs_to_one_run(tmp_path: Path) -> None:
     folder.begin({"every_s": 0.2}, restart=False)
     folder.begin({"every_s": 0.2}, restart=False)
     folder.write("deep/film.summary.json", b"{}")
+    for name in ("thesis.txt", "mine.jpg", "rows.parquet", "rows.parquet.part", "_report.json"):
+        (tmp_path / name).touch()
     with pytest.raises(JournalError, match="--restart"):
         folder.begin({"every_s": 1.0}, restart=False)
     folder.begin({"every_s": 1.0}, restart=True)
-    assert [Path(path).name for path in folder.paths()] == ["_job.json"]
+    assert sorted(Path(path).name for path in folder.paths()) == ["_job.json", "mine.jpg", "thesis.txt"]
 
 
 def test_a_folder_of_something_else_is_left_alone(tmp_path: Path) -> None:

@@ -1,4 +1,7 @@
-"""A bulk job with photos that kill their worker: `python -m tests.ray.poison ADDRESS PHOTOS OUT`."""
+"""A bulk job with photos that kill their worker, and some that are gone when it begins.
+
+`python -m tests.ray.poison ADDRESS PHOTOS OUT`
+"""
 
 import os
 import sys
@@ -29,6 +32,8 @@ def main(address: str, photos: str, out: str) -> None:
     manifest = ModelStore.open().manifest
     model = Model.of(manifest.default, manifest.emotion[manifest.default])
     files = find([photos], True, PHOTO_SUFFIXES, "photo")
+    for gone in Path(photos).glob("gone*"):
+        gone.unlink()
     job = PhotoJob(files, Place.of(out), AnalysisOptions(), None, None, restart=False)
     with joined(address):
         run_photos_on_ray(job, model, Mortal)

@@ -10,6 +10,13 @@ from tests.media import clip
 from tests.ray.cluster import ADDRESS, Cluster
 
 
+def test_nodes_with_another_model_end_the_run(cluster: Cluster, tmp_path: Path) -> None:
+    (tmp_path / "film.mp4").write_bytes(b"")
+    command = ("python", "-m", "tests.ray.other_model", ADDRESS, tmp_path, tmp_path / "out")
+    told = cluster.run(*command, stderr=-1).communicate()[1]
+    assert "ClusterError: the run stopped, and can go on: a node has model" in told
+
+
 def test_films_are_what_they_are_without_a_cluster(cluster: Cluster, tmp_path: Path) -> None:
     films, out, alone = tmp_path / "films", tmp_path / "out", tmp_path / "alone.parquet"
     (films / "deeper").mkdir(parents=True)

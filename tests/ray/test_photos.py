@@ -93,6 +93,49 @@ def test_a_photo_that_kills_its_worker_is_a_failure_and_costs_no_other(
     assert tally == [(str(poison), "its worker died 3 times")]
 
 
+def test_a_photo_that_is_gone_or_has_a_name_that_ray_cannot_read_is_a_failure(
+    cluster: Cluster, photos: list[Path], tmp_path: Path
+) -> None:
+    out, folder = tmp_path / "out", tmp_path / "photos"
+    folder.mkdir()
+    for name in ("good.jpg", "gone.jpg", "line\nbreak.jpg"):
+        (folder / name).write_bytes(photos[0].read_bytes())
+    assert cluster.run("python", "-m", "tests.ray.poison", ADDRESS, folder, out).wait() == 0
+    (told, gone), (line, break_) = sorted(_check(out, [*folder.iterdir(), folder / "gone.jpg"], failed=2))
+    assert (told, line) == (str(folder / "gone.jpg"), str(folder / "line\nbreak.jpg"))
+    assert "No such file" in gone
+    assert break_.startswith("Ray cannot read a path with a tab or a line break")
+
+
+def test_sigterm_interrupts_a_run_as_it_does_without_a_cluster(
+    cluster: Cluster, photos: list[Path], tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    job = cluster.run("fer-service", "analyze", *photos[:96], "--ray", ADDRESS, "--out", out, stderr=-1)
+    until("a first file", lambda: _done(out) > 0)
+    job.send_signal(signal.SIGTERM)
+    told = job.communicate()[1].strip()
+    assert told.endswith("fer-service: interrupted; with --out, the same command goes on from here")
+    assert job.returncode == 130
+
+
+@pytest.mark.parametrize("address", ["", "ray://127.0.0.2:6380"])
+def test_what_is_no_address_is_told_in_one_line(cluster: Cluster, tmp_path: Path, address: str) -> None:
+    command = ("fer-service", "analyze", tmp_path, "--ray", address, "--out", tmp_path / "out")
+    (tmp_path / "a.jpg").write_bytes(b"")
+    told = cluster.run(*command, stderr=-1).communicate()[1]
+    assert told.strip().endswith("an address is auto, or HOST:PORT")
+
+
+def test_a_folder_whose_name_ray_would_change_is_refused(
+    cluster: Cluster, photos: list[Path], tmp_path: Path
+) -> None:
+    command = ("fer-service", "analyze", photos[0], "--ray", ADDRESS, "--out", tmp_path / "what?")
+    refused = cluster.run(*command, stderr=-1)
+    assert refused.communicate()[1].strip().endswith("choose another folder")
+    assert (refused.returncode, list(tmp_path.iterdir())) == (2, [])
+
+
 def test_a_cluster_that_is_not_there_is_told_in_one_line(cluster: Cluster, tmp_path: Path) -> None:
     command = ("fer-service", "analyze", tmp_path, "--ray", "127.0.0.2:1", "--out", tmp_path / "out")
     (tmp_path / "a.jpg").write_bytes(b"")

@@ -9,7 +9,7 @@ from typing import Any
 
 import ray
 from pyarrow.fs import LocalFileSystem, copy_files
-from ray.exceptions import RayError
+from ray.exceptions import RayError, RayTaskError
 
 from service.media.analyzers import LocalAnalyzer, Model
 from service.media.cluster.connection import alone
@@ -51,7 +51,7 @@ class FilmJob:
 def run_films_on_ray(job: FilmJob) -> Report:
     """Analyze all films on the cluster that this process has joined. Raises MediaError."""
     folder, report = Folder(job.out), Report()
-    with alone(str(job.out)), counting(len(job.files.sizes), "films") as meter:
+    with alone(job.out), counting(len(job.files.sizes), "films") as meter:
         folder.begin(_identity(job), job.restart)
         done = set(folder.paths())
         rest = [path for path in job.files.sizes if job.out.below(job.name(path) + _OUTPUTS[-1]) not in done]
@@ -66,15 +66,24 @@ def run_films_on_ray(job: FilmJob) -> Report:
 
 
 def _results(job: FilmJob, paths: list[str]) -> Iterator[tuple[str, str | None]]:
-    """Each film as it is finished, with the reason where it failed."""
+    """Each film as it is finished, with the reason where it failed.
+
+    Raises ClusterError where a node cannot analyze any.
+    """
     task = ray.remote(num_cpus=1, max_retries=_RETRIES)(_film)
     shared = ray.put(job)
-    running = {task.remote(shared, path): path for path in paths}
+    refusals = {path: reason for path in paths if (reason := job.files.refusal(path))}
+    yield from refusals.items()
+    running = {task.remote(shared, path): path for path in paths if path not in refusals}
     while running:
         (ready,), _ = ray.wait(list(running))
         path = running.pop(ready)
         try:
             yield path, ray.get(ready)
+        except RayTaskError as error:
+            if isinstance(error.cause, ClusterError | ModelStoreError):
+                raise ClusterError(f"the run stopped, and can go on: {error.cause}") from error
+            yield path, f"{type(error.cause).__name__}: {error.cause}"
         except RayError as error:
             yield path, f"its worker died: {type(error).__name__}"
 

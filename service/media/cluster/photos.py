@@ -18,6 +18,7 @@ from typing import Any
 
 import pyarrow as pa
 import ray
+from pyarrow.fs import FileType
 from ray.exceptions import RayError
 
 from service.media.analyzers import LocalAnalyzer, Model
@@ -38,6 +39,7 @@ _LOST_BLOCKS = 100
 # Actors that may die one after another while they start, as with a node, before a start must be impossible.
 _LOST_STARTS = 5
 _RETRIES = 2
+_LOST_BY_RAY = "Ray cannot read a path with a tab or a line break in it, or with ? or ; at its end"
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,11 +87,15 @@ def run_photos_on_ray(job: PhotoJob, model: Model, actor: type[PhotoActor] = Pho
     model: which every node must have. actor: does the work.
     """
     output = Output(job.out)
-    with alone(str(job.out)):
+    if not _kept_by_ray(job.out.path):
+        raise ClusterError(f"{job.out}: {_LOST_BY_RAY}: choose another folder")
+    with alone(job.out):
         output.begin({"model": asdict(model), "options": asdict(job.options)}, job.restart)
         tally = output.tally()
         for one_by_one in (False, True):
             rest = _rest(job.files, tally)
+            if one_by_one:
+                rest = _still_there(job.files, rest)
             if not rest:
                 break
             _pass(job, model, actor, rest, block=1 if one_by_one else _block(len(rest)))
@@ -144,16 +150,28 @@ def _rest(files: Files, tally: Tally) -> list[str]:
     return [path for path in _undone(files, tally) if _refusal(files, path) is None]
 
 
+def _still_there(files: Files, paths: list[str]) -> list[str]:
+    """Ray refuses to begin where it finds none."""
+    infos = files.place.filesystem.get_file_info(paths)
+    return [path for path, info in zip(paths, infos, strict=True) if info.type == FileType.File]
+
+
 def _undone(files: Files, tally: Tally) -> list[str]:
     return [path for path in files.sizes if files.name(path) not in tally.photos]
 
 
 def _refusal(files: Files, path: str) -> str | None:
     """Why a photo is not even read."""
-    size = files.sizes[path]
-    if size is None:
-        return "no such file"
-    return f"larger than {MAX_FILE_BYTES} bytes" if size > MAX_FILE_BYTES else None
+    if reason := files.refusal(path):
+        return reason
+    if not _kept_by_ray(path):
+        return _LOST_BY_RAY
+    return f"larger than {MAX_FILE_BYTES} bytes" if (files.sizes[path] or 0) > MAX_FILE_BYTES else None
+
+
+def _kept_by_ray(path: str) -> bool:
+    """Whether Ray, which takes a path apart as a URL, puts it together again."""
+    return not path.endswith(("?", ";")) and not set(path) & set("\t\r\n")
 
 
 def _why(files: Files, path: str) -> str:

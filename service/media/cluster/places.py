@@ -11,6 +11,7 @@ from pyarrow import ArrowInvalid
 from pyarrow.fs import FileInfo, FileSelector, FileSystem, FileType
 
 from service.media.errors import SourceError
+from service.media.records import readable
 from service.media.sources import find_files
 
 
@@ -28,8 +29,8 @@ class Place:
         scheme, separator, _ = text.partition("://")
         try:
             filesystem, path = FileSystem.from_uri(text if separator else _absolute(text))
-        except (ArrowInvalid, OSError) as error:
-            raise SourceError(f"{text}: {error}") from error
+        except (ArrowInvalid, OSError, UnicodeError) as error:
+            raise SourceError(f"{readable(text)}: {error}") from error
         return cls(filesystem, path, f"{scheme}://" if separator else "")
 
     def __str__(self) -> str:
@@ -42,14 +43,24 @@ class Place:
 
 @dataclass(frozen=True)
 class Files:
-    """Files of one file system, by path, with their sizes in bytes (None: there is no such file)."""
+    """Files of one file system, by path, with their sizes in bytes (None: there is no such file).
+
+    misnamed: those of them that are there, but under a name that is no UTF-8, which pyarrow cannot ask for.
+    """
 
     place: Place
     sizes: dict[str, int | None]
+    misnamed: frozenset[str] = frozenset()
 
     def name(self, path: str) -> str:
         """What the output calls a file."""
         return self.place.prefix + path
+
+    def refusal(self, path: str) -> str | None:
+        """Why a file cannot even be opened."""
+        if path in self.misnamed:
+            return "its name is no UTF-8"
+        return "no such file" if self.sizes[path] is None else None
 
     def below(self, path: str) -> str:
         """A file's path below the folder that all of them are in."""
@@ -91,10 +102,14 @@ def _listed(place: Place, recursive: bool, suffixes: AbstractSet[str]) -> dict[s
         return {info.path: _size(info)}
     inside = place.filesystem.get_file_info(FileSelector(place.path, recursive=recursive))
     root = PurePosixPath(place.path)
+    try:
+        sizes = {one.path: _size(one) for one in inside if one.type == FileType.File}
+    except UnicodeError as error:
+        raise SourceError(f"{place}: a name in it is no UTF-8: hand it in as a path, not as a URI") from error
     return {
-        one.path: _size(one)
-        for one in sorted(inside, key=lambda one: one.path)
-        if one.type == FileType.File and _wanted(PurePosixPath(one.path).relative_to(root), suffixes)
+        path: sizes[path]
+        for path in sorted(sizes)
+        if _wanted(PurePosixPath(path).relative_to(root), suffixes)
     }
 
 
@@ -103,8 +118,11 @@ def _wanted(path: PurePosixPath, suffixes: AbstractSet[str]) -> bool:
 
 
 def _sized(place: Place, paths: list[str]) -> Files:
-    infos = place.filesystem.get_file_info(paths)
-    return Files(place, {path: _size(info) for path, info in zip(paths, infos, strict=True)})
+    named = [path for path in paths if readable(path) == path]
+    misnamed = frozenset(readable(path) for path in paths if readable(path) != path)
+    infos = place.filesystem.get_file_info(named)
+    sizes = {path: _size(info) for path, info in zip(named, infos, strict=True)}
+    return Files(place, sizes | dict.fromkeys(misnamed), misnamed)
 
 
 def _size(info: FileInfo) -> int | None:
