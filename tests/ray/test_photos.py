@@ -17,7 +17,7 @@ from service.runtime.model_store import ModelStore
 from service.vision.pipeline import AnalysisOptions
 from tests.ray.cluster import ADDRESS, Cluster
 from tests.ray.photos import make
-from tests.ray.waiting import until
+from tests.ray.waiting import PATIENCE_S, until
 
 PHOTOS = int(os.environ.get("RAY_PHOTOS", "300"))
 
@@ -105,6 +105,18 @@ def test_a_photo_that_is_gone_or_has_a_name_that_ray_cannot_read_is_a_failure(
     assert (told, line) == (str(folder / "gone.jpg"), str(folder / "line\nbreak.jpg"))
     assert "No such file" in gone
     assert break_.startswith("Ray cannot read a path with a tab or a line break")
+
+
+def test_one_free_cpu_is_enough(cluster: Cluster, photos: list[Path], tmp_path: Path) -> None:
+    holder = cluster.run("python", "-m", "tests.ray.holder", ADDRESS, stdin=-1, stdout=-1)
+    assert holder.stdout
+    assert "held\n" in holder.stdout
+    job = cluster.run("fer-service", "analyze", *photos[:20], "--ray", ADDRESS, "--out", tmp_path / "out")
+    try:
+        assert job.wait(PATIENCE_S) == 0
+    finally:
+        job.kill()
+        holder.communicate()
 
 
 def test_sigterm_interrupts_a_run_as_it_does_without_a_cluster(

@@ -39,6 +39,9 @@ _LOST_BLOCKS = 100
 # Actors that may die one after another while they start, as with a node, before a start must be impossible.
 _LOST_STARTS = 5
 _RETRIES = 2
+# The rest of an actor's CPU is for reading and writing: a job whose actors had it all would wait for ever.
+_IO_CPUS = 0.1
+_ACTOR_CPUS = 1 - _IO_CPUS
 _LOST_BY_RAY = "Ray cannot read a path with a tab or a line break in it, or with ? or ; at its end"
 
 
@@ -125,17 +128,17 @@ def _pass(job: PhotoJob, model: Model, actor: type[PhotoActor], paths: list[str]
             include_paths=True,
             ignore_missing_paths=True,
             override_num_blocks=ceil(len(paths) / block),
-            num_cpus=0.1,
+            num_cpus=_IO_CPUS,
         ).map_batches(
             actor,
             fn_constructor_args=(job.store, job.options, model, job.files.place.prefix, job.max_pixels),
             batch_format="pyarrow",
             batch_size=min(_BATCH, block),
-            num_cpus=1,
+            num_cpus=_ACTOR_CPUS,
             compute=ray.data.ActorPoolStrategy(min_size=1, max_size=job.actors or cpus()),
             max_task_retries=_RETRIES,
             runtime_env={"env_vars": {"OMP_NUM_THREADS": "1"}},
-        ).write_parquet(job.out.path, filesystem=job.out.filesystem, ray_remote_args={"num_cpus": 0.1})
+        ).write_parquet(job.out.path, filesystem=job.out.filesystem, ray_remote_args={"num_cpus": _IO_CPUS})
     except (RayError, OSError) as error:
         raise ClusterError(f"the run stopped, and can go on: {_last_line(error)}") from error
 
