@@ -105,8 +105,9 @@ def robustness(study: Mapping[str, Any]) -> Figure:
     for axes, (name, title) in zip(figure.subplots(2, 2, sharey=True).flat, titles.items(), strict=True):
         points = sorted((p for p in study["curves"] if p["curve"] == name), key=lambda point: point[name])
         at = [point[name] for point in points]
-        axes.plot(at, [100 * point["found"] for point in points], "o-", color=BLUE, label="found")
-        axes.plot(at, [100 * point["accuracy"] for point in points], "o-", color=ORANGE, label="named right")
+        found, right = ([100 * point[share] for point in points] for share in ("found", "accuracy"))
+        axes.plot(at, found, "o-", color=BLUE, label="found", clip_on=False)
+        axes.plot(at, right, "o-", color=ORANGE, label="named right", clip_on=False)
         axes.axhline(100 * study["curve_original_accuracy"], color="gray", ls=":", label="as published")
         axes.set_xlabel(title)
         axes.set_ylim(0, 100)
