@@ -51,6 +51,11 @@ LIKELY, HEAP, FIRST, ON_FACE = 0.3, 0.45, 2, 0.2
 # it is O-Net, not R-Net, that knows which square shows a face and its landmarks best.
 CLOSE, BETTER = 0.6, 2
 
+# What O-Net's score leaves in doubt, being so little under or over the threshold, O-Net sees again at the
+# square about the box that it gave. What was under it must be over it by OVER now; what was over it must not
+# be under it by more than FALL.
+UNDER, OVER, FALL = 0.3, 0.1, 0.2
+
 # Where no face was found, P-Net and R-Net pass on what they are less sure of, if it is large: the best MOST
 # candidates that take so much of the picture's shorter side. Of smaller ones there are so many that O-Net
 # would take some for faces. O-Net looks LOOKS times, each time at the square about the box that it gave: its
@@ -168,8 +173,16 @@ class Mtcnn:
     def _examine(
         self, halvings: list[UInt8Array], squares: Float32Array, refine: float, accept: float
     ) -> "Located":
-        """R-Net, then O-Net, on square candidates."""
-        return self._look(halvings, self._refine(halvings, squares, refine), accept)
+        """R-Net, then O-Net, on square candidates; O-Net twice where it is in doubt."""
+        seen = self._look(halvings, self._refine(halvings, squares, refine), accept - UNDER)
+        sure = seen.scores > accept + OVER
+        doubtful = ~sure & away(seen.windows, seen.windows[sure])
+        once = rows_at(seen, np.flatnonzero(doubtful))
+        again = self._look(halvings, square(once.boxes), EVERY)
+        least = np.where(once.scores > accept, accept - FALL, accept + OVER)
+        settled = again._replace(scores=np.maximum(once.scores, again.scores), candidates=once.candidates)
+        clear = rows_at(seen, np.flatnonzero(~doubtful & (seen.scores > accept)))
+        return joined([clear, rows_at(settled, np.flatnonzero(again.scores > least))])
 
     def _refine(self, halvings: list[UInt8Array], boxes: Float32Array, threshold: float) -> Float32Array:
         """R-Net on all candidates: fewer and better square candidates, best first."""

@@ -97,12 +97,12 @@ class RefinesNothing:
 
 
 class Says:
-    """An O-Net that in each run is as sure of all crops as the next of the scores.
+    """An O-Net that in each run is as sure of its crops as the next of the scores: of all alike, or of each.
 
     It moves them to the right, by so much of their side.
     """
 
-    def __init__(self, *scores: float, moves: float = 0) -> None:
+    def __init__(self, *scores: float | Sequence[float], moves: float = 0) -> None:
         self.scores, self.offsets = list(scores), np.array([moves, 0, moves, 0], np.float32)
 
     def run(self, inputs: Mapping[str, NDArray[Any]]) -> Sequence[NDArray[Any]]:
@@ -433,6 +433,45 @@ def test_a_part_of_a_larger_picture_is_not(detector: Mtcnn, astronaut: UInt8Arra
     pixels = np.full((900, 900, 3), 128, np.uint8)
     pixels[350:550, 350:550] = covered(astronaut)
     assert detect(detector, pixels) == ()
+
+
+FACE = np.array([[165, 55, 285, 175]], np.float32)  # a square about the portrait's
+
+
+def examine(sessions: dict[str, Session], pixels: UInt8Array, squares: Any, onet: Session) -> Located:
+    detector = Mtcnn(sessions["pnet"], LetsPass(), RefinesNothing(), onet)
+    return detector._examine(halve(pixels), squares, 0.7, accept=0.7)
+
+
+@pytest.mark.parametrize(
+    ("scores", "sure"),
+    [
+        ((0.35,), []),
+        ((0.45, 0.75), []),
+        ((0.45, 0.85), [0.85]),
+        ((0.75, 0.45), []),
+        ((0.75, 0.55), [0.75]),
+        ((0.85,), [0.85]),
+    ],
+)
+def test_onet_looks_again_where_it_is_in_doubt(
+    sessions: dict[str, Session], astronaut: UInt8Array, scores: tuple[float, ...], sure: list[float]
+) -> None:
+    onet = Says(*scores, moves=0.1)
+    located = examine(sessions, astronaut, FACE, onet)
+    assert not onet.scores, "it was to look more often"
+    assert located.scores == pytest.approx(sure)
+    side = FACE[0, 2] - FACE[0, 0]
+    assert located.boxes[:, 0] == pytest.approx([FACE[0, 0] + 0.1 * side * len(scores)] * len(sure))
+
+
+@pytest.mark.parametrize(("beside", "sure"), [(0.6, [0.9]), (0.75, [0.9, 0.75])])
+def test_onet_is_in_no_doubt_about_a_square_on_a_sure_face(
+    sessions: dict[str, Session], astronaut: UInt8Array, beside: float, sure: list[float]
+) -> None:
+    squares = np.concatenate([FACE, FACE + 20])
+    located = examine(sessions, astronaut, squares, Says([0.9, beside]))
+    assert located.scores == pytest.approx(sure)
 
 
 def look_closer(sessions: dict[str, Session], pixels: UInt8Array, onet: Session) -> Located:
