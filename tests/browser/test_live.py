@@ -228,6 +228,7 @@ def test_a_key_opens_the_live_view_too(visit: Visitor, serve: Serve) -> None:
             expect(page.get_by_role("alert")).to_contain_text("unauthorized")
             page.get_by_label("This service asks for an API key").fill(key)
             page.get_by_role("button", name="Use this key").click()
+            expect(page.get_by_role("button", name="Start the camera")).to_be_focused()
             socket = start(page)
             expect(page.locator("#live-faces .face-card")).to_have_count(1)
             assert key not in socket.url

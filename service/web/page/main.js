@@ -58,6 +58,8 @@ async function takeKey(event) {
     return;
   }
   byId("key-form").hidden = true;
+  // The focus would be lost with the form: it goes to what a key is needed for.
+  byId(photosTab.getAttribute("aria-selected") === "true" ? "choose" : "camera-toggle").focus();
   announce("Key taken");
   photos.retryFailed();
 }
