@@ -116,7 +116,7 @@ KINDS: dict[type[Exception], Kind] = {
     EmptyBodyError: Kind("empty_body", 400, "The request holds no image"),
     MalformedBodyError: Kind("malformed_body", 400, "The body does not parse"),
     BodyTooLargeError: Kind("body_too_large", 413, "The body is too large"),
-    TooManyImagesError: Kind("too_many_images", 413, "The batch holds too many images"),
+    TooManyImagesError: Kind("too_many_images", 413, "The form holds too many images"),
     NotAcceptableError: NOT_ACCEPTABLE,
     NotEncodableError: NOT_ACCEPTABLE,
     InvalidParameterError: INVALID_PARAMETER,

@@ -3,8 +3,10 @@
 import base64
 import io
 import json
+import re
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import cv2
@@ -19,6 +21,7 @@ from service.vision.types import EMOTIONS
 from tests.conftest import Serve
 
 URL = "/detect-emotions"
+README = Path(__file__).parents[2] / "README.md"
 
 
 def answer(response: httpx.Response) -> Any:
@@ -34,6 +37,23 @@ def encoded(pixels: Any, kind: str = "PNG") -> bytes:
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, kind)
     return buffer.getvalue()
+
+
+def test_the_readme_shows_what_the_shipped_graphs_answer(client: httpx.Client, photo: bytes) -> None:
+    shown = json.loads(re.findall(r"```json\n(.*?)```", README.read_text(), re.DOTALL)[0])
+    given = answer(client.post(URL, content=photo))
+    assert shown["timings_ms"].keys() == given["timings_ms"].keys()
+    assert shown["image"] == given["image"]
+    model = shown["model"]
+    assert given["model"] == {**model, "digest": given["model"]["digest"]}
+    assert given["model"]["digest"].startswith(model["digest"].removesuffix("..."))
+    (face,), (expected,) = given["faces"], shown["faces"]
+    assert face.keys() == expected.keys()
+    # Other processors round otherwise.
+    assert face["box"] == pytest.approx(expected["box"], abs=1)
+    assert face["probabilities"] == pytest.approx(expected["probabilities"], rel=0.01)
+    for name, point in expected["landmarks"].items():
+        assert face["landmarks"][name] == pytest.approx(point, abs=0.5)
 
 
 @pytest.fixture(scope="module")
