@@ -240,12 +240,12 @@ class Run:
                 raise ConfigError("augmentation.in_scenes is for views: write some with it, and pass --views")
             return []
         folder = self.folder.parent / self.config.distillation.views
+        paths = view_paths(folder)
+        if not paths:
+            raise ConfigError(f"{folder} holds no views: write some by training.views, or pass other --views")
         views, source = described(folder)
         if (views.held_out, views.seed) != (self.config.held_out, self.config.seed):
             raise ConfigError(f"{folder} was written with another held_out or seed than this run has")
-        paths = view_paths(folder)
-        if not paths:
-            raise ConfigError(f"{folder} holds no views")
         view = self._read_view(paths[0])
         same = source.get("images", self.source["images"]) == self.source["images"]
         if not same or {view.targets.shape, view.taught.shape} != {self.targets.shape}:

@@ -86,7 +86,7 @@ def check_images(learned_from: Mapping[Path, str], faces: Faces) -> None:
         if images not in ("", given):
             raise ExportError(
                 f"{run.name} learned from other images, labels or votes than the data has: "
-                "pass the very --data, and --ferplus, that it was trained with"
+                "pass the very --data, and --ferplus, that it was trained with (and no fewer --images)"
             )
 
 

@@ -1,6 +1,6 @@
 """Write views for distillation: augmented epochs with what teachers say of them (see `training.distill`).
 
-`python -m training.views --teachers resnet vgg --data fer2013.csv --run runs/views`
+`python -m training.views --teachers vgg vgg-votes --data fer2013.csv --run runs/views`
 
 Teachers are runs beside the views, or exported graphs. Views that exist already are left alone, so a broken
 command is resumed by repeating it; for other teachers, name another folder.

@@ -174,6 +174,8 @@ def test_views_that_hold_out_other_images_are_refused(tmp_path: Path) -> None:
 
 def test_views_that_do_not_fit_the_run_are_refused(tmp_path: Path) -> None:
     student, network = config(distillation=Distillation("views")), build(config()).eval()
+    with pytest.raises(ConfigError, match="holds no views: write some"):
+        Run(student, faces(), tmp_path / "student")
     write_views(config(), faces(), [network], tmp_path / "views", 0)
     with pytest.raises(ConfigError, match="holds no views"):
         Run(student, faces(), tmp_path / "student")
