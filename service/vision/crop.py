@@ -1,16 +1,16 @@
 """The face as the classifier knows it: 48x48 gray pixels, framed as FER2013 frames a face.
 
 Measured by `python -m training.framing` on 3,000 faces of FER2013's training split, enlarged to 192 pixels
-with a gray border; 2,911 of them are found. The side of FER2013's frame is 1.061 times the mean of the
+with a gray border; 2,971 of them are found. The side of FER2013's frame is 1.060 times the mean of the
 detected box's width and height (median), and its centre is that of the box, to about a hundredth of its side.
-So cut, the frame's side spreads by 0.087, its centre by 0.032 across and 0.030 down (median absolute
-deviations, in sides). A frame from eyes and mouth is no nearer: its side spreads by 0.112, and its median
-overlap with FER2013's frame is 0.758, where the box has 0.788.
+So cut, the frame's side spreads by 0.089, its centre by 0.032 across and 0.031 down (median absolute
+deviations, in sides). A frame from eyes and mouth is no nearer: its side spreads by 0.114, and its median
+overlap with FER2013's frame is 0.756, where the box has 0.786.
 
 What lies outside FER2013's frame is new to the networks, so a crop that is too wide costs more than one that
 is too close, and the best is a little closer than the median. Of the 1,425 training images that no network
-learned, shown in scenes, `balanced` names 69.3, 71.9, 71.9, 71.4, 68.8 % with 0.8, 0.9, 1.0, 1.1 and 1.2
-times the box, and `fast` 68.6, 70.5, 70.8, 69.7, 66.9 % (`python -m training.robustness --held-out
+learned, shown in scenes, `balanced` names 69.3, 71.9, 71.8, 71.4, 68.9 % with 0.8, 0.9, 1.0, 1.1 and 1.2
+times the box, and `fast` 68.8, 70.5, 70.8, 69.7, 66.8 % (`python -m training.robustness --held-out
 --curve-images 1425`).
 
 A face that leans, as the line between its eyes does, is turned upright first: not at all up to TILTED
