@@ -1,6 +1,7 @@
 """A full queue, a client that hangs up, and a service that drains."""
 
 import asyncio
+import io
 import json
 import re
 import socket
@@ -24,11 +25,15 @@ from tests.conftest import Serve
 
 
 @pytest.fixture(scope="module")
-def slow_image(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+def slow_image() -> bytes:
     """Noise: looking for faces in it takes longer than sending it."""
-    path = tmp_path_factory.mktemp("overload") / "noise.bmp"
-    Image.fromarray(np.random.default_rng(0).integers(0, 256, (1000, 1000, 3), np.uint8)).save(path)
-    return path.read_bytes()
+    return noise(1000)
+
+
+def noise(side: int) -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (side, side, 3), np.uint8)).save(file, "BMP")
+    return file.getvalue()
 
 
 def test_more_than_the_queue_holds_gets_503_and_the_rest_is_served(serve: Serve, slow_image: bytes) -> None:
@@ -73,7 +78,8 @@ def test_of_a_client_that_asked_and_hung_up_no_request_begins(serve: Serve, phot
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells")
-def test_one_who_asked_again_and_left_is_missed(serve: Serve, photo: bytes, slow_image: bytes) -> None:
+def test_one_who_asked_again_and_left_is_missed(serve: Serve, photo: bytes) -> None:
+    slow_image = noise(2400)  # looked through for several times as long as a connection goes unwatched
     with serve(workers=1) as client:
         with socket.create_connection((client.base_url.host, client.base_url.port or 0)) as connection:
             head = b"POST /detect-emotions?min_face_size=12 HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n"
