@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from threading import Event, Thread
+from time import monotonic
 from typing import Any
 
 import httpx
@@ -78,6 +79,13 @@ def running(config: uvicorn.Config) -> Iterator[httpx.Client]:
     finally:
         server.should_exit = True
         thread.join()
+
+
+def until(holds: Callable[[], bool]) -> None:
+    """Ask again and again, since the server tells nobody when; each ask is a request of its own."""
+    deadline = monotonic() + 30
+    while not holds():
+        assert monotonic() < deadline, "it did not come true within 30 s"
 
 
 @pytest.fixture(scope="session")

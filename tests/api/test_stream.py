@@ -3,10 +3,9 @@
 import asyncio
 import base64
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
-from time import monotonic
 from typing import Any
 
 import httpx
@@ -29,7 +28,7 @@ from service.settings import Settings
 from service.vision.mtcnn import Mtcnn
 from service.vision.pipeline import EmotionPipeline
 from tests.api.test_errors import png_claiming
-from tests.conftest import Gated, Loaded, Serve, serving
+from tests.conftest import Gated, Loaded, Serve, serving, until
 
 
 class Broken:
@@ -59,13 +58,6 @@ def ending(stream: ClientConnection) -> tuple[int, str]:
     assert stream.close_code is not None
     assert stream.close_reason is not None
     return stream.close_code, stream.close_reason
-
-
-def until(holds: Callable[[], bool]) -> None:
-    """Ask again and again, since the server tells nobody when; each ask is a request of its own."""
-    deadline = monotonic() + 30
-    while not holds():
-        assert monotonic() < deadline, "it did not come true within 30 s"
 
 
 def frames_counted(client: httpx.Client, outcome: str) -> float:
