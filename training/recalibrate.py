@@ -54,7 +54,10 @@ def recalibrate(source: Path, path: Path, seen: Faces, label_set: LabelSet) -> C
     set_temperature(model, 1.0)
     onnx.save(model, str(path))
     seen = judged(seen, label_set)
-    logits = torch.from_numpy(np.log(probabilities(path, seen.images)))
+    answers = probabilities(path, seen.images)
+    if not (answers > 0).all():  # nor where one is not a number
+        raise ExportError("the graph is so sure that its logits cannot be told from its probabilities")
+    logits = torch.from_numpy(np.log(answers))
     calibration = calibrate(logits, torch.from_numpy(shares(seen, label_set)))
     set_temperature(model, calibration.temperature)
     onnx.save(model, str(path))

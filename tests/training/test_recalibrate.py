@@ -5,7 +5,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 
 from training import manifest
 from training.calibrate import calibrate
@@ -24,7 +24,7 @@ def test_every_graph_of_the_store_has_a_temperature(name: str, tmp_path: Path) -
     images = faces(7).images
     before = probabilities(GRAPHS[name], images)
     model = onnx.load(str(GRAPHS[name]))
-    temperature = float(onnx.numpy_helper.to_array(temperature_of(model.graph)))
+    temperature = float(numpy_helper.to_array(temperature_of(model.graph)))
     set_temperature(model, 2 * temperature)
     onnx.save(model, str(tmp_path / "graph.onnx"))
     root = np.sqrt(before)
@@ -45,6 +45,17 @@ def test_a_graph_is_calibrated_whatever_its_temperature_was(tmp_path: Path) -> N
     assert calibrate(answers, torch.from_numpy(shares(some, "fer2013"))).temperature == pytest.approx(
         1, abs=1e-3
     )
+
+
+def test_a_graph_whose_logits_cannot_be_read_back_is_refused(tmp_path: Path) -> None:
+    model = onnx.load(str(GRAPHS["fast"]))
+    classifier = next(node for node in model.graph.node if node.op_type == "Gemm")
+    for tensor in model.graph.initializer:
+        if tensor.name in classifier.input:
+            tensor.CopyFrom(numpy_helper.from_array(1000 * numpy_helper.to_array(tensor), tensor.name))
+    onnx.save(model, str(tmp_path / "sure.onnx"))
+    with pytest.raises(ExportError, match="so sure that its logits cannot be told"):
+        recalibrate(tmp_path / "sure.onnx", tmp_path / "graph.onnx", faces(), "fer2013")
 
 
 def test_a_graph_without_a_temperature_stays_as_it_is(tmp_path: Path) -> None:
