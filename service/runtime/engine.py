@@ -3,8 +3,8 @@
 import asyncio
 import math
 from collections.abc import Callable, Hashable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from contextvars import copy_context
 from dataclasses import dataclass
 from threading import Lock
@@ -55,25 +55,59 @@ class Finished(Generic[T]):
 
 
 class _Job(Generic[T]):
-    """A call that is made once, unless it expired, was dropped or is unwanted when its turn comes."""
+    """A call that is made once, unless it expired, was dropped or is unwanted when its turn comes.
+
+    ended: on the event loop of who made this, once `result` can be asked or nobody will make the call.
+    """
 
     def __init__(self, call: Callable[[], T], deadline: float, wanted: Callable[[], bool]) -> None:
         self.call, self.wanted = call, wanted
         self.deadline = Deadline(deadline)
-        self.future: Future[Finished[T]] = Future()
+        self._loop = asyncio.get_running_loop()
+        self.ended: asyncio.Future[None] = self._loop.create_future()
         self.begun = False
         self._submitted = monotonic()
         # What is traced and logged on the worker belongs to the request.
         self._context = copy_context()
+        self._finished: Finished[T] | None = None
+        self._error: BaseException | None = None
 
     def make(self) -> None:
-        """Make the call in this thread; its result or exception is the future's."""
-        if not self.future.set_running_or_notify_cancel():
+        """Make the call in this thread; its result or exception is what `result` tells."""
+        if self.ended.cancelled():
             return
         try:
-            self.future.set_result(self._finish())
+            self._finished = self._finish()
         except BaseException as error:  # whatever it is, the caller must not wait for ever
-            self.future.set_exception(error)
+            self._error = error
+
+    def end(self) -> None:
+        """Tell the caller, from any thread, that the call was made."""
+        self._on_the_loop(self._settle)
+
+    def cancel(self) -> None:
+        """Tell the caller, from any thread, that nobody will make the call."""
+        self._on_the_loop(self.ended.cancel)
+
+    def result(self) -> Finished[T]:
+        """What the call returned, or its exception; once it was made, and only once."""
+        error, self._error = self._error, None
+        if error is None:
+            assert self._finished is not None
+            return self._finished
+        try:
+            raise error
+        finally:
+            # Its traceback holds this frame: a circle that would keep the call's arguments, an image.
+            del error
+
+    def _settle(self) -> None:
+        if not self.ended.done():
+            self.ended.set_result(None)
+
+    def _on_the_loop(self, call: Callable[[], object]) -> None:
+        with suppress(RuntimeError):  # it is closed: nobody waits
+            self._loop.call_soon_threadsafe(call)
 
     def _finish(self) -> Finished[T]:
         queue_ms = (monotonic() - self._submitted) * 1000
@@ -182,10 +216,10 @@ class Engine:
             self._turns.drop(owner, job)
             raise ClosedError from None
         try:
-            return await asyncio.wrap_future(job.future)
+            await job.ended
+            return job.result()
         except asyncio.CancelledError:
             job.deadline.abandon()
-            job.future.cancel()
             self._turns.drop(owner, job)
             raise
         finally:
@@ -204,6 +238,8 @@ class Engine:
         self._turns.done(owner)
         if job.begun:
             self.drain_rate.ended(started, monotonic(), more_wait=self.queued > 0)
+        # Last, since the event loop has to wait while this thread holds the interpreter lock.
+        job.end()
 
     def together(self, calls: Sequence[Callable[[], T]]) -> list[T]:
         """Make the parts of a call, from the worker that makes it, with workers that have nothing else to do.
@@ -260,5 +296,5 @@ class Engine:
         self.stop_accepting()
         self._closed = True
         for job in self._turns.clear():
-            job.future.cancel()
+            job.cancel()
         self._pool.shutdown(wait=wait, cancel_futures=True)
