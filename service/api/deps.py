@@ -180,8 +180,14 @@ class DetectQuery(BaseModel):
         return "crops" in (self.include or [])
 
 
+# Most requests have none, and reading one takes time of the event loop.
+_NO_QUERY = DetectQuery.model_validate({})
+
+
 def query_of(connection: HTTPConnection) -> DetectQuery:
     """The query parameters of a detection. Raises RequestValidationError."""
+    if not connection.scope["query_string"]:
+        return _NO_QUERY
     given = connection.query_params
     names = [name for name in DetectQuery.model_fields if name in given]
     values = {name: given.getlist(name) if name == "include" else given[name] for name in names}

@@ -17,7 +17,9 @@ def negotiate(accept: str | None, offers: Sequence[str]) -> str:
 
     Raises NotAcceptableError where the header (RFC 9110, section 12.5.1) refuses all of them.
     """
-    ranges = [_media_range(part) for part in (accept or "*/*").split(",") if part.strip()]
+    if accept in (None, "", "*/*"):  # what most clients send
+        return offers[0]
+    ranges = [_media_range(part) for part in accept.split(",") if part.strip()]
     quality, best = max(((_quality(offer, ranges), -index) for index, offer in enumerate(offers)))
     if quality <= 0:
         raise NotAcceptableError(f"this resource answers in {', '.join(offers)}")
