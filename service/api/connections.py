@@ -18,6 +18,8 @@ from weakref import ref
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
+from service.api.loss import Loss
+
 # Request line and headers together, or what ends a body in chunks; a browser's are a tenth of it.
 MAX_HEAD_BYTES = 65_536
 # Requests that a client may send before the one that is being answered is.
@@ -47,6 +49,7 @@ class Connection(HttpToolsProtocol):
         self._reading: asyncio.TimerHandle | None = None
         self._writing: asyncio.TimerHandle | None = None
         self._watching: asyncio.TimerHandle | None = None
+        self._loss = Loss()
         self._between, self._in_head = True, False
         self._stopping, self._lingering = False, False
         self._steps, self._bytes_since_step = 0, 0
@@ -66,6 +69,7 @@ class Connection(HttpToolsProtocol):
             cycle.message_event.set()
         self._unanswered.clear()
         super().connection_lost(exc)
+        self._loss.happen()
         for timer in (self._reading, self._writing, self._watching):
             stop(timer)
 
@@ -104,6 +108,7 @@ class Connection(HttpToolsProtocol):
         if self.parser.should_upgrade() and not self._should_upgrade() and _has_body(self.headers):
             raise ValueError("the body would be taken for another protocol's")
         # Weak, since a circle of references would keep the request's body until the next full collection.
+        self.scope["state"]["loss"] = self._loss
         self.scope["state"]["connected"] = partial(_connected, ref(self))
         super().on_headers_complete()
         while self._unanswered and self._unanswered[0].response_complete:

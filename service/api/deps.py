@@ -20,6 +20,7 @@ from starlette.requests import HTTPConnection
 from service import keys
 from service.api.errors import ForbiddenOriginError, InvalidParameterError, NotReadyError, UnauthorizedError
 from service.api.intake import Intake
+from service.api.loss import Loss
 from service.api.sockets import offered_key
 from service.runtime.engine import Engine, always
 from service.runtime.model_store import ModelStore
@@ -62,6 +63,12 @@ def connected_of(connection: HTTPConnection) -> Callable[[], bool]:
     """Tells, in any thread, whether the client is still there; see `Connection.connected`."""
     connected: Callable[[], bool] = getattr(connection.state, "connected", always)
     return connected
+
+
+def loss_of(connection: HTTPConnection) -> Loss | None:
+    """Tells, on the event loop, when the client is gone; None where our own server does not serve."""
+    loss: Loss | None = getattr(connection.state, "loss", None)
+    return loss
 
 
 def runtime_of(connection: HTTPConnection) -> Runtime:

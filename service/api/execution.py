@@ -15,6 +15,7 @@ from service.api.deps import (
     Runtime,
     connected_of,
     deadline_of,
+    loss_of,
     metrics_of,
     query_of,
     runtime_of,
@@ -153,17 +154,21 @@ async def within(deadline: float, work: Awaitable[T]) -> T:
 
 @contextmanager
 def while_connected(request: Request) -> Iterator[None]:
-    """Ends the block with ClientGoneError when the client hangs up.
-
-    The body must have been read: from then on a disconnect is all that can arrive.
-    """
+    """Ends the block with ClientGoneError when the client hangs up; the body must have been read."""
     with ended_by(ClientGoneError) as end:
-        listening = asyncio.ensure_future(request.receive())
-        listening.add_done_callback(lambda _: end())
+        loss = loss_of(request)
+        leave = loss.calls(end) if loss else _listen(request, end)
         try:
             yield
         finally:
-            listening.cancel()
+            leave()
+
+
+def _listen(request: Request, end: Callable[[], None]) -> Callable[[], object]:
+    """The same of a server that is not ours: once the body was read, a disconnect is all that can arrive."""
+    listening = asyncio.ensure_future(request.receive())
+    listening.add_done_callback(lambda _: end())
+    return listening.cancel
 
 
 @contextmanager
