@@ -4,8 +4,10 @@ import base64
 from collections.abc import Sequence
 
 import cv2
+from pydantic import TypeAdapter
 
 from service.api.schemas import (
+    Batch,
     BoxSchema,
     Detection,
     FaceSchema,
@@ -14,13 +16,20 @@ from service.api.schemas import (
     ModelRef,
     PointSchema,
     Probabilities,
+    StreamError,
     StreamFace,
     StreamFrame,
     TimingsSchema,
+    Told,
+    Wire,
 )
 from service.runtime.model_store import EmotionEntry
 from service.vision.track import Tracked, TrackedFace
 from service.vision.types import EMOTIONS, Analysis, AnalyzedFace, Landmarks, Point, UInt8Array
+
+STAGES = ("queue", "decode", "detect", "crop", "classify")
+_SENT: tuple[type[Told | Wire], ...] = (Detection, Batch, StreamFrame, StreamError)
+_SERIALIZERS = {kind: TypeAdapter(kind).serializer for kind in _SENT}
 
 
 def detection(
@@ -57,13 +66,17 @@ def stream_frame(
     )
 
 
+def to_json(answer: Told | Wire) -> bytes:
+    """An answer as it is sent; what a face has not is left out."""
+    return _SERIALIZERS[type(answer)].to_json(answer, exclude_none=True)
+
+
 def server_timing(timings: TimingsSchema, draw_ms: float | None = None) -> str:
     """The Server-Timing header: every stage in the order of its work, then the total, in milliseconds."""
-    stages = timings.model_dump()
-    total = stages.pop("total")
+    stages = {name: getattr(timings, name) for name in STAGES}
     if draw_ms is not None:
         stages["draw"] = round(draw_ms, 3)
-    return ", ".join(f"{name};dur={ms}" for name, ms in {**stages, "total": total}.items())
+    return ", ".join(f"{name};dur={ms}" for name, ms in {**stages, "total": timings.total}.items())
 
 
 def digest(entry: EmotionEntry) -> str:
@@ -98,12 +111,17 @@ def _timings(analysis: Analysis, queue_ms: float, total_ms: float) -> TimingsSch
 
 def _stream_face(tracked: TrackedFace, include_crops: bool) -> StreamFace:
     now = _face(tracked.analyzed, include_crops)
-    smoothed = {
-        "dominant_emotion": tracked.dominant_emotion,
-        "probabilities": _probabilities(tracked.probabilities),
-        "uncertain": tracked.uncertain,
-    }
-    return StreamFace(**{**dict(now), **smoothed}, id=tracked.id, raw_probabilities=now.probabilities)
+    return StreamFace(
+        box=now.box,
+        detection_confidence=now.detection_confidence,
+        landmarks=now.landmarks,
+        dominant_emotion=tracked.dominant_emotion,
+        probabilities=_probabilities(tracked.probabilities),
+        uncertain=tracked.uncertain,
+        crop=now.crop,
+        id=tracked.id,
+        raw_probabilities=now.probabilities,
+    )
 
 
 def _probabilities(values: Sequence[float]) -> Probabilities:

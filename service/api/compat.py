@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from urllib.parse import parse_qsl
 
 from pydantic import ValidationError
@@ -149,7 +149,7 @@ def _refusal(error: ValidationError) -> MalformedBodyError | InvalidParameterErr
 
 
 def _face(face: FaceSchema, image: ImageInfo) -> AnalyzedFaceSchema:
-    scores = {name: float(f"{100 * value:.6g}") for name, value in face.probabilities}
+    scores = {name: float(f"{100 * value:.6g}") for name, value in asdict(face.probabilities).items()}
     box, marks = face.box, face.landmarks
     return AnalyzedFaceSchema(
         emotion=Percentages(**scores),

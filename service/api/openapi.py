@@ -2,8 +2,7 @@
 
 from typing import Any, Literal
 
-from pydantic import BaseModel
-from pydantic.json_schema import models_json_schema
+from pydantic import BaseModel, TypeAdapter
 
 from service.api.deps import TIMEOUT_HEADER, DetectQuery
 from service.api.errors import (
@@ -12,7 +11,7 @@ from service.api.errors import (
     PROBLEM_MEDIA_TYPE,
     Kind,
 )
-from service.api.schemas import AnalyzeRequest, JsonImage, Problem, StreamError, StreamFrame
+from service.api.schemas import AnalyzeRequest, JsonImage, Problem, StreamError, StreamFrame, Told
 from service.vision.image import ACCEPTED_FORMATS
 
 Json = dict[str, Any]
@@ -272,7 +271,7 @@ ANALYZE_BODY: Json = {
 
 _Mode = Literal["validation", "serialization"]
 # What no route's signature names: bodies read by hand, problems, and what goes over the WebSocket.
-_UNLISTED: tuple[tuple[tuple[type[BaseModel], ...], _Mode], ...] = (
+_UNLISTED: tuple[tuple[tuple[type[Told | BaseModel], ...], _Mode], ...] = (
     ((Problem, JsonImage, AnalyzeRequest), "validation"),
     ((StreamFrame, StreamError), "serialization"),
 )
@@ -281,8 +280,8 @@ _UNLISTED: tuple[tuple[tuple[type[BaseModel], ...], _Mode], ...] = (
 def complete(document: Json) -> Json:
     """Add the schemas that hand-read bodies and problems refer to; drop the framework's own error form."""
     schemas = document.setdefault("components", {}).setdefault("schemas", {})
-    _, definitions = models_json_schema(
-        [(model, mode) for models, mode in _UNLISTED for model in models],
+    _, definitions = TypeAdapter.json_schemas(
+        [(kind.__name__, mode, TypeAdapter(kind)) for kinds, mode in _UNLISTED for kind in kinds],
         ref_template="#/components/schemas/{model}",
     )
     schemas.update({name: schema for name, schema in definitions["$defs"].items() if name not in schemas})

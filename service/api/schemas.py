@@ -1,12 +1,15 @@
 """Wire types: what JSON looks like, and nothing else."""
 
+from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 
+from service.vision.headers import ACCEPTED_FORMATS
 from service.vision.types import EMOTIONS, LabelSet
 
-Emotion = Literal["angry", "disgust", "fear", "happy", "sad", "surprise", "neutral"]
+Emotion = Annotated[str, WithJsonSchema({"enum": list(EMOTIONS), "type": "string"})]
+ImageFormat = Annotated[str, WithJsonSchema({"enum": list(ACCEPTED_FORMATS), "type": "string"})]
 Probability = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -16,22 +19,36 @@ class Wire(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+class Told:
+    """What is told of an analysis: frozen, and made as it is, since it is our own.
+
+    Checked, as what comes over the wire is, an answer with one face would take 0.1 ms more of the event loop.
+    """
+
+    __slots__ = ()
+    __pydantic_config__ = ConfigDict(extra="forbid")
+
+
 class JsonImage(Wire):
     """The JSON form of a request body."""
 
     image: str = Field(description="The image file, as base64 or as a `data:` URI.")
 
 
-class ImageInfo(Wire):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageInfo(Told):
     """The image as it was received; width and height are those of the upright picture."""
 
-    width: int = Field(description="Pixels, after the EXIF orientation is applied.")
-    height: int = Field(description="Pixels, after the EXIF orientation is applied.")
-    format: Literal["jpeg", "png", "webp", "bmp", "tiff", "gif", "heif", "avif"]
-    exif_orientation: int = Field(ge=1, le=8, description="As the file said; 1 where it said nothing.")
+    width: Annotated[int, Field(description="Pixels, after the EXIF orientation is applied.")]
+    height: Annotated[int, Field(description="Pixels, after the EXIF orientation is applied.")]
+    format: ImageFormat
+    exif_orientation: Annotated[
+        int, Field(ge=1, le=8, description="As the file said; 1 where it said nothing.")
+    ]
 
 
-class BoxSchema(Wire):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BoxSchema(Told):
     """Whole pixels of the upright image, clipped to it."""
 
     x: int
@@ -40,14 +57,16 @@ class BoxSchema(Wire):
     height: int
 
 
-class PointSchema(Wire):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PointSchema(Told):
     """Pixels of the upright image."""
 
     x: float
     y: float
 
 
-class LandmarksSchema(Wire):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LandmarksSchema(Told):
     """Five points. Left and right are the viewer's (the image's), not the person's."""
 
     left_eye: PointSchema
@@ -57,7 +76,8 @@ class LandmarksSchema(Wire):
     mouth_right: PointSchema
 
 
-class Probabilities(Wire):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Probabilities(Told):
     """How likely people would call the expression each of the seven; sums to 1."""
 
     angry: Probability
@@ -69,32 +89,43 @@ class Probabilities(Wire):
     neutral: Probability
 
 
-class FaceSchema(Wire):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FaceSchema(Told):
     """One face."""
 
     box: BoxSchema
-    detection_confidence: Probability = Field(description="How sure the detector is that this is a face.")
+    detection_confidence: Annotated[
+        Probability, Field(description="How sure the detector is that this is a face.")
+    ]
     landmarks: LandmarksSchema
-    dominant_emotion: Emotion = Field(description="The most likely of the seven.")
+    dominant_emotion: Annotated[Emotion, Field(description="The most likely of the seven.")]
     probabilities: Probabilities
-    uncertain: bool = Field(
-        description="True where the answer is wrong more often than right: its probability is too low."
-    )
-    crop: str | None = Field(
-        None,
-        description="The 48x48 grayscale crop that was classified, as base64 PNG; with `include=crops` only.",
-    )
+    uncertain: Annotated[
+        bool,
+        Field(
+            description="True where the answer is wrong more often than right: its probability is too low."
+        ),
+    ]
+    crop: Annotated[
+        str | None,
+        Field(
+            description="The 48x48 grayscale crop that was classified, as base64 PNG; "
+            "with `include=crops` only."
+        ),
+    ] = None
 
 
-class ModelRef(Wire):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelRef(Told):
     """Which emotion model answered."""
 
     name: str
     version: str
-    digest: str = Field(description="sha256 of the graph file.", pattern="^sha256:[0-9a-f]{64}$")
+    digest: Annotated[str, Field(description="sha256 of the graph file.", pattern="^sha256:[0-9a-f]{64}$")]
 
 
-class TimingsSchema(Wire):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TimingsSchema(Told):
     """Milliseconds. queue: waiting for a worker; total: from the last byte of the body to the answer."""
 
     queue: float
@@ -105,7 +136,8 @@ class TimingsSchema(Wire):
     total: float
 
 
-class Detection(Wire):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Detection(Told):
     """The answer for one image; faces come largest first."""
 
     image: ImageInfo
@@ -145,22 +177,28 @@ class Batch(Wire):
     results: list[Annotated[BatchOk | BatchError, Field(discriminator="status")]]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StreamFace(FaceSchema):
     """A face of a stream. Label, probabilities and `uncertain` are smoothed over the last frames."""
 
-    id: int = Field(description="The same from frame to frame; survives short losses, and is never reused.")
-    raw_probabilities: Probabilities = Field(description="Those of this frame alone.")
+    id: Annotated[
+        int, Field(description="The same from frame to frame; survives short losses, and is never reused.")
+    ]
+    raw_probabilities: Annotated[Probabilities, Field(description="Those of this frame alone.")]
 
 
-class StreamFrame(Wire):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StreamFrame(Told):
     """A frame of a stream that was analyzed; faces come largest first."""
 
     status: Literal["ok"] = "ok"
-    frame: int = Field(description="Which one: counts the messages that the client sent, from 1.")
-    dropped: int = Field(description="Frames since the last answer that newer ones replaced, unanswered.")
-    full_search: bool = Field(
-        description="False where faces were looked for only where they were in the frame before."
-    )
+    frame: Annotated[int, Field(description="Which one: counts the messages that the client sent, from 1.")]
+    dropped: Annotated[
+        int, Field(description="Frames since the last answer that newer ones replaced, unanswered.")
+    ]
+    full_search: Annotated[
+        bool, Field(description="False where faces were looked for only where they were in the frame before.")
+    ]
     image: ImageInfo
     faces: list[StreamFace]
     model: ModelRef

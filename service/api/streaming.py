@@ -8,7 +8,7 @@ from time import monotonic
 from fastapi import WebSocket, WebSocketDisconnect
 
 from service.api import sockets
-from service.api.answers import stream_frame
+from service.api.answers import stream_frame, to_json
 from service.api.deps import DetectQuery, Runtime
 from service.api.errors import BodyTooLargeError, EmptyBodyError, kind_of, problem_of
 from service.api.execution import on_a_worker
@@ -150,7 +150,7 @@ class Session:
         while frame := await self._mailbox.take():
             self._working = True
             answer = await self._answer_one(frame)
-            await self._socket.send_text(answer.model_dump_json(exclude_none=True))
+            await self._socket.send_text(to_json(answer).decode())
             self._working, self._heard = False, monotonic()
         return Ending(sockets.GOING_AWAY, sockets.STOPPING)
 

@@ -6,7 +6,7 @@ from functools import partial
 from fastapi import APIRouter, Depends, Request, Response
 
 from service.api import openapi
-from service.api.answers import server_timing
+from service.api.answers import server_timing, to_json
 from service.api.deps import require_api_key
 from service.api.direct import DirectRoute
 from service.api.errors import EmptyBodyError, kind_of, problem_of
@@ -46,7 +46,7 @@ async def detect_emotions(request: Request) -> Response:
         with while_connected(request):
             answer = await task.detect(image)
     headers = {"Server-Timing": server_timing(answer.timings_ms), "Vary": "Accept"}
-    return Response(answer.model_dump_json(exclude_none=True), media_type=JSON, headers=headers)
+    return Response(to_json(answer), media_type=JSON, headers=headers)
 
 
 def _picture_headers(drawn: Drawn) -> dict[str, str]:
@@ -66,7 +66,7 @@ async def detect_emotions_batch(request: Request) -> Response:
     async with task.admitted(request) as body:
         with while_connected(request):
             answer = await _detect_all(task, body, request.state.request_id)
-    return Response(answer.model_dump_json(exclude_none=True), media_type=JSON)
+    return Response(to_json(answer), media_type=JSON)
 
 
 async def _detect_all(task: Task, body: Body, request_id: str) -> Batch:
