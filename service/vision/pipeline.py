@@ -94,12 +94,17 @@ class EmotionPipeline:
         return same
 
     def warm_up(self) -> None:
-        """Run every graph once, so that the first real image takes no longer than the next."""
+        """Run every graph once, so that the first real image takes no longer than the next.
+
+        Raises ValueError for a classifier whose answer is no probabilities: one without a softmax, say.
+        """
         self.detector.detect(
             DecodedImage(np.zeros((48, 48, 3), np.uint8), 48, 48, "png", 1), DetectionParameters(12)
         )
-        for classifier in self.classifiers.values():
-            classifier.classify(np.zeros((1, 1, 48, 48), np.uint8))
+        for name, classifier in self.classifiers.items():
+            probabilities = classifier.classify(np.zeros((1, 1, 48, 48), np.uint8))
+            if not ((probabilities >= 0).all() and np.allclose(probabilities.sum(axis=1), 1, atol=1e-3)):
+                raise ValueError(f"{name!r} answers {probabilities[0].tolist()}, which is no probabilities")
 
     def analyze(self, data: bytes, options: AnalysisOptions | None = None) -> Analysis:
         """Analyze one encoded image (JPEG, PNG, WebP, BMP, TIFF, GIF, HEIF or AVIF).

@@ -3,15 +3,17 @@
 import math
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
 import cv2
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from service.vision.boxes import overlap
+from service.vision.emotion import EmotionClassifier
 from service.vision.pipeline import AnalysisOptions, EmotionPipeline, UnknownModelError
 
 T = TypeVar("T")
@@ -61,6 +63,19 @@ def test_options_filter_faces(pipeline: EmotionPipeline, photo: bytes) -> None:
 def test_an_unknown_model_is_named(pipeline: EmotionPipeline, photo: bytes) -> None:
     with pytest.raises(UnknownModelError, match="no model 'nobody': there are balanced"):
         pipeline.analyze(photo, AnalysisOptions(model="nobody"))
+
+
+@pytest.mark.parametrize("answer", [[2.0] * 7, [0.4, 0.8, -0.2, 0, 0, 0, 0], [math.nan] * 7])
+def test_a_graph_that_answers_no_probabilities_is_not_served(
+    pipeline: EmotionPipeline, answer: list[float]
+) -> None:
+    class Graph:
+        def run(self, _: Mapping[str, NDArray[Any]]) -> Sequence[NDArray[Any]]:
+            return [np.array([answer], np.float32)]
+
+    classifiers = {"own": EmotionClassifier(Graph(), uncertain_below=0.5)}
+    with pytest.raises(ValueError, match="'own' answers"):
+        EmotionPipeline(pipeline.detector, classifiers, "own").warm_up()
 
 
 def test_classifying_together_equals_one_at_a_time(pipeline: EmotionPipeline) -> None:
