@@ -14,8 +14,10 @@ import httpx
 import numpy as np
 import pytest
 from PIL import Image
+from pydantic import TypeAdapter
 
 from service.api.errors import MalformedBodyError
+from service.api.schemas import Detection
 from service.api.uploads import described, single_image
 from service.vision.types import EMOTIONS
 from tests.conftest import Serve
@@ -54,6 +56,11 @@ def test_the_readme_shows_what_the_shipped_graphs_answer(client: httpx.Client, p
     assert face["probabilities"] == pytest.approx(expected["probabilities"], rel=0.01)
     for name, point in expected["landmarks"].items():
         assert face["landmarks"][name] == pytest.approx(point, abs=0.5)
+
+
+@pytest.mark.parametrize("query", ["", "?include=crops"])
+def test_an_answer_is_what_its_schema_says(client: httpx.Client, photo: bytes, query: str) -> None:
+    TypeAdapter(Detection).validate_json(client.post(URL + query, content=photo).content)
 
 
 @pytest.fixture(scope="module")

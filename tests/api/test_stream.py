@@ -12,6 +12,7 @@ import httpx
 import pytest
 from fastapi import WebSocket
 from numpy.typing import NDArray
+from pydantic import TypeAdapter
 from starlette.types import Message
 from starlette.websockets import WebSocketState
 from websockets.exceptions import ConnectionClosed
@@ -19,6 +20,7 @@ from websockets.sync.client import ClientConnection, connect
 from websockets.typing import Subprotocol
 
 from service.api.errors import problem_of
+from service.api.schemas import StreamFrame
 from service.api.sockets import refuse
 from service.api.streaming import Mailbox
 from service.keys import digest
@@ -79,6 +81,12 @@ def test_a_face_keeps_its_id_and_is_analyzed_as_a_photo_is(client: httpx.Client,
     assert (first["status"], first["frame"], first["dropped"], first["full_search"]) == ("ok", 1, 0, True)
     assert (second["frame"], second["dropped"]) == (2, 0)
     assert [face["id"] for face in first["faces"]] == [face["id"] for face in second["faces"]] == [1]
+
+
+def test_a_frame_s_answer_is_what_its_schema_says(client: httpx.Client, photo: bytes) -> None:
+    with opened(client, "?include=crops") as stream:
+        stream.send(photo)
+        TypeAdapter(StreamFrame).validate_json(stream.recv(30))
 
 
 def test_query_parameters_mean_what_they_mean_for_a_photo(client: httpx.Client, photo: bytes) -> None:
