@@ -35,12 +35,18 @@ def fit_temperature(logits: Tensor, shares: Tensor) -> float:
 
 
 def fit_uncertain_below(confidence: Tensor, right: Tensor) -> float:
-    """Where a logistic fit of being right on the confidence's log-odds crosses one half."""
+    """Where a logistic fit of being right on the confidence's log-odds crosses one half.
+
+    Where the surer answers are not the better ones, confidence tells nothing: then all are uncertain (1), or
+    none (0), by whether most of them are wrong.
+    """
     odds = torch.logit(confidence.double(), eps=1e-6)
     line = torch.tensor([1.0, 0.0], dtype=torch.double, requires_grad=True)
     target = right.double()
     _minimise(line, lambda: F.binary_cross_entropy_with_logits(line[0] * odds + line[1], target))
     slope, offset = line.detach().tolist()
+    if slope <= 0:
+        return float(target.mean() < 0.5)
     return float(torch.sigmoid(torch.tensor(-offset / slope)))
 
 

@@ -40,6 +40,18 @@ def test_a_calibrated_network_is_uncertain_below_one_half() -> None:
     assert calibration.uncertain_below == pytest.approx(0.5, abs=0.04)
 
 
+@pytest.mark.parametrize(
+    ("right", "threshold"),
+    [([0] * 5, 1.0), ([1, 1, 0, 0, 0], 1.0), ([1, 1, 1, 1, 0], 0.0)],
+    ids=["all wrong", "most wrong", "most right"],
+)
+def test_where_the_surer_answers_are_the_worse_all_are_uncertain_or_none(
+    right: list[int], threshold: float
+) -> None:
+    confidence = torch.tensor([0.5, 0.6, 0.7, 0.8, 0.9])
+    assert fit_uncertain_below(confidence, torch.tensor(right, dtype=torch.bool)) == threshold
+
+
 def answers(predicted: list[int], confidence: list[float]) -> np.ndarray:
     probabilities = np.zeros((len(predicted), 7))
     for row, label, value in zip(probabilities, predicted, confidence, strict=True):
