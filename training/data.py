@@ -162,7 +162,10 @@ def load_kaggle(path: Path, split: str, ferplus: Path | None = None) -> Faces:
 
 
 def load_folders(folder: Path, split: str) -> Faces:
-    """Image folders: `<split>/<emotion>/*`, as the image releases of FER2013 have them."""
+    """Image folders: `<split>/<emotion>/*`, as the image releases of FER2013 have them.
+
+    The first so many have as large a share of each emotion as all.
+    """
     there = {path.name for path in (folder / split).glob("*") if path.is_dir()}
     if (known := there & set(EMOTIONS)) and (others := there - known):
         raise DataError(f"{folder / split} has folders that are no emotion: {', '.join(sorted(others))}")
@@ -177,7 +180,8 @@ def load_folders(folder: Path, split: str) -> Faces:
     if not images:
         raise DataError(f"{folder / split} holds no folder named for an emotion ({', '.join(EMOTIONS)})")
     votes = np.full((len(images), len(VOTES)), np.nan, np.float32)
-    return Faces(np.stack(images), np.array(labels, np.int64), votes)
+    found = Faces(np.stack(images), np.array(labels, np.int64), votes)
+    return found.subset(_spread(found.labels))
 
 
 def vote_shares(votes: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -194,6 +198,16 @@ def ferplus_majority(votes: NDArray[np.float32]) -> NDArray[np.int64]:
     seven = winners[:, VOTE_OF_EMOTION]
     clear = (winners.sum(axis=1) == 1) & seven.any(axis=1)
     return np.where(clear, seven.argmax(axis=1), -1)
+
+
+def _spread(labels: NDArray[np.int64]) -> NDArray[np.intp]:
+    """Positions of sorted labels (N,), each emotion spread evenly over them all.
+
+    One emotion after the other, the first thousand of FER2013 would be angry, and figures of them no sample.
+    """
+    counts = np.bincount(labels)
+    place = np.concatenate([(np.arange(count) + 0.5) / count for count in counts if count])
+    return np.argsort(place, kind="stable")
 
 
 def _rows(path: Path, *columns: str) -> Iterator[tuple[int, dict[str, str]]]:

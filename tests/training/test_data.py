@@ -69,6 +69,18 @@ def test_image_folders(tmp_path: Path) -> None:
     assert faces.images[:, 0, 0].tolist() == [20, 10]
 
 
+def test_the_first_images_of_folders_are_a_sample_of_all(tmp_path: Path) -> None:
+    for emotion, count in (("angry", 2), ("fear", 8), ("happy", 6)):
+        folder = tmp_path / "train" / emotion
+        folder.mkdir(parents=True)
+        for index in range(count):
+            cv2.imwrite(str(folder / f"{index}.png"), np.full((48, 48), index, np.uint8))
+    faces = load(tmp_path, "train")
+    for part in (faces.first(8).labels, faces.labels[8:]):
+        assert np.bincount(part).tolist() == [1, 0, 4, 3]
+    assert faces.images[faces.labels == 3, 0, 0].tolist() == [0, 1, 2, 3, 4, 5]
+
+
 def test_a_folder_that_is_no_emotion_is_named(tmp_path: Path) -> None:
     for name in ("happy", "suprise"):
         (tmp_path / "train" / name).mkdir(parents=True)
