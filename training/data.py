@@ -32,6 +32,7 @@ VOTES = (
 )
 # For each of EMOTIONS, its column in VOTES.
 VOTE_OF_EMOTION = (4, 5, 6, 1, 3, 2, 0)
+KAGGLE_FILES, FERPLUS_FILE = ("fer2013.csv", "icml_face_data.csv"), "fer2013new.csv"
 KAGGLE_USAGE = {"train": "Training", "public_test": "PublicTest", "private_test": "PrivateTest"}
 
 
@@ -85,13 +86,17 @@ def load(source: Path, split: str, ferplus: Path | None = None) -> Faces:
     """Load a split (train, public_test, private_test) from whichever form `source` is in.
 
     source: a folder with contact sheets (`labels.csv` and `<split>.png`), a folder of images
-    (`<split>/<emotion>/*.png`), or Kaggle's `fer2013.csv` / `icml_face_data.csv`.
-    ferplus: FER+'s `fer2013new.csv`, whose rows follow those of Kaggle's file; for that form alone.
+    (`<split>/<emotion>/*.png`), or Kaggle's `fer2013.csv` / `icml_face_data.csv`, or a folder with that.
+    ferplus: FER+'s `fer2013new.csv`, whose rows follow those of Kaggle's file; for that form alone. Where
+    Kaggle's file is found in a folder, that which lies beside it is taken unless another is named.
     """
     if not source.exists():
         raise DataError(f"no FER2013 data at {source}: pass --data with fer2013.csv or a folder")
     if source.is_file():
         return load_kaggle(source, split, ferplus)
+    if (table := _kaggle_file(source)) is not None:
+        beside = source / FERPLUS_FILE
+        return load_kaggle(table, split, ferplus or (beside if beside.exists() else None))
     if ferplus is not None:
         raise DataError(
             f"{source} is a folder: --ferplus goes with Kaggle's file, and votes come with the sheets"
@@ -198,6 +203,13 @@ def ferplus_majority(votes: NDArray[np.float32]) -> NDArray[np.int64]:
     seven = winners[:, VOTE_OF_EMOTION]
     clear = (winners.sum(axis=1) == 1) & seven.any(axis=1)
     return np.where(clear, seven.argmax(axis=1), -1)
+
+
+def _kaggle_file(folder: Path) -> Path | None:
+    """Kaggle's file in a folder that holds neither sheets nor folders of images."""
+    if (folder / "labels.csv").exists() or (folder / "train").is_dir():
+        return None
+    return next((folder / name for name in KAGGLE_FILES if (folder / name).is_file()), None)
 
 
 def _spread(labels: NDArray[np.int64]) -> NDArray[np.intp]:

@@ -59,6 +59,25 @@ def test_ferplus_rows_follow_kaggle_rows(tmp_path: Path) -> None:
     assert load(path, "train", votes).votes.tolist() == [[2, 0, 0, 8, 0, 0, 0, 0, 0, 0]]
 
 
+@pytest.mark.parametrize("name", ["fer2013.csv", "icml_face_data.csv"])
+def test_kaggles_file_is_found_in_a_folder_with_the_votes_beside_it(tmp_path: Path, name: str) -> None:
+    write(tmp_path / name, KAGGLE, f"3,{PIXELS},Training")
+    assert np.isnan(load(tmp_path, "train").votes).all()
+    votes = [
+        write(tmp_path / file, FERPLUS, f"Training,a.png,{count},0,0,0,0,0,0,0,0,0")
+        for count, file in ((9, "fer2013new.csv"), (8, "other.csv"))
+    ]
+    assert load(tmp_path, "train").votes[0, 0] == 9
+    assert load(tmp_path, "train", votes[1]).votes[0, 0] == 8
+
+
+def test_images_in_a_folder_come_before_kaggles_file(tmp_path: Path) -> None:
+    (tmp_path / "train" / "sad").mkdir(parents=True)
+    cv2.imwrite(str(tmp_path / "train" / "sad" / "1.png"), np.zeros((48, 48), np.uint8))
+    write(tmp_path / "fer2013.csv", KAGGLE, f"3,{PIXELS},Training")
+    assert load(tmp_path, "train").labels.tolist() == [4]
+
+
 def test_image_folders(tmp_path: Path) -> None:
     for emotion, value in (("happy", 10), ("angry", 20)):
         folder = tmp_path / "train" / emotion
