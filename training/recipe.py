@@ -15,9 +15,10 @@ from pathlib import Path
 from training.arguments import told
 from training.begin import digest
 from training.config import Config
-from training.data import Faces, load
+from training.data import DataError, Faces, load
 from training.distill import Distillation
 from training.engine import load_network, train
+from training.label_sets import FERPLUS, has_votes
 from training.presets import PAPER, ROBUST, Augmentation
 from training.serving import Serving
 from training.shufflenet import Architecture
@@ -111,7 +112,15 @@ def members(variant: str) -> dict[str, float]:
 def run(
     variant: str, faces: Faces, runs: Path, presets: Mapping[str, Config] = PRESETS, views: int = COUNT
 ) -> None:
-    """All steps of a variant; the folders of `runs` that bear its members' names are what is exported."""
+    """All steps of a variant; the folders of `runs` that bear its members' names are what is exported.
+
+    Faces without votes are learned with one head, for another would teach students what nobody told it.
+    Raises DataError for a variant that is the votes' head.
+    """
+    if not has_votes(faces):
+        if SERVED[variant].label_set == FERPLUS:
+            raise DataError("the data has no FER+ votes: pass --ferplus with fer2013new.csv")
+        presets = {name: replace(config, votes=0.0) for name, config in presets.items()}
     recipe = Recipe(faces, runs, presets, views)
     for name in members(variant):
         if not name.endswith("-taught"):  # which is a step on the way to another member
@@ -160,7 +169,7 @@ class Recipe:
     def write(self, views: Config, student: Config, teachers: list[Path], count: int) -> None:
         """Write what the teachers say of the student's images, where it looks for it."""
         assert student.distillation is not None
-        seen = replace(views, held_out=student.held_out, seed=student.seed)
+        seen = replace(views, held_out=student.held_out, seed=student.seed, votes=student.votes)
         networks = [load_network(teacher) for teacher in teachers]
         folder = self.runs / student.distillation.views
         write_views(seen, self.faces, networks, folder, min(count, self.views))

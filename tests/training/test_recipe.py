@@ -1,11 +1,16 @@
 import json
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+import pytest
 import torch
 
 from training.begin import digest
+from training.data import DataError, Faces
 from training.distill import Distillation, view_paths
 from training.engine import load_network, read_log
+from training.heads import has_two_heads
 from training.recipe import TAUGHT_TEACHERS, TEACHERS, run
 from training.teachers import DenseArchitecture
 
@@ -20,20 +25,31 @@ PRESETS = {
     **{name: config(epochs=2, votes=0.5) for name in STUDENTS},
     **{f"{name}-again": config(epochs=3, votes=0.5, distillation=TEACHES_AGAIN) for name in STUDENTS},
 }
+VOTED = replace(faces(), votes=np.ones((len(faces()), 10), np.float32))
 
 
-def test_the_recipe_ends_with_a_variant_and_repeating_it_changes_nothing(tmp_path: Path) -> None:
-    run("fast", faces(), tmp_path, PRESETS, views=2)
+@pytest.mark.parametrize(("shown", "two_heads"), [(VOTED, True), (faces(), False)], ids=["votes", "no votes"])
+def test_the_recipe_ends_with_a_variant_and_repeating_it_changes_nothing(
+    tmp_path: Path, shown: Faces, two_heads: bool
+) -> None:
+    run("fast", shown, tmp_path, PRESETS, views=2)
     steps = (*TEACHERS, *TAUGHT_TEACHERS, "fast-taught", "fast")
     assert [len(read_log(tmp_path / name)) for name in steps] == [1, 1, 2, 2, 2, 3]
     first = load_network(tmp_path / "fast").state_dict()
-    run("fast", faces(), tmp_path, PRESETS, views=2)
+    run("fast", shown, tmp_path, PRESETS, views=2)
     again = load_network(tmp_path / "fast").state_dict()
     assert all(torch.equal(value, again[name]) for name, value in first.items())
+    assert {has_two_heads(load_network(tmp_path / name)) for name in steps} == {two_heads}
+
+
+def test_the_votes_head_is_not_made_without_votes(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="the data has no FER"):
+        run("ferplus", faces(), tmp_path, PRESETS, views=2)
+    assert not list(tmp_path.iterdir())
 
 
 def test_accurate_is_balanced_and_fast_each_taught_by_both(tmp_path: Path) -> None:
-    run("accurate", faces(), tmp_path, PRESETS, views=2)
+    run("accurate", VOTED, tmp_path, PRESETS, views=2)
     for name in STUDENTS:
         last = f"{name}-framed"
         assert [len(read_log(tmp_path / run)) for run in (f"{name}-taught", last)] == [2, 3]
