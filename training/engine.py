@@ -3,6 +3,7 @@
 import csv
 import json
 import math
+from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import asdict
 from pathlib import Path
@@ -17,7 +18,7 @@ from tqdm import tqdm
 
 from training.begin import CHECKPOINT, IMAGES, begin_resized, begin_with, load_checkpoint, readable
 from training.config import Config, ConfigError, differences, from_saved
-from training.data import Faces, load, vote_shares
+from training.data import DataError, Faces, load, vote_shares
 from training.distill import SOURCE, View, distillation_loss, load_source, load_view, view_paths
 from training.heads import cross_entropy, of_labels, outputs
 from training.presets import augment, class_balanced, mix, random_flip, to_network
@@ -39,10 +40,25 @@ def split_held_out(faces: Faces, share: float, seed: int) -> tuple[Faces, Faces]
     return faces.subset(order[cut:]), faces.subset(order[:cut])
 
 
-def divided(data: Path, ferplus: Path | None = None) -> tuple[Faces, Faces]:
-    """The training split as the presets divide it: what networks learn from, and what they hold out."""
-    plan = Config()
-    return split_held_out(load(data, "train", ferplus), plan.held_out, plan.seed)
+def division(config: Config, faces: Faces) -> dict[str, str]:
+    """How these faces are divided in a run, for the provenance of the graph that it becomes."""
+    images = f"sha256:{faces.fingerprint()}"
+    return {"images": images, "held_out": str(config.held_out), "seed": str(config.seed)}
+
+
+def divided(
+    data: Path, ferplus: Path | None = None, provenance: Mapping[str, str] | None = None
+) -> tuple[Faces, Faces]:
+    """The training split as a graph's runs divided it: what they learned from, and what they held out.
+
+    provenance: that of the graph; where it does not tell, the division is the presets'. Raises DataError
+    where it tells of other images, of which the graph may have learned any.
+    """
+    faces = load(data, "train", ferplus)
+    known = {**division(Config(), faces), **(provenance or {})}
+    if known["images"] != f"sha256:{faces.fingerprint()}":
+        raise DataError("the graph learned from other images, labels or votes than the data has")
+    return split_held_out(faces, float(known["held_out"]), int(known["seed"]))
 
 
 def targets(faces: Faces, smoothing: float, votes: bool) -> Tensor:

@@ -21,7 +21,7 @@ from training.arguments import told
 from training.calibrate import Calibration, calibrate
 from training.data import Faces, load
 from training.duplicates import without
-from training.engine import learned_by, load_network, predict, split_held_out
+from training.engine import division, learned_by, load_network, predict, split_held_out
 from training.ensemble import ensemble
 from training.evaluate import STORE, probabilities
 from training.graph import fold, write_graph
@@ -202,6 +202,7 @@ def run(arguments: argparse.Namespace) -> None:
                 **_origin(arguments, learned),
                 "temperature": f"{calibration.temperature:.4f}",
                 **serving.record(),
+                **division(learned_by(next(iter(runs)))[0], learned),
                 **_begun_with(runs),
             },
             version=arguments.version or _version(store, name),

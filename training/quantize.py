@@ -31,6 +31,8 @@ CALIBRATION_IMAGES = 512
 BATCH = 64
 SUFFIX = "-int8"
 MOST_LOST = 0.003
+# Of a graph's provenance, what is as true of its 8-bit form: what it learned from, and what was held out.
+LEARNED = ("data", "images", "held_out", "seed")
 # The classifier and its softmax stay in 32 bits: probabilities in steps of 1/255 would not sum to one.
 FEATURES = ["Conv", "Relu", "Split", "Concat"]
 
@@ -87,7 +89,7 @@ def accepted(store: Path, variant: str, learned: Faces, tested: Faces) -> manife
             raise ExportError(f"{variant} in 8 bits loses {lost:.2%} of accuracy, more than {MOST_LOST:.1%}")
         path.replace(store / file)
     provenance = {
-        "data": whole["provenance"]["data"],
+        **{key: value for key, value in whole["provenance"].items() if key in LEARNED},
         "command": f"make quantize MODEL={variant}",
         "quantized_from": f"sha256:{whole['sha256']}",
     }

@@ -97,7 +97,8 @@ def main() -> None:
     arguments = parser.parse_args()
     store, name = arguments.store, arguments.model
     with told("recalibrate"):
-        learned, seen = divided(arguments.data, arguments.ferplus)
+        provenance = manifest.model(store, name)["provenance"]
+        learned, seen = divided(arguments.data, arguments.ferplus, provenance)
         tested = load(arguments.data, "public_test", arguments.ferplus)
         entry = accepted(store, name, without(seen, learned), tested, arguments.version)
         manifest.update(store, "emotion", {name: entry})

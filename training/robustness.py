@@ -159,7 +159,8 @@ def main() -> None:
     split = "training split, held out" if arguments.held_out else "public test split"
     with told("robustness"):
         if arguments.held_out:
-            faces = divided(arguments.data, arguments.ferplus)[1]
+            provenance = manifest.model(arguments.store, arguments.model)["provenance"]
+            faces = divided(arguments.data, arguments.ferplus, provenance)[1]
         else:
             faces = load(arguments.data, "public_test", arguments.ferplus)
         faces = faces.first(arguments.images)

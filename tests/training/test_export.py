@@ -16,7 +16,7 @@ from training.begin import CHECKPOINT
 from training.calibrate import calibrate
 from training.data import VOTE_OF_EMOTION, DataError, Faces, load
 from training.duplicates import without
-from training.engine import build, load_network, predict, split_held_out, train
+from training.engine import build, divided, load_network, predict, split_held_out, train
 from training.evaluate import STORE, probabilities
 from training.export import PARITY, Served, check_parity, export
 from training.export import run as run_export
@@ -146,6 +146,20 @@ def test_a_store_changes_only_when_all_is_known(tmp_path: Path) -> None:
     assert entry["provenance"]["data"] == "FER2013 training split"
     assert entry["provenance"]["command"] == "python -m training.export --variant fast --run run"
     assert {path.name for path in (tmp_path / "store").iterdir()} == {"emotion", "manifest.json"}
+
+
+def test_a_graph_tells_what_its_run_held_out(tmp_path: Path) -> None:
+    write_folders(tmp_path / "data", "train", "public_test")
+    learned = load(tmp_path / "data", "train")
+    train(config(epochs=1, seed=7), learned, tmp_path / "run")
+    run_export(options(tmp_path))
+    provenance = manifest.model(tmp_path / "store", "fast")["provenance"]
+    expected = split_held_out(learned, config().held_out, 7)
+    for part, wanted in zip(divided(tmp_path / "data", provenance=provenance), expected, strict=True):
+        assert part.fingerprint() == wanted.fingerprint()
+    next((tmp_path / "data" / "train" / "happy").iterdir()).unlink()
+    with pytest.raises(DataError, match="learned from other images, labels or votes"):
+        divided(tmp_path / "data", provenance=provenance)
 
 
 def test_runs_that_held_out_different_images_are_not_exported_together(tmp_path: Path) -> None:
