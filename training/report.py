@@ -125,7 +125,8 @@ def _data(page: Page, faces: Faces) -> None:
     page.text("## Classes before and after balancing (figure 4)")
     page.figure(
         figures.class_distribution(before, after), "fig04-classes",
-        "Training images of each emotion, and what an epoch of the preset `paper` shows.",
+        "Training images of each emotion, and as balanced; "
+        "the preset `paper` balances the four fifths that it learns from.",
     )  # fmt: skip
 
 
