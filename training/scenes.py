@@ -19,6 +19,7 @@ from service.vision.mtcnn import DetectionParameters, Mtcnn, default_min_face_si
 from service.vision.types import DecodedImage, Face, UInt8Array
 from training import manifest
 from training.data import SIDE
+from training.manifest import StoreError
 
 Square = tuple[float, float, float, float]
 # A detection is of the face if it overlaps its square by so much of their union, or by less where nearly all
@@ -55,8 +56,11 @@ class Graph:
 
 
 def load_detector(store: Path) -> Mtcnn:
-    """The service's detector, from the graphs of a model store."""
+    """The service's detector, from the graphs of a model store. Raises StoreError."""
     entries = manifest.section(store, "detector")
+    if missing := [name for name in DETECTOR_GRAPHS if name not in entries]:
+        names = ", ".join(missing)
+        raise StoreError(f"{store} has no detector ({names}): export into a copy of a whole store")
     return Mtcnn(*(Graph(store / entries[name]["file"]) for name in DETECTOR_GRAPHS))
 
 

@@ -1,4 +1,5 @@
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -8,8 +9,10 @@ from numpy.typing import NDArray
 from service.vision.emotion import EmotionClassifier
 from service.vision.mtcnn import Located, to_faces
 from service.vision.types import Face
+from training import manifest
+from training.manifest import StoreError
 from training.robustness import Outcome, outcome, widened
-from training.scenes import Condition, background, best_match, overlap, paste, scenes
+from training.scenes import Condition, background, best_match, load_detector, overlap, paste, scenes
 
 from .helpers import faces
 
@@ -39,6 +42,12 @@ def test_a_pasted_face_is_where_the_scene_says(side: int) -> None:
     assert 0 <= x1 < x2 <= image.width
     assert 0 <= y1 < y2 <= image.height
     assert image.pixels[:, : round(x1) - 2].min() < 255
+
+
+def test_a_store_without_a_detector_is_told(tmp_path: Path) -> None:
+    manifest.update(tmp_path, "emotion", {"fast": {}})
+    with pytest.raises(StoreError, match=r"has no detector \(pnet, filter, rnet, onet\): export into a copy"):
+        load_detector(tmp_path)
 
 
 def test_scenes_repeat_under_their_seed() -> None:
