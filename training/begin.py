@@ -174,12 +174,14 @@ def _unfold(norm: nn.BatchNorm2d, inputs: tuple[Tensor, ...], scale: float, bias
 
 
 def _with_heads(given: dict[str, Tensor], wanted: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Of a run with one head, both heads of a network with two."""
-    classifier = {
-        name: torch.cat((values, values))
-        for name, values in given.items()
-        if name.startswith("classifier.") and len(wanted.get(name, values)) == 2 * len(values)
-    }
+    """Of a run with one head, both heads of a network with two; of one with two, the labels' for one."""
+    classifier = {name: values for name, values in given.items() if name.startswith("classifier.")}
+    for name, values in classifier.items():
+        rows = len(wanted.get(name, values))
+        if rows == 2 * len(values):
+            classifier[name] = torch.cat((values, values))
+        elif 2 * rows == len(values):
+            classifier[name] = values[:rows]
     return given | classifier
 
 

@@ -78,6 +78,15 @@ def test_a_run_goes_on_from_another_with_both_its_heads(tmp_path: Path) -> None:
         begin_with(build(SETTINGS), tmp_path / "first", torch.zeros(4, 1, 48, 48))
 
 
+def test_of_a_run_with_two_heads_a_network_with_one_takes_that_of_the_labels(tmp_path: Path) -> None:
+    first = Run(config(votes=0.5), faces(), tmp_path / "first")
+    first.advance()
+    network, images = build(config()), to_network(torch.from_numpy(faces().images)[:, None].float() / 255)
+    begin_with(network, tmp_path / "first", images)
+    with torch.no_grad():
+        torch.testing.assert_close(network.eval()(images), first.average(images)[:, :7])
+
+
 @pytest.mark.parametrize("damage", [b"", b"something else", None], ids=["empty", "else", "cut off"])
 def test_what_is_no_graph_is_named(tmp_path: Path, graph: Path, damage: bytes | None) -> None:
     graph.write_bytes(graph.read_bytes()[:-3000] if damage is None else damage)
