@@ -228,11 +228,11 @@ def main() -> None:
     with told("report"):
         entry = manifest.model(arguments.store, arguments.model)
         splits = [load(arguments.data, split, arguments.ferplus) for split in ("train", "public_test")]
-    python = arguments.haar_python if arguments.haar_python and arguments.haar_python.exists() else None
-    if python is None:
-        print(NO_HAAR)
-    subject = Subject(arguments.model, entry, arguments.store, *splits)
-    write_report(subject, arguments.runs, arguments.out, python, arguments.images)
+        python = arguments.haar_python if arguments.haar_python and arguments.haar_python.exists() else None
+        if python is None:
+            print(NO_HAAR)
+        subject = Subject(arguments.model, entry, arguments.store, *splits)
+        write_report(subject, arguments.runs, arguments.out, python, arguments.images)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
-from training import recipe, train, views
+from training import recipe, report, train, views
 from training.config import RANGES, Config, ConfigError, override
 from training.distill import Distillation
 from training.recipe import PRESETS
@@ -159,6 +159,13 @@ def test_a_folder_that_cannot_be_made_ends_with_a_sentence(command: Command, dat
     assert code == f"train: {file / 'run'}: Not a directory"
     code, _ = command(recipe, "--data", data, "--runs", file)
     assert code == f"recipe: {file / 'vgg'}: Not a directory"
+
+
+def test_a_report_that_cannot_be_written_ends_with_a_sentence(command: Command, data: Path) -> None:
+    (data / "public_test").symlink_to(data / "train")
+    file = data / "train" / "happy" / "1.png"
+    code, _ = command(report, "--data", data, "--out", file / "page")
+    assert code == f"report: {file / 'page'}: Not a directory"
 
 
 def test_an_interrupted_command_says_how_to_go_on(
