@@ -151,7 +151,7 @@ def main() -> None:
     parser.add_argument("--store", type=Path, default=STORE)
     parser.add_argument("--images", type=positive, help="only so many of the split")
     parser.add_argument(
-        "--held-out", action="store_true", help="training images that no network learned, to choose by"
+        "--held-out", action="store_true", help="training images that were held out, to choose by"
     )
     parser.add_argument("--curve-images", type=positive, default=1000, help="images behind each point")
     parser.add_argument("--out", type=Path, help="JSON file for training.report")
