@@ -53,7 +53,7 @@ class Metrics:
             buckets=_SECONDS,
             registry=registry,
         )
-        self._stages = Histogram(
+        stages = Histogram(
             "fer_stage_duration_seconds",
             "Duration of each stage of an analysis.",
             ["stage"],
@@ -111,8 +111,7 @@ class Metrics:
             "fer_model_info", "Loaded emotion models.", ["name", "version", "digest"], registry=registry
         )
         self._build = Info("fer_build", "Version of the service.", registry=registry)
-        for stage in STAGES:
-            self._stages.labels(stage)
+        self._stages = [stages.labels(stage) for stage in STAGES]
         for outcome in STREAM_OUTCOMES:
             self._stream_frames.labels(outcome)
         for code in codes:
@@ -139,8 +138,8 @@ class Metrics:
         """One image has been analyzed."""
         timings = analysis.timings
         values = (queue_ms, timings.decode, timings.detect, timings.crop, timings.classify)
-        for stage, milliseconds in zip(STAGES, values, strict=True):
-            self._stages.labels(stage).observe(milliseconds / 1000)
+        for stage, milliseconds in zip(self._stages, values, strict=True):
+            stage.observe(milliseconds / 1000)
         self._faces.observe(len(analysis.faces))
         for face in analysis.faces:
             self._face(face, analysis.model)
