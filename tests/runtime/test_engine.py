@@ -2,9 +2,10 @@
 
 import asyncio
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from threading import Barrier, Event, get_ident
 from time import monotonic
+from weakref import ref
 
 import pytest
 
@@ -54,6 +55,33 @@ def test_each_caller_gets_its_own_result_or_exception() -> None:
         return [str(r) if isinstance(r, ValueError) else r.value for r in results]  # type: ignore[union-attr]
 
     assert asyncio.run(scenario()) == [str(i) if i % 3 == 0 else i for i in range(60)]
+
+
+def test_what_a_failed_call_held_is_freed_once_its_caller_has_the_error() -> None:
+    """An image, which a circle of references would keep until the next full collection."""
+
+    class Image:
+        pass
+
+    async def scenario() -> None:
+        engine = Engine(1, 10)
+
+        def failing() -> tuple[Callable[[], None], "ref[Image]"]:
+            image = Image()
+
+            def call() -> None:
+                raise ValueError(f"cannot read {image}")
+
+            return call, ref(image)
+
+        call, held = failing()
+        with pytest.raises(ValueError, match="cannot read"):
+            await engine.run(call, later())
+        engine.close()
+        del call
+        assert held() is None
+
+    asyncio.run(scenario())
 
 
 def test_what_expired_in_the_queue_is_never_computed(release: Event) -> None:
