@@ -274,10 +274,7 @@ def _analyzer(
 
 
 def _journal(out: Path, restart: bool, identity: dict[str, Any]) -> Journal:
-    path = out.with_name(out.name + ".journal.jsonl")
-    if restart:
-        path.unlink(missing_ok=True)
-    return Journal(path, identity)
+    return Journal(out.with_name(out.name + ".journal.jsonl"), identity, restart)
 
 
 def _format(asked: PhotoFormat | None, out: Path | None) -> PhotoFormat:

@@ -3,7 +3,7 @@
 MediaError
  +-- MissingExtraError   a package of the `[media]` or `[ray]` extra is needed and not installed
  +-- SourceError         nothing to read: no such folder, a pattern without matches, not a video
- +-- JournalError        the journal beside the output belongs to another run
+ +-- JournalError        the journal beside the output belongs to another run, or another process has it
  +-- ServerError         the server cannot be reached, or refuses the run as a whole
  +-- ClusterError        no Ray cluster answers, or it cannot do the work
  +-- RefusedError        the server refuses one image; the run goes on
@@ -28,7 +28,7 @@ class SourceError(MediaError):
 
 
 class JournalError(MediaError):
-    """The journal beside the output belongs to another run."""
+    """The journal beside the output belongs to another run, or another process has it."""
 
 
 class ServerError(MediaError):

@@ -2,11 +2,14 @@
 
 import json
 import os
+import socket
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from service.media.errors import JournalError
+from service.media.holding import HOLDS, HeldError, open_held
 from service.media.records import Record
 
 Stamp = tuple[
@@ -17,17 +20,27 @@ Stamp = tuple[
 class Journal:
     """One line of JSON for each photo that is done, after a first line that says what run this is.
 
-    A line is written when a photo is finished, so that whatever stops the process costs at most the photos
-    that were being worked on. A photo that failed is tried again when the run goes on.
+    Each process that works on the run adds a line that says who it is, and holds the file as long. A line is
+    written when a photo is finished, so that whatever stops the process costs at most the photos that were
+    being worked on. A photo that failed is tried again when the run goes on.
     """
 
-    def __init__(self, path: Path, identity: Mapping[str, Any]) -> None:
-        """Open or make the journal. Raises JournalError when it belongs to a run of another identity."""
+    def __init__(self, path: Path, identity: Mapping[str, Any], restart: bool = False) -> None:
+        """Open or make the journal. restart: forget what is in it.
+
+        Raises JournalError when it belongs to a run of another identity, or another process is writing to it.
+        """
         self.path = path
         self._places: dict[str, int] = {}
         self._stamps: dict[str, Stamp] = {}
-        self._file = path.open("a+b")
+        try:
+            self._file = open_held(path)
+        except HeldError as error:
+            raise JournalError(f"{path} is being written to by {_holder(path)}") from error
+        if restart:
+            self._file.truncate(0)
         self._read(dict(identity))
+        self._write({"run": {"process": os.getpid(), "host": socket.gethostname()}})
 
     def done(self, file: str, stamp: Stamp | None) -> bool:
         """Whether this very file was analyzed already."""
@@ -51,16 +64,19 @@ class Journal:
 
     def remove(self) -> None:
         """The run is complete: nothing is left to go on from."""
-        self._file.close()
+        if not HOLDS:
+            self._file.close()
+        # Held until it is gone: another run that had begun in it would lose its photos.
         self.path.unlink()
+        self._file.close()
 
     def _read(self, identity: dict[str, Any]) -> None:
         self._file.seek(0)
-        first = _parsed(self._file.readline())
-        if first is None:
+        first = self._file.readline()
+        if not first.endswith(b"\n"):
             self._file.truncate(0)
             self._write(identity)
-        elif first != identity:
+        elif _parsed(first) != identity:
             self._file.close()
             raise JournalError(
                 f"{self.path} is of a run with other options or another model: "
@@ -78,6 +94,8 @@ class Journal:
         self._file.truncate(place)
 
     def _remember(self, place: int, entry: dict[str, Any]) -> None:
+        if "run" in entry:
+            return
         record, stamp = entry["record"], entry["stamp"]
         self._places[record["file"]] = place
         if record["status"] == "ok" and stamp:
@@ -97,11 +115,22 @@ def stamp_of(path: Path) -> Stamp | None:
     return status.st_size, status.st_mtime_ns
 
 
+def _holder(path: Path) -> str:
+    """Who wrote last that it works on this run."""
+    told = "another run"
+    with suppress(OSError), path.open("rb") as file:
+        for line in file:
+            run = (_parsed(line) or {}).get("run")
+            if run:
+                told = f"another run, process {run['process']} on {run['host']}"
+    return told
+
+
 def _parsed(line: bytes) -> dict[str, Any] | None:
     if not line.endswith(b"\n"):
         return None
     try:
-        entry: dict[str, Any] = json.loads(line)
+        entry = json.loads(line)
     except ValueError:
         return None
-    return entry
+    return entry if isinstance(entry, dict) else None

@@ -5,6 +5,7 @@ import io
 import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
 from collections.abc import Callable
@@ -340,6 +341,33 @@ def test_a_journal_of_another_run_is_not_mixed_in(run: Run, folder: Path) -> Non
     assert "--restart" in refused.stderr
     assert run("analyze", folder, "--out", out, "--restart").exit_code == 1
     assert out.exists()
+
+
+@pytest.mark.parametrize("text", [b"notes of mine\n", b"[1]\n"])
+def test_what_is_no_journal_is_not_wiped(tmp_path: Path, text: bytes) -> None:
+    path = tmp_path / "out.csv.journal.jsonl"
+    path.write_bytes(text)
+    with pytest.raises(JournalError, match="begin again with --restart"):
+        Journal(path, IDENTITY)
+    assert path.read_bytes() == text
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="it has no such locks")
+def test_a_second_run_at_the_same_time_is_told_who_has_the_output(run: Run, folder: Path) -> None:
+    out = folder.parent / "out.csv"
+    path, told = _journal_path(out), f"another run, process {os.getpid()} on {socket.gethostname()}"
+    first = Journal(path, IDENTITY)
+    first.append({"file": "a.jpg", "status": "ok"}, (1, 2))
+    for options in ([], ["--restart"]):
+        refused = run("analyze", folder, "--out", out, *options)
+        assert refused.exit_code == 2
+        assert refused.stderr == f"fer-service: {path} is being written to by {told}\n"
+    first.close()
+    going_on = Journal(path, IDENTITY)
+    assert going_on.done("a.jpg", (1, 2))
+    going_on.remove()
+    assert run("analyze", folder, "--out", out).exit_code == 1
+    assert not path.exists()
 
 
 def test_a_server_gives_the_same_output(run: Run, client: httpx.Client, folder: Path, tmp_path: Path) -> None:
