@@ -1,6 +1,7 @@
 """`fer-service analyze` and `fer-service video`.
 
-Exit codes: 0 all done, 1 some photos failed, 2 nothing could be done or the run had to stop, 130 interrupted.
+Exit codes: 0 all done, 1 some photos failed, 2 nothing could be done or the run had to stop, 130 interrupted,
+141 nobody reads the output any more (as after `| head`).
 """
 
 import math
@@ -18,7 +19,7 @@ from service.media.analyzers import Analyzer, LocalAnalyzer
 from service.media.bulk import Bulk, films_on_ray, photos_on_ray, refuse
 from service.media.cues import read_cues
 from service.media.durations import parse_duration
-from service.media.errors import MediaError, SourceError, media_extra
+from service.media.errors import MediaError, ReaderGoneError, SourceError, media_extra
 from service.media.interruption import Interruption
 from service.media.journal import Journal
 from service.media.overwriting import refuse_overwriting, refuse_replacing
@@ -33,7 +34,7 @@ from service.settings import SettingsError, read_settings
 from service.telemetry.tracing import TracingError, tracing_for
 from service.vision.pipeline import AnalysisOptions
 
-SOME_FAILED, STOPPED, INTERRUPTED = 1, 2, 130
+SOME_FAILED, STOPPED, INTERRUPTED, UNREAD = 1, 2, 130, 141
 _INTERRUPTS = (signal.SIGINT, signal.SIGTERM)
 _REMOTE_WORKERS = 4
 _GOES_ON = "with --out, the same command goes on from here"
@@ -238,6 +239,8 @@ def told_in_one_line(after_interrupt: str = "") -> Iterator[Interruption]:
     before = {number: signal.signal(number, interruption.signalled) for number in _INTERRUPTS}
     try:
         yield interruption
+    except ReaderGoneError as error:
+        raise typer.Exit(UNREAD) from error
     except (MediaError, ModelStoreError, SettingsError, TracingError) as error:
         _stop(str(error))
     except OSError as error:

@@ -7,6 +7,7 @@ MediaError
  +-- ServerError         the server cannot be reached, or refuses the run as a whole
  +-- ClusterError        no Ray cluster answers, or it cannot do the work
  +-- RefusedError        the server refuses one image; the run goes on
+ +-- ReaderGoneError     nobody reads the standard output any more, which nobody needs to be told
 """
 
 from collections.abc import Iterator
@@ -41,6 +42,10 @@ class ClusterError(MediaError):
 
 class RefusedError(MediaError):
     """The server refuses one image; the run goes on."""
+
+
+class ReaderGoneError(MediaError):
+    """Nobody reads the standard output any more, which nobody needs to be told."""
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TextIO
 
 from service.media.analyzers import Analyzer
+from service.media.errors import ReaderGoneError, SourceError
 from service.media.journal import Journal
 from service.media.progress import counting
 from service.media.records import readable
@@ -52,10 +53,11 @@ def run_photos(run: PhotoRun, analyzer: Analyzer, journal: Journal | None) -> Re
 @contextmanager
 def _writer(run: PhotoRun) -> Iterator[Writer]:
     if run.out is None:
-        _take_every_name(sys.stdout, run.format)
-        writer = photo_writer(run.format, sys.stdout, None)
-        yield writer
-        writer.close()
+        with _standard_output() as stdout:
+            _take_every_name(stdout, run.format)
+            writer = photo_writer(run.format, stdout, None)
+            yield writer
+            writer.close()
         return
     draft = run.out.with_name(f".{run.out.name}.part")
     try:
@@ -66,6 +68,20 @@ def _writer(run: PhotoRun) -> Iterator[Writer]:
         os.replace(draft, run.out)
     finally:
         draft.unlink(missing_ok=True)
+
+
+@contextmanager
+def _standard_output() -> Iterator[TextIO]:
+    """Written to the end of it, so that what fails is told; raises ReaderGoneError where nobody reads it."""
+    if sys.stdout is None:
+        raise SourceError("there is no standard output: say where to write with --out")
+    try:
+        yield sys.stdout
+        sys.stdout.flush()
+    except BrokenPipeError as error:
+        # The program's end would try to write what is left again, and complain.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise ReaderGoneError from error
 
 
 def _take_every_name(stream: TextIO, kind: PhotoFormat) -> None:

@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TextIO
 
 from rich.console import Console
 from rich.progress import (
@@ -64,6 +65,11 @@ def _shown(*columns: ProgressColumn) -> Progress:
     return Progress(
         *columns,
         console=Console(stderr=True),
-        disable=not sys.stderr.isatty(),
-        redirect_stdout=sys.stdout.isatty(),
+        disable=not _watched(sys.stderr),
+        redirect_stdout=_watched(sys.stdout),
     )
+
+
+def _watched(stream: TextIO | None) -> bool:
+    """Whether it is a terminal; a program that was started without one has None."""
+    return stream is not None and stream.isatty()

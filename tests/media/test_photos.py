@@ -92,6 +92,30 @@ def test_the_bar_on_the_terminal_takes_nothing_of_what_is_piped(photo: bytes, tm
     assert [len(record["faces"]) for record in records(process.stdout.decode())] == [1]
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="it has no such pipes")
+def test_output_that_nobody_reads_ends_the_run_quietly() -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [sys.executable, "-m", "service.cli", "analyze", str(PHOTO)]
+    process = subprocess.run(
+        command, stdout=writer, stderr=subprocess.PIPE, timeout=120, check=False, cwd=ROOT
+    )
+    os.close(writer)
+    assert (process.returncode, process.stderr) == (141, b"")
+
+
+@pytest.mark.parametrize(("options", "code"), [([], 2), (["--out", "faces.csv"], 0)])
+def test_a_run_without_standard_output(tmp_path: Path, options: list[str], code: int) -> None:
+    command = [sys.executable, "-c", "import sys; sys.stdout = None; from service.cli import main; main()"]
+    process = subprocess.run(
+        [*command, "analyze", str(PHOTO), *options],
+        capture_output=True, timeout=120, check=False, cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    assert process.returncode == code
+    assert process.stderr.count(b"\n") == 1
+
+
 def test_bad_files_are_passed_over_and_listed(run: Run, folder: Path) -> None:
     result = run("analyze", folder, folder / "gone.jpg", "--format", "jsonl", "--recursive")
     assert result.exit_code == 1
