@@ -16,10 +16,12 @@ from service.vision.types import UInt8Array
 
 # The finest clock that every container of this kind keeps.
 _TICKS_PER_S = 90_000
+# An MP4 counts how long a picture is shown in 31 bits, which are 6.6 hours.
+_LONGEST_SHOWN = 3600 * _TICKS_PER_S
 
 
 class VideoWriter:
-    """A video in which each frame is shown at its own time, until the next one.
+    """A video in which each frame is shown at its own time, until the next one: each hour anew.
 
     The picture's size is the first frame's; the codec is H.264 where it can be written, else MPEG-4.
     """
@@ -27,20 +29,29 @@ class VideoWriter:
     def __init__(self, path: Path) -> None:
         """Raises SourceError where the suffix is of no format for such a video, or the folder is missing."""
         self._path, self._ticks = path, -1
+        self._shown: UInt8Array | None = None
         if not path.parent.is_dir():
             raise SourceError(f"{path} cannot be written as a video: there is no folder {path.parent}")
         with self._told():
-            self._container: OutputContainer = av.open(str(path), "w")
+            # Absolute: what stands before a colon, as in `20:15.mp4`, would be a protocol to FFmpeg.
+            self._container: OutputContainer = av.open(str(path.absolute()), "w")
             self._stream = _stream(self._container)
 
     def write(self, time_s: float, pixels: UInt8Array) -> None:
         """Add an (h, w, 3) RGB frame. Raises SourceError where it cannot be written."""
+        ticks = max(self._ticks + 1, round(time_s * _TICKS_PER_S))
         even = _even(pixels)
-        if self._ticks < 0:
+        if self._shown is None:
             self._stream.height, self._stream.width = even.shape[:2]
-        frame = VideoFrame.from_ndarray(even, format="rgb24")
-        self._ticks = max(self._ticks + 1, round(time_s * _TICKS_PER_S))
-        frame.pts, frame.time_base = self._ticks, Fraction(1, _TICKS_PER_S)
+        else:
+            for again in range(self._ticks + _LONGEST_SHOWN, ticks, _LONGEST_SHOWN):
+                self._encode(again, self._shown)
+        self._encode(ticks, even)
+        self._ticks, self._shown = ticks, even
+
+    def _encode(self, ticks: int, pixels: UInt8Array) -> None:
+        frame = VideoFrame.from_ndarray(pixels, format="rgb24")
+        frame.pts, frame.time_base = ticks, Fraction(1, _TICKS_PER_S)
         with self._told():
             self._container.mux(self._stream.encode(frame))
 

@@ -1,6 +1,7 @@
 """A video file or a camera -> upright RGB frames with their times. Needs the `[media]` extra."""
 
 import math
+import os
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -57,7 +58,7 @@ class Video:
         """Open a file, or a camera by its number or its /dev/video path. Raises SourceError."""
         device = camera(source)
         try:
-            container = av.open(device, format="v4l2") if device else av.open(source)
+            container = av.open(device, format="v4l2") if device else av.open(_place(source))
         except (av.FFmpegError, ValueError, OSError) as error:
             raise SourceError(f"{source} cannot be opened as a video: {_reason(error)}") from error
         if next(_moving(container), None) is None:
@@ -142,6 +143,11 @@ class Video:
             kind = frame.format.name
             raise SourceError(f"{kind} pictures cannot be turned into RGB: {_reason(error)}") from error
         return oriented(np.asarray(shown.to_ndarray(), np.uint8), _display_matrix(frame))
+
+
+def _place(source: str) -> str:
+    """For FFmpeg: to it, what stands before the colon in `20:15.mp4` is a protocol, unless a slash comes first."""
+    return os.path.abspath(source) if os.path.exists(source) else source
 
 
 def _moving(container: InputContainer) -> "Iterator[VideoStream]":

@@ -16,8 +16,11 @@ PHOTO_SUFFIXES = frozenset(
     }
 )  # fmt: skip
 FILM_SUFFIXES = frozenset(
-    {".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".ts", ".webm", ".wmv"}
-)
+    {
+        ".3gp", ".asf", ".avi", ".flv", ".m2t", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg",
+        ".mts", ".mxf", ".ogv", ".ts", ".vob", ".webm", ".wmv",
+    }
+)  # fmt: skip
 
 
 def find_photos(arguments: Sequence[str], recursive: bool, exclude: Path | None = None) -> list[Path]:

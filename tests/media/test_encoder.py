@@ -8,6 +8,7 @@ import pytest
 
 from service.media.encoder import VideoWriter
 from service.media.errors import SourceError
+from service.media.frames import Video
 
 
 @pytest.mark.parametrize(
@@ -22,6 +23,27 @@ def test_a_picture_of_any_size_can_be_written(
     writer.close()
     with av.open(str(tmp_path / "film.mp4")) as film:
         assert [(frame.height, frame.width) for frame in film.decode(video=0)] == [written] * 2
+
+
+def test_a_picture_can_be_shown_for_a_day(tmp_path: Path) -> None:
+    writer = VideoWriter(tmp_path / "film.mp4")
+    for hours in (0, 1, 25):
+        writer.write(hours * 3600, np.full((48, 64, 3), 10 * hours, np.uint8))
+    writer.close()
+    with av.open(str(tmp_path / "film.mp4")) as film:
+        frames = [(frame.time, frame.to_ndarray(format="gray")[0, 0]) for frame in film.decode(video=0)]
+    assert [time for time, _ in frames] == [hours * 3600 for hours in range(26)]
+    assert np.diff([int(gray) for _, gray in frames]).nonzero()[0].tolist() == [0, 24]
+
+
+@pytest.mark.parametrize("name", ["20:15.mp4", "pipe:film.mp4"])
+def test_a_colon_in_a_name_is_no_protocol(tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    writer = VideoWriter(Path(name))
+    writer.write(0, np.zeros((48, 64, 3), np.uint8))
+    writer.close()
+    with Video.open(name) as film:
+        assert len(list(film.frames(0))) == 1
 
 
 @pytest.mark.parametrize("suffix", ["webm", "gif", "mp3", "jpg", "xyz"])
