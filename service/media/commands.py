@@ -7,8 +7,9 @@ Exit codes: 0 all done, 1 some photos failed, 2 nothing could be done or the run
 import math
 import os
 import signal
+import sys
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
@@ -20,11 +21,11 @@ from service.media.bulk import Bulk, films_on_ray, photos_on_ray, refuse
 from service.media.cues import read_cues
 from service.media.durations import parse_duration
 from service.media.errors import MediaError, ReaderGoneError, SourceError, media_extra
-from service.media.interruption import Interruption
+from service.media.interruption import Handler, Interruption
 from service.media.journal import Journal
 from service.media.overwriting import refuse_overwriting, refuse_replacing
 from service.media.photos import PhotoRun, run_photos
-from service.media.records import readable
+from service.media.records import on_one_line, readable
 from service.media.run import Annotations, Report
 from service.media.sources import PHOTO_SUFFIXES, find_photos
 from service.media.writers import PhotoFormat
@@ -234,9 +235,15 @@ def video(  # noqa: PLR0917
 
 @contextmanager
 def told_in_one_line(after_interrupt: str = "") -> Iterator[Interruption]:
-    """What stops a run is one line on standard error, and a code; SIGTERM interrupts as Ctrl-C does."""
+    """What stops a run is one line on standard error, and a code.
+
+    SIGTERM interrupts as Ctrl-C does, and so does the end of the terminal, unless `nohup` keeps that off.
+    """
     interruption = Interruption()
-    before = {number: signal.signal(number, interruption.signalled) for number in _INTERRUPTS}
+    handlers: dict[signal.Signals, Handler] = dict.fromkeys(_INTERRUPTS, interruption.signalled)
+    if sys.platform != "win32" and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        handlers[signal.SIGHUP] = interruption.hung_up
+    before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
     try:
         yield interruption
     except ReaderGoneError as error:
@@ -248,8 +255,8 @@ def told_in_one_line(after_interrupt: str = "") -> Iterator[Interruption]:
     except KeyboardInterrupt:
         _stop("; ".join(filter(None, ("interrupted", after_interrupt))), INTERRUPTED)
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        for number, earlier in before.items():
+            signal.signal(number, earlier)
 
 
 @contextmanager
@@ -317,7 +324,9 @@ def _tell(report: Report, out: str | None, unit: str = "photos") -> None:
 
 
 def _say(line: str) -> None:
-    typer.echo(line, err=True)
+    # The outputs are what counts: that nobody hears any more must not cost them.
+    with suppress(OSError):
+        typer.echo(on_one_line(line), err=True)
 
 
 def _stop(message: str, code: int = STOPPED) -> NoReturn:

@@ -146,7 +146,7 @@ class Video:
 
 
 def _place(source: str) -> str:
-    """For FFmpeg: to it, what stands before the colon in `20:15.mp4` is a protocol, unless a slash comes first."""
+    """For FFmpeg, which takes the 20 in `20:15.mp4` for a protocol, but not where a slash comes first."""
     return os.path.abspath(source) if os.path.exists(source) else source
 
 

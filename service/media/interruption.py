@@ -1,10 +1,15 @@
 """Ctrl-C, for the threads that do the work: Python tells the main thread alone."""
 
+import os
+import signal
+from collections.abc import Callable
 from time import monotonic, sleep
 from types import FrameType
 from typing import NoReturn
 
 from service.media.errors import ServerError
+
+Handler = Callable[[int, FrameType | None], NoReturn]
 
 _CHECK_S = 0.1
 
@@ -17,11 +22,20 @@ class Interruption:
 
     def __init__(self) -> None:
         self._interrupted = False
+        self._terminals = [stream for stream in (1, 2) if os.isatty(stream)]
 
     def signalled(self, _number: int, _frame: FrameType | None) -> NoReturn:
         """For `signal.signal`."""
         self._interrupted = True
         raise KeyboardInterrupt
+
+    def hung_up(self, number: int, frame: FrameType | None) -> NoReturn:
+        """For `signal.signal` of SIGHUP, where the terminal is gone, and whatever is told to it an error."""
+        signal.signal(number, signal.SIG_IGN)  # the shell may say so, too, while the outputs are completed
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        for terminal in self._terminals:
+            os.dup2(nowhere, terminal)
+        self.signalled(number, frame)
 
     def wait(self, seconds: float) -> None:
         """Wait so long. Raises ServerError once the run is interrupted: nobody waits for the server."""

@@ -1,6 +1,7 @@
 """What one photo's result looks like in the outputs."""
 
 import os
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -11,6 +12,8 @@ Record = dict[str, Any]
 Row = dict[str, Any]
 Columns = Mapping[str, type]
 
+# They break a line, or tell a terminal what to do; names of files may hold them.
+_CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _POINTS = ("left_eye", "right_eye", "nose", "mouth_left", "mouth_right")
 BOX_COLUMNS: Columns = {"x": int, "y": int, "width": int, "height": int}
 EMOTION_COLUMNS: Columns = {
@@ -59,6 +62,11 @@ def failed_record(file: str, reason: str) -> Record:
 def readable(name: str) -> str:
     r"""A file's name for an output, which is UTF-8: bytes of the name that are not read `\xe9`."""
     return os.fsencode(name).decode("utf-8", "backslashreplace")
+
+
+def on_one_line(text: str) -> str:
+    r"""For people: a line break in the name of a file reads `\n`."""
+    return _CONTROLS.sub(lambda found: repr(found[0])[1:-1], text)
 
 
 def face_record(face: AnalyzedFace) -> Record:

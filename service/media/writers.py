@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Literal, Protocol, TextIO
 
 from service.media.errors import media_extra
-from service.media.records import PHOTO_COLUMNS, Columns, Record, Row, photo_rows
+from service.media.records import PHOTO_COLUMNS, Columns, Record, Row, on_one_line, photo_rows
 
 PhotoFormat = Literal["table", "json", "jsonl", "csv", "parquet"]
 RowFormat = Literal["csv", "jsonl", "parquet"]
@@ -162,7 +162,7 @@ def _plain(value: object) -> object:
 
 
 def _table_lines(record: Mapping[str, Any]) -> list[str]:
-    name = record["file"]
+    name = on_one_line(record["file"])
     if record["status"] != "ok":
         return [f"{name}  failed: {record['error']}"]
     return [f"{name}  {_face_text(face)}" for face in record["faces"]] or [f"{name}  no face"]

@@ -326,6 +326,19 @@ def test_a_run_goes_on_past_a_name_that_is_not_utf_8(analyzer: LocalAnalyzer, fo
     assert [len(record["faces"]) for record in found] == [1, 0]
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="other file systems know no such names")
+def test_a_name_with_a_line_break_keeps_to_its_line(run: Run, photo: bytes, tmp_path: Path) -> None:
+    named = tmp_path / "one\ntwo\x1b[31m.jpg"
+    named.write_bytes(photo)
+    result = run("analyze", named, named.with_name("three\nfour.jpg"))
+    assert r"one\ntwo\x1b[31m.jpg  86x" in result.stdout
+    assert r"three\nfour.jpg: No such file" in result.stderr
+    assert result.stdout.count("\n") == 2
+    assert run("video", named.with_name("a\nb.mp4")).stderr.count("\n") == 1
+    (record, _) = json.loads(run("analyze", named, "gone.jpg", "--format", "json").stdout)
+    assert record["file"] == str(named)
+
+
 @pytest.mark.parametrize(("kind", "told"), [("table", r"\u65e5"), ("jsonl", "日"), ("csv", "日")])
 def test_a_name_that_the_locale_has_no_letters_for_ends_no_run(
     analyzer: LocalAnalyzer, tmp_path: Path, photo: bytes, kind: PhotoFormat, told: str
