@@ -39,7 +39,10 @@ SOME_FAILED, STOPPED, INTERRUPTED, UNREAD = 1, 2, 130, 141
 _INTERRUPTS = (signal.SIGINT, signal.SIGTERM)
 _REMOTE_WORKERS = 4
 _GOES_ON = "with --out, the same command goes on from here"
-_SUFFIXES: dict[str, PhotoFormat] = {".json": "json", ".jsonl": "jsonl", ".csv": "csv", ".parquet": "parquet"}
+_SUFFIXES: dict[str, PhotoFormat] = {
+    ".json": "json", ".jsonl": "jsonl", ".csv": "csv", ".parquet": "parquet",
+    "": "table", ".txt": "table", ".table": "table",
+}  # fmt: skip
 
 
 def _number(value: float | None) -> float | None:
@@ -291,7 +294,9 @@ def _format(asked: PhotoFormat | None, out: Path | None) -> PhotoFormat:
     suffix = out.suffix.lower() if out else ""
     if suffix in PHOTO_SUFFIXES:
         raise SourceError(f"--out: {out} is named as a photo is; the shell makes several names of *.jpg")
-    told: PhotoFormat = _SUFFIXES.get(suffix, "table")
+    if asked is None and suffix not in _SUFFIXES:
+        raise SourceError(f"--out: {out} has a suffix of no format: say which with --format")
+    told = _SUFFIXES.get(suffix, "table")
     if asked == "parquet" and out is None:
         raise SourceError("parquet is no text: say where it goes with --out")
     if (asked or told) == "parquet":

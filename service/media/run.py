@@ -168,6 +168,8 @@ def analyze_on(
 
 
 def _read(path: Path) -> bytes:
+    if path.is_dir():
+        os.listdir(path)  # raises what kept its photos out of the list
     if path.exists() and not path.is_file():
         raise OSError("not a file")
     if path.stat().st_size > MAX_FILE_BYTES:

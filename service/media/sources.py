@@ -27,7 +27,8 @@ def find_photos(arguments: Sequence[str], recursive: bool, exclude: Path | None 
     """The photos that files, folders (sorted, without hidden files) and glob patterns stand for, each once.
 
     recursive: look into folders of folders too. exclude: a folder that is not looked into, such as the one
-    that annotated pictures go to. A named file that is missing stays in the list, so that the run reports it.
+    that annotated pictures go to. A named file that is missing stays in the list, so that the run reports it,
+    and so does a folder that cannot be listed.
     Raises SourceError for a pattern or a folder that holds no photo.
     """
     return find_files(arguments, recursive, PHOTO_SUFFIXES, "photo", exclude)
@@ -76,11 +77,14 @@ def _before_magic(pattern: Path) -> Path:
 
 
 def _in_folder(folder: Path, recursive: bool, suffixes: AbstractSet[str]) -> Iterator[Path]:
-    for parent, folders, names in os.walk(folder):
+    unread: list[OSError] = []
+    for parent, folders, names in os.walk(folder, onerror=unread.append):
         folders[:] = sorted(name for name in folders if recursive and not name.startswith("."))
         for name in sorted(names):
             if not name.startswith(".") and Path(name).suffix.lower() in suffixes:
                 yield Path(parent, name)
+    # As photos, so that the run reports them: what is in them would be missing without a word.
+    yield from (Path(error.filename) for error in unread)
 
 
 def _inside(path: Path, folder: Path) -> bool:

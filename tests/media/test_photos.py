@@ -72,6 +72,23 @@ def test_folders_globs_and_files_are_found_once_and_in_order(folder: Path) -> No
     assert "e.jpg" not in names(find_photos([f"{folder}/**/*.*"], recursive=True, exclude=folder / "deeper"))
 
 
+def test_a_folder_that_cannot_be_listed_is_told(run: Run, tmp_path: Path, photo: bytes) -> None:
+    """Here one with a path of more than 4096 bytes; on other days a permission or a network is missing."""
+    (tmp_path / "a.jpg").write_bytes(photo)
+    here = os.open(tmp_path, os.O_RDONLY)
+    for _ in range(20):
+        os.mkdir("d" * 250, dir_fd=here)
+        inner = os.open("d" * 250, os.O_RDONLY, dir_fd=here)
+        os.close(here)
+        here = inner
+    os.close(here)
+    result = run("analyze", tmp_path, "--recursive")
+    assert result.exit_code == 1
+    assert "2 photos, 1 faces, 1 failed" in result.stderr
+    assert "ddd: File name too long" in result.stderr
+    assert run("analyze", tmp_path).exit_code == 0
+
+
 def test_a_pattern_without_a_photo_is_told(folder: Path) -> None:
     for argument in (f"{folder}/*.tiff", str(folder.parent)):
         with pytest.raises(SourceError, match="no photo in"):
@@ -206,6 +223,7 @@ def test_parquet_needs_a_file(run: Run) -> None:
     [
         ("other.jpg", "named as a photo is"),  # as `--out *.jpg` becomes
         ("a.csv", "is read in this run"),
+        ("a.csv.gz", "has a suffix of no format"),  # and is no table for people
         ("deeper", "is a folder"),
     ],
 )
