@@ -29,7 +29,7 @@ class Shares:
 
     def as_json(self) -> dict[str, dict[str, float]]:
         """By emotion: share, low and high."""
-        rows = zip(EMOTIONS, self.share, self.low, self.high, strict=True)
+        rows = zip(EMOTIONS, self.share.tolist(), self.low.tolist(), self.high.tolist(), strict=True)
         return {
             name: {"share": round(share, 6), "low": round(low, 6), "high": round(high, 6)}
             for name, share, low, high in rows

@@ -2,6 +2,7 @@
 
 import json
 import os
+import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -28,6 +29,8 @@ FACE_COLUMNS: Columns = {
     **EMOTION_COLUMNS,
 }
 _THUMBNAIL_WIDTH = 240
+# Between reports, in terms of the time that one takes.
+_PAUSE = 20
 # A step of no length could not be drawn.
 _LEAST_S = 0.001
 
@@ -117,9 +120,12 @@ class Programme:
         self._end_s = max(self._end_s, time_s + self.every_s)
         self._keep_picture(sample.frame)
 
-    def ended(self, end_s: float) -> None:
-        """No frame comes any more, and the last one was over then, not when the next one would be due."""
-        self._end_s = min(self._end_s, end_s)
+    def ended(self, end_s: float, complete: bool) -> None:
+        """No frame comes any more, and the last one was over then, not when the next one would be due.
+
+        complete: all of them were looked at; otherwise some were decoded in advance.
+        """
+        self._end_s = end_s if complete else min(self._end_s, end_s)
 
     @property
     def windows(self) -> list[Window]:
@@ -181,16 +187,23 @@ class Programme:
 
 
 class Reporter:
-    """Calls back when so many seconds of programme have passed since the last time."""
+    """Calls back when so many seconds of programme have passed since the last time.
 
-    def __init__(self, every_s: float, report: Callable[[], None]) -> None:
-        self._every_s, self._report, self._due = every_s, report, every_s
+    Less often where that takes more than a twentieth of the time, as it does after hours of short windows: a
+    camera's frames are lost meanwhile. clock: seconds.
+    """
+
+    def __init__(
+        self, every_s: float, report: Callable[[], None], clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._every_s, self._report, self._clock, self._due = every_s, report, clock, every_s
 
     def at(self, time_s: float) -> None:
         """The programme is at this time now."""
         if time_s >= self._due:
-            self._due = time_s + self._every_s
+            began = self._clock()
             self._report()
+            self._due = time_s + max(self._every_s, _PAUSE * (self._clock() - began))
 
 
 def write_json(path: Path, document: dict[str, Any]) -> None:

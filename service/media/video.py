@@ -33,16 +33,16 @@ class VideoRun:
 def run_video(run: VideoRun, video: Video, analyzer: Analyzer, say: Callable[[str], None]) -> bool:
     """Work through the video and write every output; tells whether it came to its own end.
 
-    An interrupt (Ctrl-C) ends the programme there, and so does a camera or server that is gone: what was
-    seen until then is completed and written.
-    say: takes lines for the person who watches. Raises MediaError.
+    An interrupt (Ctrl-C) ends the programme there, and so does a camera or server that is gone, or a full
+    disk: what was seen until then is completed and written.
+    say: takes lines for the person who watches. Raises MediaError, or OSError.
     """
     programme = Programme(run.name, run.every_s, run.window_s, run.segments, run.thumbnails)
     session = _Session(run, video, analyzer, programme, say)
     try:
         with frame_outputs(run.paths) as outputs:
             complete = session.play(outputs)
-    except MediaError:
+    except (MediaError, OSError):
         if programme.begun:
             session.finish(complete=False)
         raise
@@ -82,7 +82,7 @@ class _Session:
 
     def finish(self, complete: bool) -> None:
         """Write what is written at the end."""
-        self.programme.ended(self.video.end_s)
+        self.programme.ended(self.video.end_s, complete)
         self.report(complete)
         if self.run.paths.timeline:
             write_timeline(self.run.paths.timeline, self.programme, self.analyzer.model.name)

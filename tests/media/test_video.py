@@ -23,9 +23,9 @@ from service.media.commands import told_in_one_line
 from service.media.errors import ServerError
 from service.media.frames import Video
 from service.media.outputs import Paths
-from service.media.programme import samples
+from service.media.programme import Reporter, samples
 from service.media.video import VideoRun, run_video
-from service.vision.types import EMOTIONS
+from service.vision.types import EMOTIONS, Analysis, UInt8Array
 from tests.conftest import PHOTO
 from tests.media import clip
 from tests.media.conftest import Interrupted, Run
@@ -165,6 +165,42 @@ def test_an_end_before_the_end_completes_what_was_seen(
         assert len(list(made.decode(video=0))) == 5
     assert paths.timeline
     assert paths.timeline.stat().st_size > 10_000
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="it has no such files")
+def test_rows_that_cannot_be_written_cost_no_other_output(
+    film: Path, analyzer: LocalAnalyzer, tmp_path: Path
+) -> None:
+    paths = Paths(rows=tmp_path / "r.csv", summary=tmp_path / "s.json")
+    assert paths.rows
+    assert paths.summary
+    os.mkfifo(paths.rows)
+    reader = os.open(paths.rows, os.O_RDONLY | os.O_NONBLOCK)
+
+    class Leaving(Interrupted):
+        def frame(self, pixels: UInt8Array) -> Analysis:
+            if self.calls == 5:
+                os.close(reader)
+            return super().frame(pixels)
+
+    with pytest.raises(OSError, match="Broken pipe"):
+        watch(film, Leaving(analyzer), paths, report_every_s=60)
+    figures = json.loads(paths.summary.read_text())
+    assert not figures["complete"]
+    assert figures["programme"]["frames"] >= 3
+
+
+def test_reports_that_take_long_come_seldom() -> None:
+    now, told = [0.0], list[float]()
+
+    def report() -> None:
+        told.append(time_s)
+        now[0] += 0.5 if len(told) == 2 else 0.001
+
+    reporter = Reporter(2, report, lambda: now[0])
+    for time_s in range(20):
+        reporter.at(time_s)
+    assert told == [2, 4, 14, 16, 18]
 
 
 def test_the_label_that_is_shown_is_doubted_not_the_frame_alone(film: Path, analyzer: LocalAnalyzer) -> None:
@@ -315,10 +351,11 @@ def test_a_film_of_which_nothing_can_be_decoded_is_no_success(run: Run, film: Pa
     assert not summary.exists()
 
 
-def test_a_programme_ends_with_its_film_however_seldom_it_is_looked_at(
-    run: Run, film: Path, tmp_path: Path
+@pytest.mark.parametrize("every", ["0s", "10s"])
+def test_a_programme_ends_with_its_film_however_often_it_is_looked_at(
+    run: Run, film: Path, tmp_path: Path, every: str
 ) -> None:
     summary = tmp_path / "s.json"
-    run("video", film, "--every", "10s", "--window", "10s", "--summary", summary)
+    run("video", film, "--every", every, "--window", "10s", "--summary", summary)
     figures = json.loads(summary.read_text())
     assert (figures["programme"]["end_s"], figures["timeline"][-1]["end_s"]) == (3.2, 3.2)
