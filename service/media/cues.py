@@ -1,6 +1,7 @@
 """`--segments`: a CSV file that cuts a programme into named stretches."""
 
 import csv
+from io import StringIO
 from itertools import pairwise
 from pathlib import Path
 
@@ -16,9 +17,11 @@ def read_cues(path: Path) -> list[Segment]:
     Raises SourceError that names the line, by the last one where quotes spread it over several.
     """
     try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file)
-            rows = [(reader.line_num, row) for row in reader]
+        text = path.read_text("utf-8-sig")
+        # Spreadsheets write semicolons where a comma is the decimal point.
+        delimiter = ";" if ";" in text.partition("\n")[0] else ","
+        reader = csv.DictReader(StringIO(text), delimiter=delimiter, skipinitialspace=True)
+        rows = [(reader.line_num, row) for row in reader]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise SourceError(f"{path} cannot be read: {error}") from error
     if not rows or not {"start", "label"} <= rows[0][1].keys():

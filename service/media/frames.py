@@ -5,6 +5,7 @@ import os
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -42,11 +43,15 @@ class Frame:
 
 
 class Video:
-    """A source of frames. decoded: frames so far; damaged: packets that did not decode."""
+    """A source of frames. decoded: frames so far; damaged: packets that did not decode.
+
+    began: when a camera's first frame came, by this machine's clock; None for a film.
+    """
 
     def __init__(self, container: InputContainer, live: bool) -> None:
         """container: a film, or a device of libavdevice (live), which is the caller's to describe."""
         self.live, self.decoded, self.damaged = live, 0, 0
+        self.began: datetime | None = None
         self._container = container
         self._stream = next(_moving(container))
         self._stream.thread_type = "AUTO"
@@ -82,6 +87,8 @@ class Video:
         """Decode every frame, and give the first one at or after each multiple of every_s (0: all)."""
         due = -math.inf
         for frame in self._decode():
+            if self.live and not self.decoded:
+                self.began = datetime.now(UTC)
             index, time = self.decoded, self._time(frame)
             self.decoded += 1
             if time + _TOLERANCE_S >= due:

@@ -4,7 +4,7 @@ import os
 import sys
 from contextlib import suppress
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 if sys.platform != "win32":
     import fcntl
@@ -24,7 +24,7 @@ def open_held(path: Path) -> IO[bytes]:
     while True:
         file = path.open("a+b")
         try:
-            _hold(file)
+            hold(file)
         except HeldError:
             file.close()
             raise
@@ -34,7 +34,8 @@ def open_held(path: Path) -> IO[bytes]:
         file.close()
 
 
-def _hold(file: IO[bytes]) -> None:
+def hold(file: IO[Any]) -> None:
+    """Have an open file until it is closed, by this run alone. Raises HeldError."""
     if sys.platform == "win32":
         return
     try:

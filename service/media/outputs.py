@@ -8,6 +8,7 @@ from pathlib import Path
 
 from service.media.encoder import VideoWriter
 from service.media.errors import SourceError
+from service.media.holding import HeldError, hold
 from service.media.programme import FACE_COLUMNS, Programme, Sample
 from service.media.timeline import draw_timeline
 from service.media.writers import RowFormat, Writer, row_writer
@@ -73,7 +74,13 @@ def _open_rows(path: Path, stack: ExitStack) -> Writer:
     if path.suffix.lower() not in _FORMATS:
         raise SourceError(f"{path}: rows are written as .csv, .jsonl or .parquet")
     # Line by line, so that a camera's rows are there for who looks meanwhile, and after a crash.
-    stream = stack.enter_context(path.open("w", buffering=1, newline="", encoding="utf-8"))
+    stream = stack.enter_context(path.open("a", buffering=1, newline="", encoding="utf-8"))
+    try:
+        hold(stream)
+    except HeldError as error:
+        raise SourceError(f"{path} is being written to by another run") from error
+    if stream.seekable():
+        stream.truncate(0)
     writer = row_writer(_FORMATS[path.suffix.lower()], stream, path, FACE_COLUMNS)
     stack.callback(writer.close)
     return writer

@@ -65,6 +65,9 @@ def _writer(run: PhotoRun) -> Iterator[Writer]:
             writer = photo_writer(run.format, stream, draft)
             yield writer
             writer.close()
+            # On the disk before the journal goes: without power, a file's new name can outlive its contents.
+            stream.flush()
+            os.fsync(stream.fileno())
         os.replace(draft, run.out)
     finally:
         draft.unlink(missing_ok=True)

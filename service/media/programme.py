@@ -157,6 +157,7 @@ class Programme:
         return {
             "source": self.name,
             "complete": complete,
+            "began": video.began.isoformat(timespec="milliseconds") if video.began else None,
             "every_s": self.every_s,
             "window_s": self._windows.length_s,
             "model": {"name": model.name, "version": model.version, "digest": model.digest},

@@ -109,6 +109,16 @@ def test_cues_with_and_without_ends(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    "text", ["start;end;label\n0,5;1:30;one, two\n", 'start, end, label\n0.5, 90, "one, two"\n']
+)
+def test_cues_as_spreadsheets_and_hands_write_them(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "cues.csv"
+    path.write_text(text.replace("\n", "\r\n"), "utf-8-sig", newline="")
+    (cue,) = read_cues(path)
+    assert (cue.label, cue.start_s, cue.end_s) == ("one, two", 0.5, 90)
+
+
+@pytest.mark.parametrize(
     ("text", "told"),
     [
         ("", "no lines"),

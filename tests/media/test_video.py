@@ -9,6 +9,7 @@ import sys
 from collections import Counter
 from contextlib import closing
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from service.media.analyzers import LocalAnalyzer
 from service.media.commands import told_in_one_line
 from service.media.errors import ServerError
 from service.media.frames import Video
-from service.media.outputs import Paths
+from service.media.outputs import Paths, frame_outputs
 from service.media.programme import Reporter, samples
 from service.media.video import VideoRun, run_video
 from service.vision.types import EMOTIONS, Analysis, UInt8Array
@@ -73,6 +74,7 @@ def test_all_outputs_of_a_programme(run: Run, film: Path, tmp_path: Path) -> Non
         assert len(set(picture.convert("RGB").resize((64, 64)).get_flattened_data())) > 20
     figures = json.loads(summary.read_text())
     assert figures["complete"] is True
+    assert figures["began"] is None
     assert figures["frames_decoded"] == len(clip.act())
     whole, (present, gone) = figures["programme"], figures["segments"]
     assert (whole["frames"], whole["faces_max"], whole["different_faces"]) == (16, 1, 1)
@@ -136,8 +138,11 @@ def watch(film: Path, analyzer: Any, paths: Paths, report_every_s: float = 0.6) 
 
 def test_a_camera_keeps_a_running_aggregate(film: Path, analyzer: LocalAnalyzer, tmp_path: Path) -> None:
     summary = tmp_path / "live.json"
+    before = datetime.now(UTC)
     complete, said = watch(film, analyzer, Paths(summary=summary))
     assert complete
+    began = datetime.fromisoformat(json.loads(summary.read_text())["began"])
+    assert before - timedelta(milliseconds=1) <= began <= datetime.now(UTC)
     assert [line.split(" s:")[0] for line in said] == ["0.8", "1.4", "2.0", "2.6", "3.2", "3.2"]
     assert "1.0 faces on average, 1 in all; happy" in said[0]
     assert json.loads(summary.read_text())["programme"]["frames"] == 16
@@ -165,6 +170,23 @@ def test_an_end_before_the_end_completes_what_was_seen(
         assert len(list(made.decode(video=0))) == 5
     assert paths.timeline
     assert paths.timeline.stat().st_size > 10_000
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="it has no such locks")
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+def test_a_second_run_leaves_the_rows_of_the_first_alone(
+    run: Run, film: Path, tmp_path: Path, suffix: str
+) -> None:
+    out = tmp_path / f"rows.{suffix}"
+    out.write_text("old")
+    with frame_outputs(Paths(out)):
+        before = out.read_bytes()
+        assert before != b"old"
+        refused = run("video", film, "--out", out)
+        assert refused.exit_code == 2
+        assert f"{out} is being written to by another run" in refused.stderr
+        assert out.read_bytes() == before
+    assert run("video", film, "--out", out).exit_code == 0
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="it has no such files")
