@@ -23,7 +23,7 @@ from service.media.durations import parse_duration
 from service.media.errors import MediaError, ReaderGoneError, SourceError, media_extra
 from service.media.interruption import Handler, Interruption
 from service.media.journal import Journal
-from service.media.overwriting import refuse_overwriting, refuse_replacing
+from service.media.overwriting import behind_links, refuse_overwriting, refuse_replacing
 from service.media.photos import PhotoRun, run_photos
 from service.media.records import on_one_line, readable
 from service.media.run import Annotations, Report
@@ -127,13 +127,15 @@ def analyze(  # noqa: PLR0917 - options, which are passed by name
             report = photos_on_ray(bulk, workers)
         _tell(report, out)
         raise typer.Exit(SOME_FAILED if report.failed else 0)
-    target = Path(out) if out else None
+    target = behind_links(Path(out)) if out else None
     with told_in_one_line(_GOES_ON) as interruption, ExitStack() as stack:
-        kind = _format(format, target)
+        kind = _format(format, out)
         found = find_photos(photos, recursive, exclude=annotate)
         refuse_overwriting({"--out": target}, found)
         refuse_replacing("--out", target)
         annotations = Annotations.beside(annotate, found) if annotate else None
+        if annotate:
+            annotate.mkdir(parents=True, exist_ok=True)
         analyzer = stack.enter_context(_analyzer(options, model_store, server, api_key, interruption.wait))
         journal = None
         if target:
@@ -207,7 +209,8 @@ def video(  # noqa: PLR0917
             from service.media.frames import Video  # noqa: PLC0415 - only where the extra is installed
             from service.media.outputs import Paths  # noqa: PLC0415
             from service.media.video import VideoRun, run_video  # noqa: PLC0415
-        paths = Paths(Path(out) if out else None, timeline, summary, annotate)
+        figures = behind_links(summary) if summary else None
+        paths = Paths(Path(out) if out else None, timeline, figures, annotate)
         outputs = {
             "--out": paths.rows,
             "--timeline": timeline,
@@ -290,14 +293,14 @@ def _journal(out: Path, restart: bool, identity: dict[str, Any]) -> Journal:
     return Journal(out.with_name(out.name + ".journal.jsonl"), identity, restart)
 
 
-def _format(asked: PhotoFormat | None, out: Path | None) -> PhotoFormat:
-    suffix = out.suffix.lower() if out else ""
+def _format(asked: PhotoFormat | None, out: str | None) -> PhotoFormat:
+    suffix = Path(out).suffix.lower() if out else ""
     if suffix in PHOTO_SUFFIXES:
         raise SourceError(f"--out: {out} is named as a photo is; the shell makes several names of *.jpg")
     if asked is None and suffix not in _SUFFIXES:
         raise SourceError(f"--out: {out} has a suffix of no format: say which with --format")
     told = _SUFFIXES.get(suffix, "table")
-    if asked == "parquet" and out is None:
+    if asked == "parquet" and not out:
         raise SourceError("parquet is no text: say where it goes with --out")
     if (asked or told) == "parquet":
         with media_extra("the parquet format"):

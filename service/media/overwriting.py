@@ -1,5 +1,6 @@
 """No output takes the place of what is read, or of another output."""
 
+import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -15,6 +16,11 @@ def inode(path: Path) -> tuple[int, int] | None:
     return status.st_dev, status.st_ino
 
 
+def behind_links(path: Path) -> Path:
+    """The file that an output which takes its place in one step belongs at: a link stays a link to it."""
+    return Path(os.path.realpath(path)) if path.is_symlink() else path
+
+
 def refuse_replacing(option: str, path: Path | None) -> None:
     """Raise SourceError where the output, which takes its place in one step, would do away with a device."""
     if path and path.exists() and not path.is_file():
@@ -24,7 +30,7 @@ def refuse_replacing(option: str, path: Path | None) -> None:
 def refuse_overwriting(outputs: Mapping[str, Path | None], inputs: Iterable[Path]) -> None:
     """Raise SourceError where an output, named by its option, is an input, another output, or a folder."""
     read = {inode(path) for path in inputs} - {None}
-    taken: dict[Path, str] = {}
+    taken: dict[str, str] = {}
     for option, path in outputs.items():
         if path is None:
             continue
@@ -32,6 +38,8 @@ def refuse_overwriting(outputs: Mapping[str, Path | None], inputs: Iterable[Path
             raise SourceError(f"{option}: {path} is a folder")
         if inode(path) in read:
             raise SourceError(f"{option}: {path} is read in this run: choose another name")
-        other = taken.setdefault(path.resolve(), option)
+        other = taken.setdefault(
+            os.path.realpath(path), option
+        )  # `Path.resolve` raises where links go in circles
         if other != option:
             raise SourceError(f"{other} and {option} are both {path}: choose another name")

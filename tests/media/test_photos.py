@@ -256,6 +256,13 @@ def test_annotated_pictures_mirror_the_folders_and_spare_the_photos(run: Run, fo
     assert (folder / "a.jpg").read_bytes() == before
 
 
+def test_a_file_is_no_folder_for_pictures(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    result = run("analyze", PHOTO, "--annotate", tmp_path / "file", "--out", tmp_path / "faces.csv")
+    assert (result.exit_code, result.stderr) == (2, f"fer-service: {tmp_path / 'file'}: File exists\n")
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
 def test_a_photo_too_long_to_be_annotated_keeps_its_record(run: Run, tmp_path: Path) -> None:
     Image.new("1", (65_501, 16)).save(tmp_path / "long.png")
     result = run("analyze", tmp_path / "long.png", "--annotate", tmp_path / "to", "--format", "jsonl")

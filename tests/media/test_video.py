@@ -354,6 +354,26 @@ def test_a_pipe_is_not_replaced_by_a_file(run: Run, film: Path, tmp_path: Path) 
     assert [path.name for path in tmp_path.iterdir()] == ["pipe"]
 
 
+def test_an_output_that_is_a_link_is_written_where_it_leads(run: Run, film: Path, tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    made = {"faces.csv": ["analyze", PHOTO, "--out"], "s.json": ["video", film, "--every", "2s", "--summary"]}
+    for name, command in made.items():
+        link, target = tmp_path / name, tmp_path / "elsewhere" / f"of-today-{name}"
+        link.symlink_to(target)
+        assert run(*command, link).exit_code == 0
+        assert link.is_symlink()
+        assert target.stat().st_size > 100
+    assert len(list(tmp_path.rglob("*.*"))) == 4
+
+
+def test_a_link_in_a_circle_is_told(run: Run, film: Path, tmp_path: Path) -> None:
+    link = tmp_path / "a.csv"
+    link.symlink_to(link)
+    result = run("video", film, "--out", link)
+    assert result.exit_code == 2
+    assert "Too many levels of symbolic links" in result.stderr
+
+
 def test_a_name_with_dollar_signs_is_no_formula(run: Run, film: Path, tmp_path: Path) -> None:
     named, timeline = tmp_path / "cost$_$5.mp4", tmp_path / "t.svg"
     named.write_bytes(film.read_bytes())
