@@ -92,10 +92,16 @@ def _share_row(axes: Axes, windows: Sequence[Window], emotion: int) -> None:
 
 
 def _faces_row(axes: Axes, windows: Sequence[Window]) -> None:
-    edges = [edge for window in windows for edge in (window.start_s, window.end_s)]
-    values = [window.faces_mean for window in windows for _ in range(2)]
+    edges: list[float] = []
+    values: list[float] = []
+    for window in windows:
+        if edges and not math.isclose(edges[-1], window.start_s):
+            edges.append(edges[-1])
+            values.append(math.nan)  # nothing is drawn from one run of windows to the next
+        edges += [window.start_s, window.end_s]
+        values += [window.faces_mean] * 2
     axes.fill_between(edges, values, color=_GRAY, alpha=0.5, linewidth=0)
-    axes.set_ylim(0, max([1.0, *values]) * 1.15)
+    axes.set_ylim(0, max([1.0, *(window.faces_mean for window in windows)]) * 1.15)
     axes.yaxis.set_major_locator(MaxNLocator(3, integer=True))
     axes.tick_params(axis="y", labelsize=7)
     _name(axes, "faces")

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from service.media.audience import Segment, Tally, Window, Windows, moments, wilson
 from service.media.cues import read_cues
@@ -96,6 +97,18 @@ def test_faces_that_come_and_go_add_nothing_to_draw_but_steps(tmp_path: Path) ->
         pieces.append([picture.count(f'<g id="{kind}') for kind in ("line2d", "FillBetweenPolyCollection")])
     assert pieces[0] == pieces[1]
     assert min(pieces[0]) > 0
+
+
+def test_no_faces_are_drawn_where_a_recording_has_a_gap(tmp_path: Path) -> None:
+    seen = windows(*[(HAPPY,)] * 100)
+    shaded = []
+    for name, shown in (("whole", seen), ("gap", [*seen[:10], *seen[90:]])):
+        draw_timeline(tmp_path / f"{name}.png", name, shown, [], {})
+        with Image.open(tmp_path / f"{name}.png") as picture:
+            lowest = np.asarray(picture.convert("L"))[int(picture.height * 0.88) :]
+        shaded.append(int(((lowest > 180) & (lowest < 210)).sum()))
+    assert shaded[0] > 10_000
+    assert shaded[1] < 0.3 * shaded[0]
 
 
 def test_cues_with_and_without_ends(tmp_path: Path) -> None:
