@@ -52,10 +52,11 @@ def frame_outputs(paths: Paths) -> Iterator[FrameOutputs]:
         if not os.access(path.parent, os.W_OK):  # told now, and not when the film has been seen
             raise SourceError(f"{path} cannot be written: {path.parent} is no folder that can be written to")
     with ExitStack() as stack:
-        rows = _open_rows(paths.rows, stack) if paths.rows else None
+        # The film first: it touches no file before its first frame, while the rows make older ones go.
         video = VideoWriter(paths.annotated) if paths.annotated else None
         if video:
             stack.callback(video.close)
+        rows = _open_rows(paths.rows, stack) if paths.rows else None
         yield FrameOutputs(rows, video)
 
 

@@ -342,6 +342,14 @@ def test_what_cannot_be_done_is_told_before_the_film_is_seen(
     assert result.stderr.count("\n") == 1
 
 
+def test_what_cannot_be_done_costs_no_rows_of_an_earlier_run(run: Run, film: Path, tmp_path: Path) -> None:
+    rows_of_then = tmp_path / "rows.csv"
+    rows_of_then.write_text("old")
+    for other in (["--annotate", tmp_path / "film.webm"], ["--timeline", tmp_path / "t.doc"]):
+        assert run("video", film, "--out", rows_of_then, *other).exit_code == 2
+    assert rows_of_then.read_text() == "old"
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="it has no such files")
 def test_a_pipe_is_not_replaced_by_a_file(run: Run, film: Path, tmp_path: Path) -> None:
     pipe = tmp_path / "pipe"

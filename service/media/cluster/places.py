@@ -60,7 +60,7 @@ class Files:
         """Why a file cannot even be opened."""
         if path in self.misnamed:
             return "its name is no UTF-8"
-        return "no such file" if self.sizes[path] is None else None
+        return "no such file, or a folder that cannot be listed" if self.sizes[path] is None else None
 
     def below(self, path: str) -> str:
         """A file's path below the folder that all of them are in."""
