@@ -27,6 +27,8 @@ _MICROSECONDS = 1_000_000
 _TOLERANCE_S = 1e-6
 # A frame so much earlier than the one before is no frame out of order: the film's clock began anew.
 _REWIND_S = 1.0
+# A frame so far off, where the next one follows the one before, has a damaged time.
+_ASTRAY_S = 10.0
 # No film's pixels are longer than this; a file that says so is wrong, and would take all memory.
 _LONGEST_PIXEL = 4
 # The display matrices of no, one, two and three quarter turns to the left.
@@ -86,10 +88,10 @@ class Video:
     def frames(self, every_s: float) -> Iterator[Frame]:
         """Decode every frame, and give the first one at or after each multiple of every_s (0: all)."""
         due = -math.inf
-        for frame in self._decode():
+        for frame, following in _and_next(self._decode(), ahead=not self.live):
             if self.live and not self.decoded:
                 self.began = datetime.now(UTC)
-            index, time = self.decoded, self._time(frame)
+            index, time = self.decoded, self._time(frame, following)
             self.decoded += 1
             if time + _TOLERANCE_S >= due:
                 due = _next_due(time, every_s)
@@ -119,12 +121,12 @@ class Video:
         except av.FFmpegError as error:
             raise SourceError(f"the video broke off after {self._last:.1f} s: {_reason(error)}") from error
 
-    def _time(self, frame: VideoFrame) -> float:
-        """From the frame's own timestamp; where it has none, one nominal frame after the last."""
-        if frame.pts is None or frame.time_base is None:
+    def _time(self, frame: VideoFrame, following: VideoFrame | None) -> float:
+        """From the frame's own timestamp; where it is missing or wrong, one nominal frame after the last."""
+        stamp = _stamp(frame)
+        if stamp is None or self._astray(stamp, following):
             self._last += self._nominal_s if self.decoded else 0.0
             return self._last
-        stamp = float(frame.pts * frame.time_base)
         if self._origin is None:
             self._origin = stamp
         if stamp < self._stamp - _REWIND_S:
@@ -133,6 +135,16 @@ class Video:
         self._stamp = stamp
         self._last = max(self._last, stamp - self._origin)
         return self._last
+
+    def _astray(self, stamp: float, following: VideoFrame | None) -> bool:
+        """Believed, one such time would move all that come after it by hours."""
+        after = _stamp(following) if following else None
+        return (
+            after is not None
+            and abs(stamp - self._stamp) > _ASTRAY_S
+            and 0 <= after - self._stamp < _ASTRAY_S
+            and not 0 <= after - stamp < _ASTRAY_S
+        )
 
     @property
     def _nominal_s(self) -> float:
@@ -160,6 +172,30 @@ def _place(source: str) -> str:
 def _moving(container: InputContainer) -> "Iterator[VideoStream]":
     """Its streams of pictures, without the cover of a piece of music or of a film."""
     return (one for one in container.streams.video if not one.disposition & Disposition.attached_pic)
+
+
+def _stamp(frame: VideoFrame) -> float | None:
+    """A frame's own time in seconds, by the clock of its file."""
+    return None if frame.pts is None or frame.time_base is None else float(frame.pts * frame.time_base)
+
+
+def _and_next(frames: Iterator[VideoFrame], ahead: bool) -> Iterator[tuple[VideoFrame, VideoFrame | None]]:
+    """Each frame with the one after it; without, where not ahead, as a camera's frames are not waited for."""
+    held: VideoFrame | None = None
+    try:
+        for frame in frames:
+            if not ahead:
+                yield frame, None
+                continue
+            if held:
+                yield held, frame
+            held = frame
+    except SourceError:
+        if held:
+            yield held, None
+        raise
+    if held:
+        yield held, None
 
 
 def camera(source: str) -> str | None:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from av.stream import Disposition
 from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
 from PIL import Image
 
 from service.media.errors import SourceError
@@ -58,6 +59,24 @@ def test_time_goes_on_where_the_clock_of_a_joined_film_begins_anew(tmp_path: Pat
     path.write_bytes(path.read_bytes() * 3)
     assert [frame.time_s for frame in read(path)] == pytest.approx([i / clip.FPS for i in range(60)])
     assert [frame.index for frame in read(path, 0.5)] == list(range(0, 60, 5))
+
+
+@pytest.mark.parametrize("astray", [1, 50, 98])
+def test_one_damaged_time_moves_no_other(tmp_path: Path, astray: int) -> None:
+    path, times = tmp_path / "astray.ts", [i / 25 for i in range(100)]
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=25, options={"tune": "zerolatency"})
+        assert isinstance(stream, VideoStream)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        for number in range(100):
+            picture = VideoFrame.from_ndarray(np.zeros((48, 64, 3), np.uint8), format="rgb24")
+            picture.pts, picture.time_base = number, Fraction(1, 25)
+            (packet,) = stream.encode(picture)
+            assert packet.pts is not None
+            assert packet.time_base
+            packet.pts += round(20_000 / packet.time_base) * (number == astray)
+            container.mux(packet)
+    assert [frame.time_s for frame in read(path)] == pytest.approx(times)
 
 
 def test_sampling_keeps_to_the_grid(film: Path) -> None:
