@@ -8,6 +8,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from time import perf_counter
 
+import numpy as np
+from numpy.typing import NDArray
+
 from service.vision.pipeline import AnalysisOptions, EmotionPipeline
 from service.vision.types import EMOTIONS, Analysis, AnalyzedFace, DecodedImage, Face
 
@@ -141,7 +144,7 @@ def remember(
     """The track of each face of the frame, in their order, and the memory for the next frame."""
     known = [track for track in previous.tracks if seconds - track.seen <= parameters.memory]
     faces = tuple(analyzed.face for analyzed in analysis.faces)
-    same = match([track.region for track in known], [face.region for face in faces], parameters.reach)
+    same = recognize(known, [face.region for face in faces], parameters.reach)
     tracks, next_id = [], previous.next_id
     for index, analyzed in enumerate(analysis.faces):
         if index in same:
@@ -149,22 +152,39 @@ def remember(
         else:
             tracks.append(_begin(next_id, analyzed, seconds))
             next_id += 1
-    lost = [track for index, track in enumerate(known) if index not in same.values()]
+    here = set(same.values())
+    lost = [track for index, track in enumerate(known) if index not in here]
     memory = Memory((analysis.width, analysis.height), (*tracks, *lost), faces, next_id, searched)
     return tuple(tracks), memory
 
 
+def recognize(known: Sequence[Track], found: Sequence[Region], reach: float) -> dict[int, int]:
+    """Index in found -> index in known of the same face. Who was seen last goes first.
+
+    Else a face that passes in front of another one would change places with it: on its way it comes nearer to
+    where that one was lost than to where it was itself a frame before.
+    """
+    last = max((track.seen for track in known), default=-math.inf)
+    same: dict[int, int] = {}
+    for lost in (False, True):
+        old = [index for index, track in enumerate(known) if (track.seen < last) is lost]
+        new = [index for index in range(len(found)) if index not in same]
+        pairs = match([known[index].region for index in old], [found[index] for index in new], reach)
+        same |= {new[after]: old[before] for after, before in pairs.items()}
+    return same
+
+
 def match(known: Sequence[Region], found: Sequence[Region], reach: float) -> dict[int, int]:
     """Index in found -> index in known of the same face, the nearest pairs first, each face at most once."""
-    distances = {
-        (old, new): distance
-        for old, before in enumerate(known)
-        for new, after in enumerate(found)
-        if (distance := _distance(before, after)) <= reach
-    }
+    places = np.array(found, np.float64).reshape(-1, 4)
+    near: list[tuple[float, int, int]] = []
+    # A row of all pairs at a time: a crowd of thousands has millions.
+    for old, before in enumerate(known):
+        distances = _distances(before, places)
+        near += [(float(distances[new]), old, new) for new in np.flatnonzero(distances <= reach).tolist()]
     same: dict[int, int] = {}
     taken: set[int] = set()
-    for old, new in sorted(distances, key=distances.__getitem__):
+    for _, old, new in sorted(near):
         if new not in same and old not in taken:
             same[new] = old
             taken.add(old)
@@ -203,10 +223,15 @@ def _tracked(analyzed: AnalyzedFace, track: Track, least: float) -> TrackedFace:
     return TrackedFace(track.id, analyzed, track.probabilities, track.dominant_emotion, uncertain)
 
 
-def _distance(before: Region, after: Region) -> float:
-    """Between the centres, in units of the mean side; infinite for boxes of too different a size."""
-    sides = [math.sqrt(max((x2 - x1) * (y2 - y1), 1.0)) for x1, y1, x2, y2 in (before, after)]
-    if max(sides) > _MOST_GROWTH * min(sides):
-        return math.inf
-    across, down = ((before[i] + before[i + 2] - after[i] - after[i + 2]) / 2 for i in (0, 1))
-    return math.hypot(across, down) / (sum(sides) / 2)
+def _distances(before: Region, after: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(N,) between a box's centre and those of others (N, 4), in units of their mean side.
+
+    Infinite for boxes of too different a size.
+    """
+    x1, y1, x2, y2 = after.T
+    sides = np.sqrt(np.maximum((x2 - x1) * (y2 - y1), 1.0))
+    side = math.sqrt(max((before[2] - before[0]) * (before[3] - before[1]), 1.0))
+    across, down = (before[0] + before[2] - x1 - x2) / 2, (before[1] + before[3] - y1 - y2) / 2
+    distances = np.hypot(across, down) / ((side + sides) / 2)
+    alike = np.maximum(sides, side) <= _MOST_GROWTH * np.minimum(sides, side)
+    return np.where(alike, distances, math.inf)

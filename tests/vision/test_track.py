@@ -1,8 +1,10 @@
 """Ids, smoothing, steady labels, and following faces instead of searching."""
 
 import io
+import sys
 from collections.abc import Sequence
 from itertools import pairwise
+from types import FrameType
 
 import numpy as np
 import pytest
@@ -82,6 +84,18 @@ def test_ids_are_never_used_again() -> None:
     assert follow((0, [region(0)]), (5, [region(0)]), (10, []), (20, [region(0)])) == [[1], [2], [], [3]]
 
 
+def test_a_face_that_passes_in_front_of_another_one_does_not_take_its_id() -> None:
+    """Who is behind is not seen while the other one covers it by half."""
+    frames = []
+    for index, x in enumerate(range(0, 600, 12)):
+        behind = [region(300)] if abs(x - 300) >= 50 else []
+        frames.append((index / 25, [region(x, 5), *behind]))
+    ids = follow(*frames)
+    assert [len(seen) for seen in ids].count(1) > 5
+    assert {seen[0] for seen in ids} == {1}
+    assert {seen[1] for seen in ids if len(seen) > 1} == {2}
+
+
 @pytest.mark.parametrize("other", [region(75), region(0, side=300), region(500, 500)])
 def test_too_far_or_of_another_size_is_another_face(other: Region) -> None:
     assert match([region(0)], [other], 0.7) == {}
@@ -91,6 +105,24 @@ def test_the_nearest_pair_is_matched_first_and_each_face_once() -> None:
     assert match([region(0), region(50)], [region(45)], 0.7) == {0: 1}
     assert match([region(0)], [region(30), region(10)], 0.7) == {1: 0}
     assert match([], [region(0)], 0.7) == match([region(0)], [], 0.7) == {}
+
+
+def test_a_crowd_is_not_compared_pair_by_pair() -> None:
+    """What thousands of faces take between two runs of a graph is out of any deadline's sight."""
+    crowd = [region(10 * x, 10 * y, side=10) for x in range(20) for y in range(20)]
+    calls = 0
+
+    def count(_frame: FrameType, event: str, _argument: object) -> None:
+        nonlocal calls
+        calls += event == "call"
+
+    sys.setprofile(count)
+    try:
+        same = match(crowd, crowd, 0.7)
+    finally:
+        sys.setprofile(None)
+    assert same == {index: index for index in range(len(crowd))}
+    assert calls < 20 * len(crowd)
 
 
 def test_smoothing_does_not_depend_on_the_frame_rate() -> None:
