@@ -321,6 +321,9 @@ def _tiff(data: bytes, _max_pixels: int) -> Header:
         raise InvalidImageError("the TIFF image uses a compression that is not supported")
     if _value(tags, _BITS, 1) > 8 and _value(tags, _PHOTOMETRIC, 1) == 0:
         raise InvalidImageError("TIFF images of more than 8 bits in which zero is white are not supported")
+    if _planes(tags) > 1 and _value(tags, _BITS, 1) > 8 and _value(tags, _COMPRESSION, 1) == 1:
+        # Pillow reads them as if every second sample were another pixel.
+        raise InvalidImageError("uncompressed TIFF images of more than 8 bits in planes are not supported")
     _check_tiff_layout(tags, width, height)
     orientation = _value(tags, _ORIENTATION, 1)
     return Header(
@@ -363,8 +366,13 @@ def _tiff_tag(data: bytes, order: str, start: int) -> _Tag:
     return _Tag(data[start : start + 12], count, length, first)
 
 
+def _planes(tags: Mapping[int, _Tag]) -> int:
+    """How many pictures of one sample each stand one after the other."""
+    return _value(tags, _SAMPLES, 1) if _value(tags, _PLANAR, 1) == 2 else 1
+
+
 def _check_tiff_layout(tags: Mapping[int, _Tag], width: int, height: int) -> None:
-    """Refuse more strips or tiles than the picture has room for, and tiles far larger than it."""
+    """Refuse more strips or tiles than the picture has room for, or fewer, and tiles far larger than it."""
     if _TILE_OFFSETS in tags:
         wide, high = _value(tags, _TILE_WIDTH, 0), _value(tags, _TILE_HEIGHT, 0)
         count = tags[_TILE_OFFSETS].count
@@ -372,9 +380,8 @@ def _check_tiff_layout(tags: Mapping[int, _Tag], width: int, height: int) -> Non
         wide, high = width, min(height, _value(tags, _ROWS_PER_STRIP, height))
         count = tags[_STRIP_OFFSETS].count if _STRIP_OFFSETS in tags else 0
     pieces = -(-width // max(1, wide)) * -(-height // max(1, high))
-    planes = _value(tags, _SAMPLES, 1) if _value(tags, _PLANAR, 1) == 2 else 1
     padded = pieces * wide * high > 4 * width * height + _TIFF_PADDING
-    if not 0 < count <= pieces * planes or padded:
+    if not 0 < count == pieces * _planes(tags) or padded:
         raise InvalidImageError("the TIFF image's strips or tiles do not fit its size")
 
 

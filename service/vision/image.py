@@ -222,6 +222,9 @@ def _rgb_strip(strip: Image.Image, bits: int) -> UInt8Array:
         raise InvalidImageError("images of 32-bit samples are not supported: they do not say what is white")
     if strip.mode == "L" and bits < 8 and "transparency" in strip.info:
         strip.info["transparency"] *= 255 // ((1 << bits) - 1)  # Pillow scales the samples, not their key
+    if strip.mode == "RGB" and bits == 16 and "transparency" in strip.info:
+        # Here it keeps the upper half of each sample, and would compare it with the lower half of the key.
+        strip.info["transparency"] = tuple(sample >> 8 for sample in strip.info["transparency"])
     if strip.has_transparency_data:
         strip = _over_white(strip)
     return np.asarray(strip.convert("RGB"), np.uint8)

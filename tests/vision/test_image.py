@@ -277,6 +277,7 @@ KEYED: dict[str, tuple[int, int, bytes, bytes, list[list[int]]]] = {
     "8-bit gray": (8, 0, b"\5\6", b"\0\5", [[255] * 3, [6] * 3]),
     "16-bit gray": (16, 0, b"\1\2\1\3", b"\1\2", [[255] * 3, [1] * 3]),
     "8-bit RGB": (8, 2, b"\1\2\3\1\2\4", b"\0\1\0\2\0\3", [[255] * 3, [1, 2, 4]]),
+    "16-bit RGB": (16, 2, b"\1\2\3\4\5\6\2\1\4\3\6\5", b"\1\2\3\4\5\6", [[255] * 3, [2, 4, 6]]),
 }
 
 
@@ -399,6 +400,14 @@ def test_a_tiff_of_16_bits_in_which_zero_is_white_is_no_negative() -> None:
     assert data.count(black) == 1
     with pytest.raises(InvalidImageError, match="zero is white"):
         decoded(data.replace(black, white))
+
+
+def test_a_tiff_of_16_bits_in_planes_is_no_noise() -> None:
+    scalars = {256: 8, 257: 8, 258: 16, 259: 1, 262: 2, 277: 3, 278: 8, 284: 2}
+    planes = (3, 134)  # where the tail begins
+    tail = struct.pack("<III", 200, 328, 456) + bytes(1_000)
+    with pytest.raises(InvalidImageError, match="in planes"):
+        decoded(tiff(scalars | {273: planes, 279: planes}, tail))
 
 
 def test_a_strip_of_one_pixel_is_not_reduced_to_nothing() -> None:
@@ -560,6 +569,7 @@ LYING = {
     "bmp without data": bmp(1_000, 1_000),
     "tiff without data": gray_tiff(1_000, 1_000),
     "tiff of too many strips": gray_tiff(8, 8, strip_offsets=(200, 150), rows_per_strip=8),
+    "tiff of too few strips": gray_tiff(8, 8, rows_per_strip=4),
     "tiff of old jpeg": gray_tiff(8, 8, compression=6),
     "tiff of one vast tile": tiff(
         {256: 8, 257: 8, 258: 8, 259: 8, 262: 1, 322: 60_000, 323: 60_000, 324: 8, 325: 100}, bytes(1_000)
