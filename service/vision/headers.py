@@ -290,6 +290,7 @@ def _webp(data: bytes, _max_pixels: int) -> Header:
 # --- TIFF ---------------------------------------------------------------------------------------------
 
 _BYTE_ORDERS = {b"II": "<", b"MM": ">"}
+_TIFF_HEADER_LENGTH = 8
 _SHORT = 3
 _TYPE_SIZES = {1: 1, 3: 2, 4: 4, 5: 8, 7: 1}
 _INTEGERS = {1: "B", 3: "H", 4: "I"}
@@ -342,6 +343,8 @@ def _value(tags: Mapping[int, _Tag], number: int, default: int) -> int:
 def _tiff_tags(data: bytes, order: str) -> dict[int, _Tag]:
     """The known tags of the first directory; of two with the same number the first."""
     (directory,) = struct.unpack_from(order + "I", data, 4)
+    if directory < _TIFF_HEADER_LENGTH:
+        raise InvalidImageError("the TIFF image's directory lies in its header")
     (count,) = struct.unpack_from(order + "H", data, directory)
     tags: dict[int, _Tag] = {}
     for start in range(directory + 2, directory + 2 + 12 * count, 12):
@@ -386,13 +389,14 @@ def _check_tiff_layout(tags: Mapping[int, _Tag], width: int, height: int) -> Non
 
 
 def _tiff_with_directory(data: bytes, order: str, tags: Mapping[int, _Tag]) -> bytes:
-    """The file with a last and only directory of these tags; what they point at stays in place."""
+    """The file with these tags alone in the place of its first directory; what they point at stays there.
+
+    Nothing comes after its end: a strip that is cut short would go on in it.
+    """
+    (start,) = struct.unpack_from(order + "I", data, 4)
     kept = [tags[number].entry for number in sorted(tags) if number != _ORIENTATION]
-    # A directory starts at an even offset.
-    start = len(data) + len(data) % 2
-    header = data[:4] + struct.pack(order + "I", start)
-    directory = [struct.pack(order + "H", len(kept)), *kept, bytes(4)]
-    return b"".join([header, data[8:], bytes(len(data) % 2), *directory])
+    directory = b"".join([struct.pack(order + "H", len(kept)), *kept, bytes(4)])
+    return b"".join([data[:start], directory, data[start + len(directory) :]])
 
 
 # --- HEIF and AVIF ------------------------------------------------------------------------------------

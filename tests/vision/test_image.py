@@ -483,6 +483,14 @@ def test_a_picture_that_is_cut_short_is_refused(name: str, tenths: int) -> None:
         decoded(data[: len(data) * tenths // 10])
 
 
+@pytest.mark.parametrize("name", ["tiff", "tiff lzw", "bmp", "gif"])
+@pytest.mark.parametrize("lost", [4, 100])
+def test_the_end_of_a_picture_is_missed(name: str, lost: int) -> None:
+    """Also by formats without an end mark, or whose directory comes first, as in plain TIFFs of Pillow."""
+    with pytest.raises(InvalidImageError):
+        decoded(sample(name)[:-lost])
+
+
 @pytest.mark.parametrize("name", [*ENCODINGS, "heif"])
 def test_damaged_bytes_give_a_picture_or_a_refusal(name: str) -> None:
     data = sample(name)
@@ -574,6 +582,13 @@ LYING = {
     "tiff of one vast tile": tiff(
         {256: 8, 257: 8, 258: 8, 259: 8, 262: 1, 322: 60_000, 323: 60_000, 324: 8, 325: 100}, bytes(1_000)
     ),
+    # 6 is where its directory begins, and how many tags that has.
+    "tiff whose directory begins in its header": b"MM\0*\0\0\0\6"
+    + b"".join(
+        struct.pack(">HHII", tag, 4, 1, value)
+        for tag, value in {256: 8, 257: 8, 258: 8, 262: 1, 273: 84, 279: 64}.items()
+    )
+    + bytes(100),
     "tiff without a size": tiff({258: 8, 259: 1, 262: 1, 273: 8, 279: 100}),
     "webp picture larger than its canvas": webp_canvas(8, 8, encoded(PORTRAIT, "WEBP")[12:]),
     "heif picture larger than its container": resized_container(
