@@ -9,7 +9,7 @@ from service.vision.types import Float32Array
 
 Overlap = Literal["union", "min"]
 LEAST_AREA = np.finfo(np.float32).tiny  # divides what has no area
-BLOCK = 64  # boxes compared with all that follow at once: few calls, and rows that stay in the cache
+BLOCK = 64  # boxes compared with all others at once: few calls, and rows that stay in the cache
 
 
 def areas(boxes: Float32Array) -> Float32Array:
@@ -30,6 +30,11 @@ def overlap(boxes: Float32Array, others: Float32Array, mode: Overlap = "union") 
     whole = own + theirs - shared if mode == "union" else np.minimum(own, theirs)
     shares: Float32Array = np.divide(shared, np.maximum(whole, LEAST_AREA))
     return shares
+
+
+def in_blocks(boxes: Float32Array) -> list[Float32Array]:
+    """Parts of boxes (N, 4), at least one: who compares them in turn needs no memory for each pair."""
+    return [boxes[start : start + BLOCK] for start in range(0, max(len(boxes), 1), BLOCK)]
 
 
 def suppress(

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.vision.batches import run_in_batches
-from service.vision.boxes import areas, clip, overlap, regress, square, suppress
+from service.vision.boxes import areas, clip, in_blocks, overlap, regress, square, suppress
 from service.vision.proposals import Proposals, ProposalStage
 from service.vision.pyramid import Resize, averaged, halve, sampled
 from service.vision.tables import joined, rows_at
@@ -233,11 +233,16 @@ def apart(found: Located) -> Located:
     face, weighted by its scores and by how well the squares fit, moves less.
     """
     kept = suppress(found.boxes, found.scores, 0.7, "min")
-    boxes = found.boxes[kept]
+    landmarks = [agreed(boxes, found) for boxes in in_blocks(found.boxes[kept])]
+    return rows_at(found, kept)._replace(landmarks=np.concatenate(landmarks))
+
+
+def agreed(boxes: Float32Array, found: Located) -> Float32Array:
+    """(N, 5, 2) the landmarks of the faces in some boxes (N, 4)."""
     fit = np.maximum(overlap(square(boxes), found.windows), LEAST_FIT) ** FIT
     votes = (overlap(boxes, found.boxes) > AGREE) * fit * found.scores
     shares = (votes / votes.sum(axis=1, keepdims=True)).astype(np.float32)
-    return rows_at(found, kept)._replace(landmarks=np.tensordot(shares, found.landmarks, 1))
+    return np.tensordot(shares, found.landmarks, 1)
 
 
 NOWHERE = Located(
@@ -260,7 +265,7 @@ def going_first(found: Proposals) -> NDArray[np.bool_]:
 
 def away(squares: Float32Array, faces: Float32Array) -> NDArray[np.bool_]:
     """(N,) which squares (N, 4) lie on none of the faces (M, 4)."""
-    return np.asarray((overlap(squares, faces) <= ON_FACE).all(axis=1))
+    return np.concatenate([(overlap(some, faces) <= ON_FACE).all(axis=1) for some in in_blocks(squares)])
 
 
 def large(squares: Float32Array, pixels: UInt8Array) -> Float32Array:

@@ -1,3 +1,4 @@
+import tracemalloc
 from collections.abc import Mapping, Sequence
 from itertools import product
 from pathlib import Path
@@ -297,6 +298,21 @@ def test_a_face_within_a_face_is_one() -> None:
 def test_faces_that_touch_keep_their_own_landmarks() -> None:
     faces = apart(located((0, 0, 100, 100), (60, 0, 160, 100)))
     assert faces.landmarks[:, 0, 0].tolist() == [0, 1]
+
+
+def test_a_crowd_takes_no_memory_for_each_two_of_it() -> None:
+    boxes = [(12.0 * x, 12.0 * y, 12.0 * x + 12, 12.0 * y + 12) for x in range(40) for y in range(40)]
+    crowd = located(*boxes)
+    tracemalloc.start()
+    try:
+        faces, alone = apart(crowd), away(crowd.boxes, crowd.boxes)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert len(faces.boxes) == len(crowd.boxes)
+    assert (faces.landmarks == crowd.landmarks).all()
+    assert not alone.any()
+    assert peak < 4 * len(boxes) ** 2  # one float for each pair
 
 
 def test_a_face_outside_the_image_is_none() -> None:
