@@ -6,10 +6,11 @@
 The set is a folder with `boxes.tsv` (columns path, x, y, w, h, invalid) and the images it names. A
 detection is right when its intersection over union with a face is at least 0.5; the most certain detections
 choose first. Faces lower than 20 pixels, and those marked invalid, count neither as found nor as missed;
-detections lower than that are not counted as false. The peer has the same smallest face, thresholds and
-pyramid; it runs under the Python given by --peer-python, which needs facenet-pytorch, and is left out
-without it. With --turned all photos are turned about their middle, counter-clockwise, and each face's box is
-what holds the ellipse that its upright box holds, turned likewise.
+detections lower than that are not counted as false. The peer has the same smallest face and thresholds, and
+the published pyramid; its boxes are cut at the image's edges, as this project's are. It runs under the Python
+given by --peer-python, which needs facenet-pytorch, and is left out without it. With --turned all photos are
+turned about their middle, counter-clockwise, and each face's box is what holds the ellipse that its upright
+box holds, turned likewise.
 """
 
 import argparse
@@ -146,7 +147,18 @@ def run_peer(python: Path, folder: Path, paths: Iterable[str], size: int) -> Det
     listing = "\n".join(paths)
     answer = subprocess.run(command, input=listing, cwd=folder, stdout=subprocess.PIPE, text=True, check=True)
     found: Detections = loads(answer.stdout)
-    return found
+    return {path: inside(rows, *Image.open(folder / path).size) for path, rows in found.items()}
+
+
+def inside(rows: Iterable[Sequence[float]], width: int, height: int) -> list[list[float]]:
+    """What of each box lies in the image."""
+    parts = []
+    for x, y, across, down, sure in rows:
+        left, top = max(0.0, x), max(0.0, y)
+        right, bottom = min(width, x + across), min(height, y + down)
+        if left < right and top < bottom:
+            parts.append([left, top, right - left, bottom - top, sure])
+    return parts
 
 
 def compare(

@@ -1,15 +1,20 @@
-"""The server that benchmarks start, and what their clients say where there is nothing to tell."""
+"""The server that benchmarks start, what clients tell, and what this project and its peers are given."""
 
 import asyncio
+import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
-from benchmarks.server import Server, load, serving
+from benchmarks.detection import inside
+from benchmarks.peers.client import KINDS, Peer, UnavailableError
+from benchmarks.results import Results, Row, targets
+from benchmarks.server import Load, Server, load, serving
 from benchmarks.workloads import portrait
 from tests.conftest import Serve
 
@@ -71,3 +76,43 @@ def test_a_rate_is_over_all_the_time_in_which_answers_came(serve: Serve, photo: 
     answered = result.of(200)
     assert answered
     assert result.seconds >= max(each.ended for each in answered) - min(each.sent for each in answered)
+
+
+def test_a_percentile_of_few_answers_is_no_more_than_the_slowest() -> None:
+    clients = pytest.importorskip("benchmarks.clients")
+    assert 1.9 < clients.percentile_99([1.0, 2.0]) <= 2.0
+
+
+def test_a_tail_of_what_was_answered_is_no_promise_kept_where_requests_failed() -> None:
+    row = Row("W1", 1, in_process_ms=9, one_thread_ms=9, bare_ms=8, http_ms=9)
+    met = []
+    for failed in (0, 1):
+        paced = Load(rate=80, median_ms=20, p99_ms=40, failed=failed)
+        results = Results({}, [row], [], {}, two_workers=2, ready_s=1, closed={}, paced=paced)
+        met += [target.met for target in targets(results) if "p99" in target.promise]
+    assert met == [True, False]
+
+
+def test_a_peers_boxes_end_where_the_image_does() -> None:
+    rows = [[-5.0, 0.0, 20.0, 30.0, 0.9], [90.0, 80.0, 20.0, 10.0, 0.8], [101.0, 0.0, 9.0, 9.0, 0.7]]
+    assert inside(rows, 100, 85) == [[0, 0, 15, 30, 0.9], [90, 80, 10, 5, 0.8]]
+
+
+def test_what_a_peer_cannot_do_is_told() -> None:
+    command = [sys.executable, "-m", "benchmarks.peers.serve", "yunet"]
+    environment = os.environ | {"YUNET": "/nowhere/yunet.onnx"}
+    run = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    assert json.loads(run.stdout)["error"].startswith("it failed: ")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the peer is a script of a shell")
+def test_a_peer_that_has_ended_is_unavailable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    python = tmp_path / KINDS[0].environment / "bin" / "python"
+    python.parent.mkdir(parents=True)
+    python.write_text("#!/bin/sh\necho '{\"ready\": true}'\n")
+    python.chmod(0o755)
+    monkeypatch.chdir(tmp_path)
+    with Peer(KINDS[0], Path(), None) as peer:
+        for _ in range(2):
+            with pytest.raises(UnavailableError, match="ended"):
+                peer.ask(Path("image.npy"), 40, "wall")

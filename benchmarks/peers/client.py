@@ -55,13 +55,14 @@ class Peer:
             raise UnavailableError(
                 f"its weights, {kind.weights.name}, are not here, and no package carries them"
             )
-        python = environments / kind.environment / "bin" / "python"
+        # Not resolved: it is a link, and only where the link is does it know its environment.
+        python = environments.absolute() / kind.environment / "bin" / "python"
         if not python.exists():
             raise UnavailableError(f"no environment {kind.environment}: run `make peers`")
         self._process = subprocess.Popen(
             [str(python), "-m", "benchmarks.peers.serve", kind.name],
             cwd=ROOT,
-            env=os.environ | _limits(threads),
+            env=os.environ | _limits(threads) | {"YUNET": str(YUNET.absolute())},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
@@ -84,8 +85,11 @@ class Peer:
         """Milliseconds that one detection took, and the number of faces. Raises UnavailableError."""
         assert self._process.stdin
         request = {"image": str(image), "min_face_size": min_face_size, "clock": clock}
-        self._process.stdin.write(json.dumps(request) + "\n")
-        self._process.stdin.flush()
+        try:
+            self._process.stdin.write(json.dumps(request) + "\n")
+            self._process.stdin.flush()
+        except BrokenPipeError as error:
+            raise UnavailableError("it has ended") from error
         answer = self._read()
         if "error" in answer:
             raise UnavailableError(answer["error"])
