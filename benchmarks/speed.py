@@ -5,9 +5,10 @@
 What is compared takes turns, and medians are told. In the first table, `in process` is the whole analysis of
 a file as the service makes it, with all cores; `one thread` the same on one; `bare` is decoding the same file
 and running the same graphs on the same arrays, on one thread, and nothing else; `over HTTP` is a request of
-one client to a server on loopback. In the tables of peers, pictures are decoded already, all programs may use
-all cores, and have the same thresholds and smallest face; the number of faces that each finds is in brackets,
-and ratios are to this project's time. With `--clock cpu` processor time is told of everything but W6 and the
+one client to a server on loopback. In the tables of peers all programs get the same pixels, decoded already,
+may use all cores (or `--peer-threads`, this project too), and have the same smallest face and thresholds,
+where they have such; the number of faces that each finds is in brackets, and ratios are to this project's
+time. They take a third of the rounds. With `--clock cpu` processor time is told of everything but W6 and the
 two workers: what programs can be compared by on a machine that is not idle.
 """
 
@@ -48,9 +49,9 @@ CLIENTS = (1, 2, 8, 32)
 PAIR_IMAGES = 40
 
 
-def helped(pipeline: EmotionPipeline) -> EmotionPipeline:
-    """As it is served when nothing else is asked: the runs of one image share the cores."""
-    others = usable_cpus() - 1
+def helped(pipeline: EmotionPipeline, threads: int | None = None) -> EmotionPipeline:
+    """As it is served when nothing else is asked: the runs of one image share the cores, or so many."""
+    others = min(usable_cpus(), threads or usable_cpus()) - 1
     return pipeline.helped_by(Engine(others, 0)) if others else pipeline
 
 
@@ -154,19 +155,21 @@ def beside_peers(
     *,
     rounds: int,
     clock: str,
+    threads: int | None,
 ) -> list[PeerCell]:
     """The second table's cells."""
-    pipeline = helped(store.pipeline())
+    pipeline = helped(store.pipeline(), threads)
     clocks: dict[tuple[str, str, bool], Callable[[], float]] = {}
     faces: dict[tuple[str, str, bool], int] = {}
     for number, workload in enumerate(workloads):
-        image = pipeline.decode(workload.data, workload.options)
+        pixels = full_pixels(workload.data)
+        image = DecodedImage(pixels, pixels.shape[1], pixels.shape[0], "jpeg", 1)
         for emotions, run in ((False, detected), (True, analyzed)):
             call = partial(run, pipeline, image, workload)
             faces[workload.name, OURS, emotions] = call()
             clocks[workload.name, OURS, emotions] = partial(timed, call, clock)
         path = folder / f"{number}.npy"
-        np.save(path, full_pixels(workload.data))
+        np.save(path, pixels)
         for kind, peer in peers.items():
             key, size = (workload.name, kind.title, kind.emotions), smallest_face(workload, image)
             ask = partial(peer.ask, path, size, clock)
@@ -185,7 +188,7 @@ def first(call: Callable[[], tuple[float, int]]) -> float:
 
 
 def full_pixels(data: bytes) -> NDArray[Any]:
-    """All pixels of the upright image: a peer does not read JPEGs at a reduced scale."""
+    """All of the upright image: peers do not read JPEGs at a reduced scale, as this project does."""
     image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
     assert image is not None
     return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
@@ -215,7 +218,15 @@ def measure(options: argparse.Namespace) -> Results:
         available(options.peers, options.peer_threads) as (peers, missing),
     ):
         few = max(1, options.rounds // 3)
-        cells = beside_peers(store, workloads, peers, Path(folder), rounds=few, clock=options.clock)
+        cells = beside_peers(
+            store,
+            workloads,
+            peers,
+            Path(folder),
+            rounds=few,
+            clock=options.clock,
+            threads=options.peer_threads,
+        )
     pair = two_workers(store, workloads[0].data, max(1, options.rounds // 3))
     closed, paced = under_load(options.seconds)
     absent = {kind.title: why for kind, why in missing.items()}
@@ -227,7 +238,7 @@ def main() -> None:
     parser.add_argument("--photos", type=Path, default=Path("../shared/data/photos"))
     parser.add_argument("--peers", type=Path, default=Path(".venv-peers"), help="made by `make peers`")
     parser.add_argument(
-        "--peer-threads", type=int, help="threads that a peer may use; as it likes if not given"
+        "--peer-threads", type=int, help="of each program in the peers' tables; as it likes if not given"
     )
     parser.add_argument(
         "--clock", choices=CLOCKS, default="wall", help="cpu: where others use the machine too"

@@ -6,16 +6,21 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import cv2
 import httpx
+import numpy as np
 import pytest
 
 from benchmarks.detection import inside
 from benchmarks.peers.client import KINDS, Peer, UnavailableError
 from benchmarks.results import Results, Row, targets
 from benchmarks.server import Load, Server, load, serving
-from benchmarks.workloads import portrait
+from benchmarks.workloads import Workload, portrait
+from service.runtime.model_store import load_pipeline
+from service.vision.types import DecodedImage
 from tests.conftest import Serve
 
 
@@ -96,6 +101,44 @@ def test_a_tail_of_what_was_answered_is_no_promise_kept_where_requests_failed() 
 def test_a_peers_boxes_end_where_the_image_does() -> None:
     rows = [[-5.0, 0.0, 20.0, 30.0, 0.9], [90.0, 80.0, 20.0, 10.0, 0.8], [101.0, 0.0, 9.0, 9.0, 0.7]]
     assert inside(rows, 100, 85) == [[0, 0, 15, 30, 0.9], [90, 80, 10, 5, 0.8]]
+
+
+def test_this_project_and_its_peers_see_the_same_pixels(tmp_path: Path) -> None:
+    speed = pytest.importorskip("benchmarks.speed")
+    shape = (1600, 2400, 3)
+    seen = []
+
+    class Program:
+        """A store, its pipeline, and a peer."""
+
+        def pipeline(self) -> "Program":
+            return self
+
+        def decode(self, *arguments: Any) -> Any:
+            return load_pipeline().decode(*arguments)
+
+        def detect(self, image: DecodedImage, _: Any) -> list[Any]:
+            seen.append(image.pixels.shape)
+            return []
+
+        def analyze_decoded(self, image: DecodedImage, _: Any) -> Any:
+            seen.append(image.pixels.shape)
+            return SimpleNamespace(faces=[])
+
+        def ask(self, path: Path, *_: Any) -> tuple[float, int]:
+            seen.append(np.load(path).shape)
+            return 1.0, 0
+
+    data = cv2.imencode(".jpg", np.zeros(shape, np.uint8))[1].tobytes()
+    peers, photos = {KINDS[0]: Program()}, [Workload("large", data, 400)]
+    speed.beside_peers(Program(), photos, peers, tmp_path, rounds=1, clock="cpu", threads=1)
+    assert set(seen) == {shape}
+
+
+def test_a_limit_of_threads_holds_for_this_project_too() -> None:
+    speed = pytest.importorskip("benchmarks.speed")
+    alone = object()
+    assert speed.helped(alone, 1) is alone
 
 
 def test_what_a_peer_cannot_do_is_told() -> None:
