@@ -21,7 +21,7 @@ YUNET = Path(os.environ.get("YUNET", "face_detection_yunet_2023mar.onnx"))
 class Kind:
     """A peer's name in tables and in `serve.py`, its environment, whether it tells emotions.
 
-    weights: a file that no package carries, and that must be there.
+    weights: a file that its package does not carry, and that must be there.
     """
 
     title: str
@@ -53,7 +53,7 @@ class Peer:
     def __init__(self, kind: Kind, environments: Path, threads: int | None) -> None:
         if kind.weights and not kind.weights.exists():
             raise UnavailableError(
-                f"its weights, {kind.weights.name}, are not here, and no package carries them"
+                f"its weights, {kind.weights.name}, are not here, and its package does not carry them"
             )
         # Not resolved: it is a link, and only where the link is does it know its environment.
         python = environments.absolute() / kind.environment / "bin" / "python"
