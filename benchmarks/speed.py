@@ -5,11 +5,12 @@
 What is compared takes turns, and medians are told. In the first table, `in process` is the whole analysis of
 a file as the service makes it, with all cores; `one thread` the same on one; `bare` is decoding the same file
 and running the same graphs on the same arrays, on one thread, and nothing else; `over HTTP` is a request of
-one client to a server on loopback. In the tables of peers all programs get the same pixels, decoded already,
-may use all cores (or `--peer-threads`, this project too), and have the same smallest face and thresholds,
-where they have such; the number of faces that each finds is in brackets, and ratios are to this project's
-time. They take a third of the rounds. With `--clock cpu` processor time is told of everything but W6 and the
-two workers: what programs can be compared by on a machine that is not idle.
+one client to a server on loopback that has the default settings, its log included. In the tables of peers all
+programs get the same pixels, decoded already, may use all cores (or `--peer-threads`, this project too), and
+have the same smallest face and thresholds, where they have such; the number of faces that each finds is in
+brackets, and ratios are to this project's time. They take a third of the rounds. With `--clock cpu` processor
+time is told of everything but W6 and the two workers: what programs can be compared by on a machine that is
+not idle.
 """
 
 import argparse
@@ -197,7 +198,7 @@ def full_pixels(data: bytes) -> NDArray[Any]:
 def under_load(seconds: float) -> tuple[dict[int, Load], Load]:
     """W6: closed loops of more and more clients, then an open one at 80 % of the best rate."""
     image = portrait().data
-    with serving(None, log_level="warning") as server:
+    with serving() as server:
         load(server.port, image, clients=2, seconds=1)
         closed = {clients: load(server.port, image, clients=clients, seconds=seconds) for clients in CLIENTS}
         rate = 0.8 * max(run.rate for run in closed.values())
@@ -210,7 +211,7 @@ def measure(options: argparse.Namespace) -> Results:
     emotion = store.manifest.emotion[store.manifest.default]
     about = machine() | {"emotion_graph": emotion.sha256[:12], "peer_threads": options.peer_threads or "any"}
     about["clock"] = options.clock
-    with serving(None, log_level="warning") as server:
+    with serving() as server:
         rows, ready_s = compare(store, workloads, server, options.rounds, options.clock), server.ready_s
     rows.append(classify_ready_crops(store, options.rounds, options.clock))
     with (
