@@ -38,6 +38,12 @@ HOLD_QUESTIONS = """() => {
   };
 }"""
 OUTLINE = "(element) => getComputedStyle(element).outlineStyle"
+INSIDE = """(label) => {
+  const picture = document.getElementById("photo-frame");
+  const [inner, outer] = [label, picture].map((element) => element.getBoundingClientRect());
+  return inner.left >= outer.left && inner.right <= outer.right && inner.top >= outer.top
+    && inner.bottom <= outer.bottom;
+}"""
 OVERFLOW = "() => document.documentElement.scrollWidth - document.documentElement.clientWidth"
 
 
@@ -257,6 +263,49 @@ def test_a_format_that_the_browser_lacks_is_shown_as_the_service_drew_it(
     expect(cards(page)).to_have_count(1)
     expect(page.locator("#photo-overlay .box")).to_have_count(0)
     assert page.locator("#photo").evaluate("(image) => image.decode().then(() => image.naturalWidth)") == 512
+    button = page.get_by_role("button", name="Show face 1 in the picture")
+    button.click()
+    expect(page.locator("#photo-overlay .box.lit .label")).to_contain_text("1 happy")
+    button.click()
+    expect(page.locator("#photo-overlay .box")).to_have_count(0)
+
+
+@pytest.mark.parametrize("case", ["at the right edge", "from top to bottom"])
+def test_the_whole_label_is_in_the_picture(
+    visit: Visitor, client: httpx.Client, tmp_path: Path, case: str
+) -> None:
+    path = tmp_path / "edge.png"
+    photo = Image.open(PHOTO).convert("RGB")
+    if case == "at the right edge":
+        face = photo.crop((170, 20, 262, 220)).resize((147, 320))
+        picture = Image.new("RGB", (900, 640), "gray")
+        picture.paste(face, (753, 100))
+    else:
+        picture = photo.crop((170, 66, 280, 176)).resize((440, 440))
+    picture.save(path)
+    page = visit(client).page
+    page.set_input_files("#files", path)
+    label = page.locator("#photo-overlay .label")
+    expect(label.locator(".words")).to_be_visible()
+    assert label.evaluate(INSIDE)
+
+
+def test_a_strip_of_a_picture_can_be_seen(visit: Visitor, client: httpx.Client, tmp_path: Path) -> None:
+    strip = Image.new("RGB", (6000, 240), "gray")
+    strip.paste(Image.open(PHOTO).crop((120, 0, 360, 240)), (5600, 0))
+    page = visit(client).page
+    for name, picture in (("wide.png", strip), ("tall.png", strip.transpose(Image.Transpose.ROTATE_270))):
+        picture.save(tmp_path / name)
+        page.set_input_files("#files", tmp_path / name)
+        expect(page.locator("#photo-caption")).to_contain_text(f"{name} · ")
+        expect(page.locator("#photo-caption")).to_contain_text("6000")
+        shown = page.locator("#photo").bounding_box()
+        assert shown is not None
+        assert min(shown["width"], shown["height"]) >= 80
+        assert page.evaluate(OVERFLOW) == 0
+    page.locator("#strip button").first.click()
+    page.get_by_role("button", name="Show face 1 in the picture").click()
+    expect(page.locator("#photo-overlay .box.lit")).to_be_in_viewport()
 
 
 @pytest.mark.parametrize("orientation", STORED)

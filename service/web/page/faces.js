@@ -8,8 +8,10 @@ import { EMOTIONS, percent, verdict } from "./emotions.js";
 /** How much of its surroundings a face's portrait shows, in box sizes. */
 const PORTRAIT_MARGIN = 0.15;
 const PORTRAIT_PIXELS = 128;
-/** A box that begins in this share of the picture has no room for a label above it. */
-const HIGH = 0.06;
+/** A box that is within this share of the picture's edge has no room for a label above or below it. */
+const EDGE = 0.08;
+/** The label of a box that begins beyond this share of the picture would run out of it: it ends with the box. */
+const RIGHT = 0.65;
 
 /**
  * Boxes, landmarks and labels over a picture.
@@ -32,7 +34,11 @@ function box(face, number, size, lit) {
   const { x, y, width, height } = face.box;
   const element = el("div", { class: "box", "data-emotion": face.dominant_emotion });
   element.classList.toggle("uncertain", face.uncertain);
-  element.classList.toggle("high", y < HIGH * size.height);
+  const high = y < EDGE * size.height;
+  const low = y + height > (1 - EDGE) * size.height;
+  element.classList.toggle("high", high && !low);
+  element.classList.toggle("filling", high && low);
+  element.classList.toggle("rightmost", x > RIGHT * size.width);
   element.classList.toggle("lit", lit === number);
   element.classList.toggle("dim", lit !== undefined && lit !== number);
   place(element, x / size.width, y / size.height);

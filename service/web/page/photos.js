@@ -243,9 +243,10 @@ export class Photos {
     for (const card of this.cards) card.lit = lit && card.number === number;
     const photo = this.shown;
     if (!photo?.answer) return;
-    const faces = photo.drawn ? [] : photo.answer.faces;
-    drawOverlay(byId("photo-overlay"), faces, photo.answer.image, lit ? number : undefined);
-    if (lit) byId("photo-stage").scrollIntoView({ block: "nearest" });
+    const overlay = byId("photo-overlay");
+    overlay.classList.toggle("drawn", photo.drawn);
+    drawOverlay(overlay, photo.drawn && !lit ? [] : photo.answer.faces, photo.answer.image, lit ? number : undefined);
+    if (lit) bringIntoView(byId("photo-stage"), /** @type {HTMLElement} */ (overlay.children[number - 1]));
   }
 }
 
@@ -257,6 +258,15 @@ function newPhoto(file) {
   const query = new URLSearchParams();
   const url = URL.createObjectURL(file);
   return { file, url, drawn: false, state: "waiting", stop: new AbortController(), query, roundTrip: 0 };
+}
+
+/**
+ * @param {HTMLElement} stage scrolls sideways where the picture is very wide
+ * @param {HTMLElement} box
+ */
+function bringIntoView(stage, box) {
+  stage.scrollIntoView({ block: "nearest" });
+  stage.scrollLeft = box.offsetLeft + (box.offsetWidth - stage.clientWidth) / 2;
 }
 
 /**
