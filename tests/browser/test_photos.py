@@ -175,6 +175,39 @@ def test_a_server_that_is_gone_is_told_in_words(visit: Visitor, client: httpx.Cl
     visited.complaints = [text for text in visited.complaints if "ERR_INTERNET_DISCONNECTED" not in text]
 
 
+def test_a_file_that_is_gone_is_not_laid_at_the_service_s_door(
+    visit: Visitor, client: httpx.Client, photo: bytes, tmp_path: Path
+) -> None:
+    path = tmp_path / "gone.jpg"
+    path.write_bytes(photo)
+    visited = visit(client)
+    page = visited.page
+    page.set_input_files("#files", path)
+    expect(cards(page)).to_have_count(1)
+    path.unlink()
+    page.get_by_role("button", name="Analyze again").click()
+    expect(page.get_by_role("alert")).to_contain_text("unreadable_file")
+    visited.complaints = [text for text in visited.complaints if "ERR_FILE_NOT_FOUND" not in text]
+
+
+def test_all_that_failed_are_asked_about_again(visit: Visitor, client: httpx.Client) -> None:
+    visited = visit(client)
+    page = visited.page
+    again = page.get_by_role("button", name="Analyze all that failed")
+    page.set_input_files("#files", PHOTO)
+    expect(cards(page)).to_have_count(1)
+    page.context.set_offline(True)
+    page.set_input_files("#files", [PHOTO, PHOTO, PHOTO])
+    expect(page.locator("#strip .failed")).to_have_count(3)
+    page.context.set_offline(False)
+    with page.expect_request("**/detect-emotions"):
+        again.press("Enter")
+    expect(page.get_by_role("button", name="Analyze again")).to_be_focused()
+    expect(page.locator("#strip .done")).to_have_count(4)
+    expect(again).to_be_hidden()
+    visited.complaints = [text for text in visited.complaints if "ERR_INTERNET_DISCONNECTED" not in text]
+
+
 def test_every_control_changes_the_question(visit: Visitor, client: httpx.Client) -> None:
     visited = visit(client)
     visited.statuses = {422}
@@ -251,6 +284,26 @@ def test_the_annotated_picture_is_saved(visit: Visitor, client: httpx.Client) ->
         page.get_by_role("button", name="Save the annotated picture").click()
     assert download.value.suggested_filename == "astronaut-annotated.jpg"
     assert Path(download.value.path()).read_bytes().startswith(b"\xff\xd8")
+
+
+def test_a_picture_that_is_not_saved_is_told_with_its_photo(visit: Visitor, client: httpx.Client) -> None:
+    visited = visit(client)
+    visited.statuses = {401}
+    page = visited.page
+    page.set_input_files("#files", [PHOTO, PHOTO])
+    expect(page.locator("#strip .done")).to_have_count(2)
+    problem = '{"title": "No", "detail": "No key", "code": "unauthorized"}'
+    answer = {"status": 401, "content_type": "application/problem+json", "body": problem}
+    page.route("**/detect-emotions", lambda route: route.fulfill(**answer))
+    hold_questions(page)
+    for shown, alerts in ((0, 1), (1, 0)):
+        page.locator("#strip button").first.click()
+        page.get_by_role("button", name="Save the annotated picture").click()
+        page.locator("#strip button").nth(shown).click()
+        with page.expect_response("**/detect-emotions"):
+            let_go(page, shown)
+        expect(page.get_by_label("This service asks for an API key")).to_be_visible()
+        expect(page.get_by_role("alert")).to_have_count(alerts)
 
 
 def test_a_format_that_the_browser_lacks_is_shown_as_the_service_drew_it(
@@ -434,6 +487,18 @@ def test_a_photo_that_finishes_leaves_the_shown_one_alone(visit: Visitor, client
         expect(button).to_be_focused()
         expect(button).to_have_attribute("aria-pressed", "true")
         expect(page.locator("#photo-overlay .box")).to_have_class("box lit")
+
+
+def test_a_press_is_not_lost_while_another_photo_finishes(visit: Visitor, client: httpx.Client) -> None:
+    page = visit(client).page
+    hold_questions(page)
+    page.set_input_files("#files", [PHOTO, PHOTO, PHOTO])
+    page.locator("#strip button").nth(2).hover()
+    page.mouse.down()
+    let_go(page, 1)
+    expect(page.locator("#strip button").nth(1)).to_contain_text("1 face")
+    page.mouse.up()
+    expect(page.locator("#strip button").nth(2)).to_have_attribute("aria-current", "true")
 
 
 def test_all_photos_are_removed(visit: Visitor, client: httpx.Client) -> None:

@@ -120,10 +120,25 @@ export function problemOf(error) {
  * @param {string} accept
  * @param {AbortSignal} [signal]
  */
-function post(image, query, accept, signal) {
+async function post(image, query, accept, signal) {
   const type = image.type || "application/octet-stream";
   const headers = { Accept: accept, "Content-Type": type };
-  return call(detectUrl(query), { method: "POST", body: image, headers, signal });
+  try {
+    return await call(detectUrl(query), { method: "POST", body: image, headers, signal });
+  } catch (error) {
+    // To fetch, a file that is gone and a service that is gone are the same.
+    if (problemOf(error).code !== "unreachable" || (await readable(image))) throw error;
+    throw new ApiError({
+      title: "This photo cannot be read",
+      detail: "The file was moved, changed or deleted since it was chosen, or it is a folder. Choose it again.",
+      code: "unreadable_file",
+    });
+  }
+}
+
+/** @param {Blob} image */
+function readable(image) {
+  return image.slice(0, 1).arrayBuffer().then(() => true, () => false);
 }
 
 /**

@@ -11,6 +11,8 @@ import { milliseconds, timingsCard } from "./timings.js";
 /** How many photos are with the service at a time: enough to keep it busy, few enough to leave it to others. */
 const AT_ONCE = 2;
 
+const SAVING_MS = 60_000;
+
 /** More faces than this go below the picture instead of beside it. */
 const MANY = 4;
 
@@ -22,6 +24,7 @@ const TURNED_BY_BROWSERS = ["jpeg", "png", "avif", "heif"];
  * @property {File} file
  * @property {string} url what the browser shows: the file itself, or the service's picture of it
  * @property {boolean} drawn the shown picture has everything drawn on it already
+ * @property {HTMLLIElement} item its place in the strip
  * @property {"waiting" | "working" | "done" | "failed"} state
  * @property {AbortController} stop
  * @property {URLSearchParams} query what it was last asked with
@@ -46,6 +49,11 @@ export class Photos {
     this.picture = /** @type {HTMLImageElement} */ (byId("photo"));
     byId("download").addEventListener("click", () => this.#download());
     byId("retry").addEventListener("click", () => this.#again(this.shown ? [this.shown] : []));
+    byId("retry-failed").addEventListener("click", () => {
+      // The focus would be lost with the button, which goes when nothing is left that failed.
+      byId("retry").focus();
+      this.retryFailed();
+    });
     byId("clear").addEventListener("click", () => this.#clear());
   }
 
@@ -53,6 +61,10 @@ export class Photos {
   add(files) {
     const added = Array.from(files, newPhoto);
     if (!added.length) return;
+    for (const photo of added) {
+      photo.item.firstElementChild?.addEventListener("click", () => this.#choose(photo));
+    }
+    byId("strip").append(...added.map(({ item }) => item));
     this.all.push(...added);
     this.shown = added[0];
     this.#show();
@@ -64,7 +76,7 @@ export class Photos {
     this.#again(this.all);
   }
 
-  /** Ask again for those that failed, which a new key may help. */
+  /** Ask again for those that failed, which a new key or some patience may help. */
   retryFailed() {
     this.#again(this.all.filter((photo) => photo.state === "failed"));
   }
@@ -82,6 +94,7 @@ export class Photos {
   #clear() {
     for (const photo of this.all) {
       photo.stop.abort();
+      photo.item.remove();
       URL.revokeObjectURL(photo.url);
     }
     this.all = [];
@@ -136,10 +149,13 @@ export class Photos {
     try {
       const url = URL.createObjectURL(await annotate(photo.file, photo.query));
       el("a", { href: url, download: `${photo.file.name.replace(/\.[^.]*$/, "")}-annotated.jpg` }).click();
-      URL.revokeObjectURL(url);
+      // Safari begins to read some time after the click.
+      setTimeout(() => URL.revokeObjectURL(url), SAVING_MS);
       announce("Annotated picture saved");
     } catch (error) {
-      byId("photo-problem").replaceChildren(problemCard(problemOf(error)));
+      const problem = problemOf(error);
+      this.failed(problem);
+      if (photo === this.shown) byId("photo-problem").replaceChildren(problemCard(problem));
     }
   }
 
@@ -161,24 +177,16 @@ export class Photos {
   }
 
   #showStrip() {
-    const strip = byId("strip");
-    strip.hidden = this.all.length < 2;
-    const focused = Array.from(strip.children).indexOf(/** @type {Element} */ (document.activeElement?.parentElement));
-    strip.replaceChildren(...this.all.map((photo) => this.#stripItem(photo)));
-    if (focused >= 0) strip.children[focused]?.querySelector("button")?.focus();
+    byId("strip").hidden = this.all.length < 2;
+    byId("retry-failed").hidden = this.all.filter((photo) => photo.state === "failed").length < 2;
+    for (const photo of this.all) showItem(photo, photo === this.shown);
   }
 
   /** @param {Photo} photo */
-  #stripItem(photo) {
-    const button = el("button", { type: "button", class: photo.state });
-    button.setAttribute("aria-current", String(photo === this.shown));
-    button.append(el("img", { src: photo.url, alt: "" }), el("span", {}, photo.file.name), el("span", {}, state(photo)));
-    button.addEventListener("click", () => {
-      this.shown = photo;
-      this.#show();
-      announce(spoken(photo));
-    });
-    return el("li", {}, button);
+  #choose(photo) {
+    this.shown = photo;
+    this.#show();
+    announce(spoken(photo));
   }
 
   /** @param {Photo} photo */
@@ -257,7 +265,30 @@ export class Photos {
 function newPhoto(file) {
   const query = new URLSearchParams();
   const url = URL.createObjectURL(file);
-  return { file, url, drawn: false, state: "waiting", stop: new AbortController(), query, roundTrip: 0 };
+  const item = stripItem(file.name);
+  return { file, url, drawn: false, item, state: "waiting", stop: new AbortController(), query, roundTrip: 0 };
+}
+
+/**
+ * It stays as long as its photo: a press or the focus would be lost with it while others finish.
+ * @param {string} name
+ */
+function stripItem(name) {
+  const picture = el("img", { alt: "", loading: "lazy", decoding: "async" });
+  return el("li", {}, el("button", { type: "button" }, picture, el("span", {}, name), el("span")));
+}
+
+/**
+ * @param {Photo} photo
+ * @param {boolean} current
+ */
+function showItem(photo, current) {
+  const button = /** @type {HTMLButtonElement} */ (photo.item.firstElementChild);
+  const [picture, , words] = /** @type {[HTMLImageElement, Element, Element]} */ ([...button.children]);
+  button.className = photo.state;
+  button.setAttribute("aria-current", String(current));
+  if (picture.src !== photo.url) picture.src = photo.url;
+  words.textContent = state(photo);
 }
 
 /**
