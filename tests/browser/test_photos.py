@@ -240,6 +240,52 @@ def test_every_control_changes_the_question(visit: Visitor, client: httpx.Client
     expect(cards(page)).to_have_count(1)
 
 
+@pytest.mark.parametrize("wrong", ["5", "12.5"])
+def test_a_value_that_is_marked_as_wrong_is_told_and_not_sent(
+    visit: Visitor, client: httpx.Client, wrong: str
+) -> None:
+    page = visit(client).page
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.set_input_files("#files", PHOTO)
+    expect(cards(page)).to_have_count(1)
+    open_settings(page)
+    field = page.get_by_label("Smallest face")
+    field.press_sequentially(wrong)
+    field.press("Enter")
+    expect(page.get_by_role("alert")).to_contain_text("a whole number from 12 to 65535")
+    page.set_input_files("#files", PHOTO)
+    expect(page.locator("#strip .done")).to_have_count(2)
+    assert [url for url in asked if "?" in url] == []
+    field.fill("300")
+    field.press("Enter")
+    expect(page.get_by_role("alert")).to_have_count(0)
+    expect(page.get_by_text("No face was found")).to_be_visible()
+
+
+def test_settings_are_said_as_they_are_shown(visit: Visitor, client: httpx.Client) -> None:
+    page = visit(client).page
+    open_settings(page)
+    field = page.get_by_label("Least detection confidence")
+    expect(field).to_have_attribute("aria-valuetext", "0 %")
+    field.press("End")
+    expect(field).to_have_attribute("aria-valuetext", "100 %")
+
+
+def test_a_page_that_one_comes_back_to_has_its_defaults(visit: Visitor, client: httpx.Client) -> None:
+    page = visit(client).page
+    open_settings(page)
+    page.get_by_label("Smallest face").fill("300")
+    page.get_by_label("Smallest face").press("Tab")
+    expect(page.locator("#settings-changed")).to_be_visible()
+    page.goto(f"{client.base_url}/livez")
+    page.go_back()
+    expect(page.locator("#min-face-size")).to_have_value("")
+    page.set_input_files("#files", PHOTO)
+    expect(cards(page)).to_have_count(1)
+    expect(page.locator("#settings-changed")).to_be_hidden()
+
+
 def test_another_model_is_asked_by_name(visit: Visitor, client: httpx.Client) -> None:
     others = [model["name"] for model in client.get("/models").json()["models"] if not model["default"]]
     page = visit(client).page

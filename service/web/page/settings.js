@@ -2,6 +2,7 @@
 import { getModels } from "./api.js";
 import { byId, el } from "./dom.js";
 import { percent } from "./emotions.js";
+import { problemCard } from "./problem.js";
 
 /** Query parameter -> the control that sets it. */
 const CONTROLS = {
@@ -11,11 +12,19 @@ const CONTROLS = {
   max_faces: "max-faces",
 };
 
+/** What is asked. A value that its control does not take leaves it as it was. */
+let asked = new URLSearchParams();
+
+/** @returns {URLSearchParams} */
+export function currentQuery() {
+  return asked;
+}
+
 /**
  * The query that the controls ask for; what is left at its default is left out.
  * @returns {URLSearchParams}
  */
-export function currentQuery() {
+function chosen() {
   const query = new URLSearchParams();
   for (const [name, id] of Object.entries(CONTROLS)) {
     const { value } = control(id);
@@ -32,16 +41,18 @@ export function onSettingsChange(changed) {
   const form = byId("settings-form");
   form.addEventListener("submit", (event) => event.preventDefault());
   form.addEventListener("input", show);
-  form.addEventListener("change", () => {
+  const take = () => {
     show();
+    const wrong = Object.entries(CONTROLS).filter(([, id]) => !control(id).checkValidity());
+    byId("settings-problem").replaceChildren(...wrong.map(([name, id]) => problemCard(problemOf(name, control(id)))));
+    if (wrong.length) return;
+    asked = chosen();
     changed();
-  });
+  };
+  form.addEventListener("change", take);
   form.addEventListener("reset", () => {
     // The event comes before the controls have their old values back, and microtasks run before that too.
-    setTimeout(() => {
-      show();
-      changed();
-    });
+    setTimeout(take);
   });
 }
 
@@ -57,12 +68,25 @@ export async function offerModels() {
 }
 
 function show() {
-  byId("min-confidence-value").textContent = percent(Number(control("min-confidence").value));
-  byId("settings-changed").hidden = currentQuery().size === 0;
+  const confidence = percent(Number(control("min-confidence").value));
+  byId("min-confidence-value").textContent = confidence;
+  control("min-confidence").setAttribute("aria-valuetext", confidence);
+  byId("settings-changed").hidden = chosen().toString() === "";
   for (const id of Object.values(CONTROLS)) {
     const input = control(id);
     input.setAttribute("aria-invalid", String(!input.checkValidity()));
   }
+}
+
+/**
+ * @param {string} name
+ * @param {HTMLInputElement} input
+ * @returns {import("./api.js").Problem}
+ */
+function problemOf(name, input) {
+  const label = input.labels?.[0].textContent ?? "";
+  const detail = `It takes a whole number from ${input.min} to ${input.max}; what was asked before still holds.`;
+  return { title: `${label} (${name}) has a value that it cannot have`, detail, code: "invalid_parameter" };
 }
 
 /**
