@@ -1,10 +1,12 @@
 """The camera on the page, with a fake device that shows a real face."""
 
 import re
+from collections.abc import Callable
+from threading import Event
 
 import httpx
 import pytest
-from playwright.sync_api import Page, WebSocket, expect
+from playwright.sync_api import Page, WebSocket, WebSocketRoute, expect
 
 from tests.browser.conftest import Visitor, transfer
 from tests.conftest import Serve
@@ -50,6 +52,31 @@ RELEASED = "() => tracks.length > 0 && tracks.every((track) => track.readyState 
 PASTE = """(data) => document.dispatchEvent(new ClipboardEvent("paste", {clipboardData: data}))"""
 SPOIL_FRAMES = """() => {
   HTMLCanvasElement.prototype.toBlob = (take) => take(new Blob(["no image"]));
+}"""
+# A phone: one camera more, on its back; it shows the same.
+TWO_CAMERAS = """() => {
+  const {mediaDevices} = navigator;
+  const list = mediaDevices.enumerateDevices.bind(mediaDevices);
+  const open = mediaDevices.getUserMedia.bind(mediaDevices);
+  const back = {kind: "videoinput", deviceId: "back", label: "Back Camera"};
+  mediaDevices.enumerateDevices = async () => [...await list(), back];
+  mediaDevices.getUserMedia = async (wanted) => {
+    const media = await open({video: true});
+    const [track] = media.getVideoTracks();
+    const settings = {deviceId: "back", facingMode: "environment"};
+    if (wanted.video.deviceId === "back") track.getSettings = () => settings;
+    return media;
+  };
+}"""
+LOSE_CAMERA = """(video) => {
+  const [track] = video.srcObject.getVideoTracks();
+  track.stop();
+  track.dispatchEvent(new Event("ended"));
+}"""
+COUNT_ALERTS = """() => {
+  window.alerts = 0;
+  const count = () => { alerts += document.querySelectorAll("#live-problem [role=alert]").length; };
+  new MutationObserver(count).observe(document.getElementById("live-problem"), {childList: true});
 }"""
 # A face that was not seen for a second has a new number: a busy machine may take so long for a frame.
 ATTEMPTS = 5
@@ -207,6 +234,90 @@ def test_a_frame_that_fails_does_not_end_the_stream(visit: Visitor, client: http
     expect(page.get_by_role("alert")).to_contain_text("Code unsupported_media_type")
     answers(socket, 3)
     expect(page.get_by_role("button", name="Stop the camera")).to_be_visible()
+
+
+def test_frames_that_fail_alike_are_told_once(visit: Visitor, client: httpx.Client) -> None:
+    page = visit(client).page
+    page.evaluate(SPOIL_FRAMES)
+    page.evaluate(COUNT_ALERTS)
+    answers(start(page), 6)
+    expect(page.get_by_role("alert")).to_contain_text("Code unsupported_media_type")
+    assert page.evaluate("() => alerts") == 1
+
+
+def test_a_camera_that_is_lost_is_told_in_words(visit: Visitor, client: httpx.Client) -> None:
+    page = visit(client).page
+    socket = start(page)
+    expect(page.locator("#live-faces .face-card")).to_have_count(1)
+    with socket.expect_event("close"):
+        page.locator("#video").evaluate(LOSE_CAMERA)
+    expect(page.get_by_role("alert")).to_contain_text("Code camera_lost")
+    expect(page.get_by_role("button", name="Start the camera")).to_be_visible()
+
+
+def test_a_service_that_falls_silent_is_told_until_it_answers(visit: Visitor, client: httpx.Client) -> None:
+    page = visit(client).page
+    silent = Event()
+    silent.set()
+    held: list[Callable[[], None]] = []
+
+    def route(socket: WebSocketRoute) -> None:
+        def answer(text: str | bytes) -> None:
+            if silent.is_set():
+                held.append(lambda: socket.send(text))
+            else:
+                socket.send(text)
+
+        socket.connect_to_server().on_message(answer)
+
+    page.route_web_socket("**/stream", route)
+    page.clock.install()
+    page.locator("#tab-camera").click()
+    page.get_by_role("button", name="Start the camera").click()
+    expect(page.get_by_text("No face in view")).to_be_visible()
+    expect(page.get_by_role("alert")).to_have_count(0)
+    page.clock.fast_forward(9000)
+    expect(page.get_by_role("alert")).to_contain_text("Code no_answer")
+    silent.clear()
+    for send in held:
+        send()
+    expect(page.locator("#live-faces .face-card")).to_have_count(1)
+    expect(page.get_by_role("alert")).to_have_count(0)
+    expect(page.get_by_role("button", name="Stop the camera")).to_be_visible()
+
+
+def test_another_camera_can_be_chosen(visit: Visitor, client: httpx.Client) -> None:
+    page = visit(client).page
+    choice = page.get_by_role("combobox", name="Camera", include_hidden=True)
+    start(page)
+    expect(page.locator("#live-faces .face-card")).to_have_count(1)
+    expect(choice).to_be_hidden()
+    page.get_by_role("button", name="Stop the camera").click()
+    page.evaluate(TWO_CAMERAS)
+    start(page)
+    expect(page.get_by_label("Mirror the view")).to_be_checked()
+    with page.expect_websocket():
+        choice.select_option("Back Camera")
+    expect(page.locator("#live-faces .face-card")).to_have_count(1)
+    expect(choice).to_have_value("back")
+    expect(page.get_by_label("Mirror the view")).not_to_be_checked()
+    expect(page.locator("#live-stage")).to_have_class("stage")
+    choice.select_option(index=0)
+    expect(page.locator("#live-stage")).to_have_class("stage mirrored")
+
+
+def test_faces_of_another_connection_are_other_faces(visit: Visitor, client: httpx.Client) -> None:
+    page = visit(client).page
+    start(page)
+    number = page.locator("#live-faces .face-card").get_attribute("aria-label")
+    assert number is not None
+    page.locator("#chart-face").select_option(label=number.lower())
+    page.locator("#settings > summary").click()
+    page.get_by_label("Smallest face").fill("400")
+    page.get_by_label("Smallest face").press("Tab")
+    expect(page.locator("#chart-face")).to_have_value("")
+    expect(page.locator("#live-faces .face-card")).to_have_count(0)
+    expect(page.locator("#chart-face option")).to_have_count(1)
 
 
 def test_a_refused_stream_says_why_and_lets_go_of_the_camera(visit: Visitor, serve: Serve) -> None:

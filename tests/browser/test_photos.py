@@ -436,6 +436,7 @@ def test_a_key_is_asked_for_and_kept_in_memory_only(visit: Visitor, serve: Serve
         page = visited.page
         key = page.get_by_label("This service asks for an API key")
         expect(key).to_be_visible()
+        expect(page.get_by_role("status")).to_contain_text("asks for an API key")
         page.set_input_files("#files", PHOTO)
         expect(page.get_by_role("alert")).to_contain_text("unauthorized")
         key.fill("let-me-in")

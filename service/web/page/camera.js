@@ -22,6 +22,24 @@ export class Frames {
     return this.turn !== undefined;
   }
 
+  /** The id of the camera that is open. */
+  get device() {
+    return this.#settings.deviceId ?? "";
+  }
+
+  /** Whether it is a phone's back camera. */
+  get facesAway() {
+    return this.#settings.facingMode === "environment";
+  }
+
+  get #settings() {
+    return this.media?.getVideoTracks()[0].getSettings() ?? {};
+  }
+
+  async cameras() {
+    return (await navigator.mediaDevices.enumerateDevices()).filter(({ kind }) => kind === "videoinput");
+  }
+
   get width() {
     return this.canvas.width;
   }
@@ -32,21 +50,25 @@ export class Frames {
 
   /**
    * Open the camera.
+   * @param {string} camera its id; where it is empty or gone, the one that faces the user
    * @param {() => void} each called once for every frame of the camera
+   * @param {() => void} lost called where the camera ends by itself
    * @returns {Promise<boolean>} false where a stop came first
    */
-  async start(each) {
+  async start(camera, each, lost) {
     if (!navigator.mediaDevices) throw new DOMException("no camera here", "InsecureError");
     const turn = {};
     this.turn = turn;
     try {
-      await this.#open(turn);
+      await this.#open(turn, camera);
     } catch (error) {
       if (this.turn !== turn) return false;
       this.stop();
       throw error;
     }
     if (this.turn !== turn) return false;
+    // Not told of what `stop` ends.
+    this.media?.getVideoTracks()[0].addEventListener("ended", lost);
     const next = () => {
       if (this.turn !== turn) return;
       each();
@@ -56,9 +78,13 @@ export class Frames {
     return true;
   }
 
-  /** @param {object} turn */
-  async #open(turn) {
-    const wanted = { width: { ideal: 1280 }, height: { ideal: 720 }, facingMode: "user" };
+  /**
+   * @param {object} turn
+   * @param {string} camera
+   */
+  async #open(turn, camera) {
+    const which = camera ? { deviceId: camera } : { facingMode: "user" };
+    const wanted = { width: { ideal: 1280 }, height: { ideal: 720 }, ...which };
     const media = await navigator.mediaDevices.getUserMedia({ video: wanted, audio: false });
     // The permission may come long after the camera was stopped, and must not open it then.
     if (this.turn !== turn) return letGo(media);

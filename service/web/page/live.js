@@ -16,8 +16,22 @@ import { milliseconds, timingsCard } from "./timings.js";
 const READOUT_MS = 500;
 const CALM_MS = 1000;
 const SPOKEN_MS = 5000;
+/** No answer for so long is no mere slowness: the network may be gone, and a socket learns that late. */
+const SILENCE_MS = 8000;
 
 const START = "Start the camera";
+/** @type {Problem} */
+const CAMERA_GONE = {
+  title: "The live view has ended",
+  detail: "The browser has lost the camera: it was unplugged, taken by another program, or is no longer allowed.",
+  code: "camera_lost",
+};
+/** @type {Problem} */
+const SILENT = {
+  title: "No answer",
+  detail: "The service has not answered for some seconds. The view goes on as soon as it does.",
+  code: "no_answer",
+};
 
 /** The camera, the stream of its frames, and what comes back. */
 export class Live {
@@ -32,6 +46,9 @@ export class Live {
     this.cards = new Map();
     /** @type {number | undefined} */
     this.lit = undefined;
+    this.facesAway = false;
+    /** The failure that is on the page. @type {Problem | undefined} */
+    this.told = undefined;
     /** @type {Stream | undefined} */
     this.stream = undefined;
     /** Those of the last two seconds. @type {{at: number, latency: number}[]} */
@@ -40,6 +57,7 @@ export class Live {
     this.drawn = this.read = this.spoken = 0;
     byId("camera-toggle").addEventListener("click", () => (this.frames.running ? this.stop() : this.#start()));
     byId("mirror").addEventListener("change", () => this.#mirror());
+    byId("camera").addEventListener("change", () => this.#changeCamera());
     byId("chart-face").addEventListener("change", () => this.#drawChart());
     this.#reset();
     this.#mirror();
@@ -64,10 +82,11 @@ export class Live {
 
   async #start() {
     const toggle = byId("camera-toggle");
-    byId("live-problem").replaceChildren();
+    this.#tell(undefined);
     toggle.textContent = "Cancel";
     try {
-      if (!(await this.frames.start(() => this.#sendFrame()))) return;
+      const wanted = /** @type {HTMLSelectElement} */ (byId("camera")).value;
+      if (!(await this.frames.start(wanted, () => this.#sendFrame(), () => this.#end(CAMERA_GONE)))) return;
     } catch (error) {
       toggle.textContent = START;
       this.#fail(cameraProblem(error));
@@ -75,20 +94,44 @@ export class Live {
     }
     toggle.textContent = "Stop the camera";
     byId("live").hidden = false;
+    this.#turnAround();
     announce("Camera started");
-    this.#reset();
     this.#connect();
+    this.#offerCameras();
+  }
+
+  /** Browsers tell which cameras there are, and their names, only once one of them was allowed. */
+  async #offerCameras() {
+    const cameras = await this.frames.cameras();
+    const options = cameras.map(({ deviceId, label }) => el("option", { value: deviceId }, label));
+    const select = /** @type {HTMLSelectElement} */ (byId("camera"));
+    select.replaceChildren(...options);
+    select.value = this.frames.device;
+    byId("camera-choice").hidden = cameras.length < 2;
+  }
+
+  /** Only who sees himself expects a mirror: a phone's back camera needs none. */
+  #turnAround() {
+    if (this.facesAway === this.frames.facesAway) return;
+    this.facesAway = this.frames.facesAway;
+    /** @type {HTMLInputElement} */ (byId("mirror")).checked = !this.facesAway;
+    this.#mirror();
+  }
+
+  #changeCamera() {
+    if (!this.frames.running) return;
+    this.stop();
+    this.#start();
   }
 
   #connect() {
     this.stream?.close();
+    // The faces' numbers are those of one connection.
+    this.#reset();
     this.stream = new Stream(currentQuery(), {
       answered: (answer, latency) => this.#show(answer, latency),
-      troubled: (problem) => byId("live-problem").replaceChildren(problemCard(problem)),
-      ended: (problem) => {
-        this.stop();
-        this.#fail(problem);
-      },
+      troubled: (problem) => this.#tell(problem),
+      ended: (problem) => this.#end(problem),
     });
   }
 
@@ -97,11 +140,14 @@ export class Live {
     this.answers = [];
     this.drawn = this.read = this.spoken = 0;
     this.lit = undefined;
+    /** @type {HTMLSelectElement} */ (byId("chart-face")).value = "";
     this.#keepCards([]);
+    byId("live-overlay").replaceChildren();
   }
 
   #sendFrame() {
     const stream = this.stream;
+    if (stream && stream.silence > SILENCE_MS) this.#tell(SILENT);
     if (!stream?.ready) return;
     this.frames.grab((frame) => {
       if (stream === this.stream && stream.ready) stream.send(frame);
@@ -115,7 +161,7 @@ export class Live {
   #show(answer, latency) {
     const now = performance.now();
     const { faces, image } = answer;
-    byId("live-problem").replaceChildren();
+    this.#tell(undefined);
     drawOverlay(byId("live-overlay"), faces, image, faces.some(({ id }) => id === this.lit) ? this.lit : undefined);
     this.#showCards(answer);
     this.chart.add({ at: now, faces: new Map(faces.map((face) => [face.id ?? 0, face.probabilities])) });
@@ -208,9 +254,25 @@ export class Live {
   }
 
   /** @param {Problem} problem */
+  #end(problem) {
+    this.stop();
+    this.#fail(problem);
+  }
+
+  /** @param {Problem} problem */
   #fail(problem) {
-    byId("live-problem").replaceChildren(problemCard(problem));
+    this.#tell(problem);
     this.failed(problem);
+  }
+
+  /**
+   * Frame after frame may fail alike: that is told once, not many times a second.
+   * @param {Problem | undefined} problem
+   */
+  #tell(problem) {
+    if (problem && problem.code === this.told?.code) return;
+    this.told = problem;
+    byId("live-problem").replaceChildren(...(problem ? [problemCard(problem)] : []));
   }
 }
 

@@ -39,7 +39,10 @@ async function loadModels() {
 
 /** @param {import("./api.js").Problem} problem */
 function onFailure(problem) {
-  if (problem.code === "unauthorized") byId("key-form").hidden = false;
+  const form = byId("key-form");
+  if (problem.code !== "unauthorized" || !form.hidden) return;
+  form.hidden = false;
+  announce("This service asks for an API key, in the field before the photos");
 }
 
 /** @param {Event} event */
@@ -49,6 +52,7 @@ async function takeKey(event) {
   const key = input.value;
   input.value = "";
   byId("key-problem").replaceChildren();
+  announce("");
   try {
     useKey(key);
     await offerModels();

@@ -31,6 +31,7 @@ export class Stream {
     /** When each frame that has no answer yet was sent, by the frame's number. @type {Map<number, number>} */
     this.pending = new Map();
     this.sent = 0;
+    this.began = performance.now();
     const key = currentKey();
     this.socket = new WebSocket(url, key ? [PROTOCOL, KEY_PROTOCOL + base64url(key)] : [PROTOCOL]);
     this.socket.addEventListener("message", (event) => this.#receive(JSON.parse(event.data)));
@@ -40,6 +41,13 @@ export class Stream {
   /** Whether another frame may be sent now. */
   get ready() {
     return this.socket.readyState === WebSocket.OPEN && this.pending.size < MOST_PENDING;
+  }
+
+  /** For how many milliseconds the service has owed an answer. */
+  get silence() {
+    const [oldest] = this.pending.values();
+    const since = this.socket.readyState === WebSocket.CONNECTING ? this.began : oldest;
+    return since === undefined ? 0 : performance.now() - since;
   }
 
   /** @param {Blob} frame */
