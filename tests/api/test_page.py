@@ -32,10 +32,11 @@ def test_what_is_not_there_is_a_problem(client: httpx.Client) -> None:
         assert (response.status_code, response.json()["code"]) == (404, "not_found")
 
 
-def test_the_page_answers_head_and_refuses_post(client: httpx.Client) -> None:
-    response = client.head("/")
+@pytest.mark.parametrize("path", ["/", "/docs"])
+def test_a_page_answers_head_and_refuses_post(client: httpx.Client, path: str) -> None:
+    response = client.head(path)
     assert (response.status_code, response.content) == (200, b"")
-    assert client.post("/").status_code == 405
+    assert client.post(path).status_code == 405
 
 
 def test_the_page_has_nothing_inline_and_nothing_from_elsewhere(client: httpx.Client) -> None:

@@ -18,7 +18,7 @@ router = APIRouter(include_in_schema=False)
 assets = FencedFiles(FILES, HEADERS)
 
 
-@router.get("/docs")
+@router.api_route("/docs", methods=["GET", "HEAD"])
 async def docs(request: Request) -> Response:
     """The API, to read and to try."""
     return await assets.get_response("index.html", request.scope)

@@ -62,6 +62,12 @@ export async function getModels() {
   return (await answer.json()).models;
 }
 
+/** Whether the API's documentation is there; what cannot be asked is taken to be. @returns {Promise<boolean>} */
+export function hasDocs() {
+  const there = (/** @type {Response} */ answer) => answer.status !== 404;
+  return fetch("docs", { method: "HEAD", credentials: "omit" }).then(there, () => true);
+}
+
 /**
  * @param {Blob} image
  * @param {URLSearchParams} query

@@ -1,5 +1,5 @@
 // @ts-check
-import { problemOf, useKey } from "./api.js";
+import { hasDocs, problemOf, useKey } from "./api.js";
 import { copyButton } from "./copy.js";
 import { announce, byId } from "./dom.js";
 import { takePhotos } from "./intake.js";
@@ -28,6 +28,8 @@ copyButton("copy-curl", "curl", "curl line");
 copyButton("copy-json", "json", "JSON");
 byId("key-form").addEventListener("submit", takeKey);
 loadModels();
+// An operator may have switched it off.
+hasDocs().then((there) => (byId("docs").hidden = !there));
 
 async function loadModels() {
   try {
