@@ -4,6 +4,7 @@ import json
 import re
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -173,6 +174,39 @@ def test_a_server_that_is_gone_is_told_in_words(visit: Visitor, client: httpx.Cl
     page.get_by_role("button", name="Analyze again").click()
     expect(cards(page)).to_have_count(1)
     visited.complaints = [text for text in visited.complaints if "ERR_INTERNET_DISCONNECTED" not in text]
+
+
+BETWEEN = "Something between this page and the service answered with status"
+
+
+@pytest.mark.parametrize(
+    ("answer", "told"),
+    [
+        ({"status": 413, "body": "<h1>413</h1>"}, f"{BETWEEN} 413. The photo is too large for it."),
+        ({"status": 429, "body": "", "headers": {"Retry-After": "7"}}, f"{BETWEEN} 429. Try again in 7 s."),
+        ({"status": 502, "body": "<h1>502</h1>"}, f"{BETWEEN} 502."),
+        ({"status": 200, "body": '{"faces": ['}, "It may be stopped or restarting"),
+    ],
+)
+def test_what_is_no_answer_of_the_service_is_told_in_words(
+    visit: Visitor, client: httpx.Client, answer: dict[str, Any], told: str
+) -> None:
+    visited = visit(client)
+    visited.statuses = {answer["status"]}
+    visited.page.route("**/detect-emotions", lambda route: route.fulfill(**answer))
+    visited.page.set_input_files("#files", PHOTO)
+    expect(visited.page.get_by_role("alert")).to_contain_text("The service cannot be reached")
+    expect(visited.page.get_by_role("alert")).to_contain_text(told)
+
+
+def test_a_login_before_the_service_holds_for_what_the_page_asks(
+    visit: Visitor, client: httpx.Client
+) -> None:
+    page = visit(client).page
+    page.context.add_cookies([{"name": "login", "value": "yes", "url": str(client.base_url)}])
+    with page.expect_request("**/detect-emotions") as asked:
+        page.set_input_files("#files", PHOTO)
+    assert asked.value.all_headers()["cookie"] == "login=yes"
 
 
 def test_a_file_that_is_gone_is_not_laid_at_the_service_s_door(

@@ -58,14 +58,14 @@ export function currentKey() {
 
 /** @returns {Promise<Model[]>} */
 export async function getModels() {
-  const answer = await call("models", {});
-  return (await answer.json()).models;
+  const { models } = await call("models", {}, (answer) => answer.json());
+  return models;
 }
 
 /** Whether the API's documentation is there; what cannot be asked is taken to be. @returns {Promise<boolean>} */
 export function hasDocs() {
   const there = (/** @type {Response} */ answer) => answer.status !== 404;
-  return fetch("docs", { method: "HEAD", credentials: "omit" }).then(there, () => true);
+  return fetch("docs", { method: "HEAD" }).then(there, () => true);
 }
 
 /**
@@ -74,9 +74,8 @@ export function hasDocs() {
  * @param {AbortSignal} signal
  * @returns {Promise<Detection>}
  */
-export async function detect(image, query, signal) {
-  const answer = await post(image, query, "application/json", signal);
-  return answer.json();
+export function detect(image, query, signal) {
+  return post(image, query, "application/json", (answer) => answer.json(), signal);
 }
 
 /**
@@ -86,9 +85,8 @@ export async function detect(image, query, signal) {
  * @param {AbortSignal} [signal]
  * @returns {Promise<Blob>}
  */
-export async function annotate(image, query, signal) {
-  const answer = await post(image, query, "image/jpeg", signal);
-  return answer.blob();
+export function annotate(image, query, signal) {
+  return post(image, query, "image/jpeg", (answer) => answer.blob(), signal);
 }
 
 /**
@@ -121,16 +119,19 @@ export function problemOf(error) {
 }
 
 /**
+ * @template T
  * @param {Blob} image
  * @param {URLSearchParams} query
  * @param {string} accept
+ * @param {(answer: Response) => Promise<T>} read
  * @param {AbortSignal} [signal]
+ * @returns {Promise<T>}
  */
-async function post(image, query, accept, signal) {
+async function post(image, query, accept, read, signal) {
   const type = image.type || "application/octet-stream";
   const headers = { Accept: accept, "Content-Type": type };
   try {
-    return await call(detectUrl(query), { method: "POST", body: image, headers, signal });
+    return await call(detectUrl(query), { method: "POST", body: image, headers, signal }, read);
   } catch (error) {
     // To fetch, a file that is gone and a service that is gone are the same.
     if (problemOf(error).code !== "unreachable" || (await readable(image))) throw error;
@@ -148,15 +149,19 @@ function readable(image) {
 }
 
 /**
+ * @template T
  * @param {string} url
  * @param {RequestInit & {headers?: Record<string, string>}} options
- * @returns {Promise<Response>}
+ * @param {(answer: Response) => Promise<T>} read
+ * @returns {Promise<T>}
  */
-async function call(url, options) {
+async function call(url, options, read) {
   const headers = { ...options.headers, ...(apiKey && { "X-API-Key": apiKey }) };
   let answer;
   try {
-    answer = await fetch(url, { ...options, headers, credentials: "omit" });
+    answer = await fetch(url, { ...options, headers });
+    // An answer may break off, too, and be cut short.
+    if (answer.ok) return await read(answer);
   } catch (error) {
     if (error instanceof DOMException && error.name === "AbortError") throw error;
     throw new ApiError({
@@ -165,8 +170,7 @@ async function call(url, options) {
       code: "unreachable",
     });
   }
-  if (!answer.ok) throw new ApiError(await readProblem(answer));
-  return answer;
+  throw new ApiError(await readProblem(answer));
 }
 
 /**
@@ -175,13 +179,15 @@ async function call(url, options) {
  */
 async function readProblem(answer) {
   const type = answer.headers.get("Content-Type") ?? "";
+  // A proxy may name a date instead.
+  const wait = /^\d+$/.exec(answer.headers.get("Retry-After") ?? "");
+  const hint = wait ? ` Try again in ${wait} s.` : "";
   if (!type.startsWith("application/problem+json")) {
-    const detail = `Something between this page and the service answered with status ${answer.status}.`;
+    const size = answer.status === 413 ? " The photo is too large for it." : "";
+    const detail = `Something between this page and the service answered with status ${answer.status}.${size}${hint}`;
     return { title: "The service cannot be reached", detail, code: "bad_gateway" };
   }
   const problem = await answer.json();
-  const wait = answer.headers.get("Retry-After");
-  const hint = wait ? ` Try again in ${wait} s.` : "";
   return { ...problem, detail: sentence(problem.detail) + hint };
 }
 
