@@ -65,3 +65,8 @@ def test_page_and_annotated_picture_use_the_same_colours() -> None:
     style = (FILES / "style.css").read_text()
     found = dict(re.findall(r'\[data-emotion="(\w+)"\] { --emotion: #(\w{6})', style))
     assert found == {name: bytes(color).hex() for name, color in EMOTION_COLORS.items()}
+
+
+def test_each_line_of_the_chart_has_its_own_dashes() -> None:
+    dashes = re.findall(r"^  \w+: (\[.*\]),$", (FILES / "emotions.js").read_text(), flags=re.MULTILINE)
+    assert len(dashes) == len(set(dashes)) == len(EMOTION_COLORS)

@@ -125,7 +125,7 @@ def test_the_chart_follows_the_chosen_face(visit: Visitor, client: httpx.Client)
     start(page)
     number = page.locator("#live-faces .face-card").get_attribute("aria-label")
     assert number is not None
-    page.locator("#chart-face").select_option(label=number.lower())
+    page.get_by_label("Of which faces").select_option(label=number.lower())
     expect(page.locator("#chart")).to_have_attribute("aria-label", re.compile("now .*happy"))
 
 

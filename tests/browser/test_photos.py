@@ -403,6 +403,19 @@ def test_a_format_that_the_browser_lacks_is_shown_as_the_service_drew_it(
     expect(page.locator("#photo-overlay .box")).to_have_count(0)
 
 
+def test_a_picture_that_moves_is_shown_as_the_service_saw_it(
+    visit: Visitor, client: httpx.Client, tmp_path: Path
+) -> None:
+    face = Image.open(PHOTO).convert("RGB")
+    path = tmp_path / "moving.gif"
+    others = [Image.new("RGB", face.size, color) for color in ("red", "blue")]
+    face.save(path, save_all=True, append_images=others, duration=40, loop=0)
+    page = visit(client).page
+    page.set_input_files("#files", path)
+    expect(cards(page).locator("h3")).to_contain_text("happy")
+    expect(page.locator("#photo-overlay .box")).to_have_count(0)
+
+
 @pytest.mark.parametrize("case", ["at the right edge", "from top to bottom"])
 def test_the_whole_label_is_in_the_picture(
     visit: Visitor, client: httpx.Client, tmp_path: Path, case: str

@@ -17,7 +17,7 @@ export const LINE_COLORS = {
 
 /** Each line has its own dashes, so that colour is not all that tells them apart. */
 export const LINE_DASHES = {
-  angry: [],
+  angry: [14, 3, 2, 3, 2, 3],
   disgust: [10, 3, 2, 3],
   fear: [2, 3],
   happy: [],

@@ -301,11 +301,12 @@ function bringIntoView(stage, box) {
 }
 
 /**
- * Whether the browser shows the file, and as upright as the service saw it.
+ * Whether the browser shows the file, as upright as the service saw it, and nothing that moves away from its boxes.
  * @param {string} url
  * @param {{format: string, exif_orientation: number}} seen
  */
 async function browserShows(url, seen) {
+  if (seen.format === "gif") return false;
   if (seen.exif_orientation !== 1 && !TURNED_BY_BROWSERS.includes(seen.format)) return false;
   const image = new Image();
   image.src = url;
@@ -313,7 +314,7 @@ async function browserShows(url, seen) {
 }
 
 /**
- * For what the service reads and the browser does not (HEIC, TIFF), or not upright (WebP).
+ * For what the service reads and the browser does not (HEIC, TIFF), not upright (WebP) or not still (GIF).
  * @param {Photo} photo
  * @param {AbortSignal} signal
  */
