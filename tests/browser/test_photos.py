@@ -45,6 +45,16 @@ INSIDE = """(label) => {
   return inner.left >= outer.left && inner.right <= outer.right && inner.top >= outer.top
     && inner.bottom <= outer.bottom;
 }"""
+# Where the first and the last character of what follows the file's name are drawn.
+ENDS = """(caption) => {
+  const text = caption.lastChild;
+  return [0, text.length - 1].map((at) => {
+    const range = document.createRange();
+    range.setStart(text, at);
+    range.setEnd(text, at + 1);
+    return range.getBoundingClientRect().left;
+  });
+}"""
 OVERFLOW = "() => document.documentElement.scrollWidth - document.documentElement.clientWidth"
 
 
@@ -355,6 +365,18 @@ def test_the_curl_line_quotes_what_a_file_is_called(
     files = transfer(page, ("it's $(odd).jpg", "image/jpeg", photo))
     page.dispatch_event("#drop", "drop", {"dataTransfer": files})
     expect(page.locator("#curl")).to_contain_text(r"--data-binary '@it'\''s $(odd).jpg'")
+
+
+def test_a_name_from_right_to_left_turns_nothing_else_around(
+    visit: Visitor, client: httpx.Client, photo: bytes
+) -> None:
+    page = visit(client).page
+    files = transfer(page, ("\u202egpj.photo.jpg", "image/jpeg", photo))
+    page.dispatch_event("#drop", "drop", {"dataTransfer": files})
+    caption = page.locator("#photo-caption")
+    expect(caption).to_contain_text("512")
+    first, last = caption.evaluate(ENDS)
+    assert first < last
 
 
 def test_the_annotated_picture_is_saved(visit: Visitor, client: httpx.Client) -> None:
