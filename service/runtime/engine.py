@@ -101,8 +101,14 @@ class _Job(Generic[T]):
             # Its traceback holds this frame: a circle that would keep the call's arguments, an image.
             del error
 
+    def forget(self) -> None:
+        """Nobody asks for the result; an error's traceback would keep this in a circle, with the image."""
+        self._finished = self._error = None
+
     def _settle(self) -> None:
-        if not self.ended.done():
+        if self.ended.done():
+            self.forget()
+        else:
             self.ended.set_result(None)
 
     def _on_the_loop(self, call: Callable[[], object]) -> None:
@@ -220,6 +226,7 @@ class Engine:
             return job.result()
         except asyncio.CancelledError:
             job.deadline.abandon()
+            job.forget()
             self._turns.drop(owner, job)
             raise
         finally:

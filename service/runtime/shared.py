@@ -30,12 +30,17 @@ class SharedCalls(Generic[T]):
                 future.set_result(call())
             except BaseException as error:  # for the thread that wants the results
                 future.set_exception(error)
+                # The error's traceback holds this frame: a circle that would keep the call's image.
+                del call, future
                 self._give_up(error)
 
     def results(self) -> list[T]:
-        """What the calls returned, in order, or the exception of one; once this thread's `make` has ended."""
+        """What the calls returned, in order, or the exception of one; once, after this thread's `make`."""
         wait(self._futures)
-        return [future.result() for future in self._futures]
+        try:
+            return list(map(Future.result, self._futures))  # a loop's frame, too, would hold a future
+        finally:
+            self._futures.clear()
 
     def _give_up(self, error: BaseException) -> None:
         while True:

@@ -84,6 +84,42 @@ def test_what_a_failed_call_held_is_freed_once_its_caller_has_the_error() -> Non
     asyncio.run(scenario())
 
 
+def test_what_a_call_held_is_freed_when_it_fails_after_its_caller_left(release: Event) -> None:
+    """As a request's is whose deadline passes, or whose client hangs up, while a worker is at it."""
+
+    class Image:
+        pass
+
+    async def scenario() -> None:
+        engine = Engine(1, 10)
+        began = asyncio.Event()
+        loop = asyncio.get_running_loop()
+
+        def failing() -> tuple[Callable[[], None], "ref[Image]"]:
+            image = Image()
+
+            def call() -> None:
+                loop.call_soon_threadsafe(began.set)
+                release.wait()
+                raise ValueError(f"cannot read {image}")
+
+            return call, ref(image)
+
+        call, held = failing()
+        task = asyncio.ensure_future(engine.run(call, later()))
+        await began.wait()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        release.set()
+        await engine.run(lambda: None, later())  # by then the loop was told of the one before
+        engine.close()
+        del call
+        assert held() is None
+
+    asyncio.run(scenario())
+
+
 def test_what_expired_in_the_queue_is_never_computed(release: Event) -> None:
     computed = []
 

@@ -1,6 +1,8 @@
 """Calls that several threads make: each once, in order, and none after a failure."""
 
+from functools import partial
 from threading import Barrier, Thread
+from weakref import ref
 
 import pytest
 
@@ -34,6 +36,26 @@ def test_after_a_failure_no_call_begins() -> None:
     with pytest.raises(ValueError, match="no"):
         shared.results()
     assert made == [0]
+
+
+def test_what_failed_calls_held_is_freed_once_the_error_is_told() -> None:
+    """Pixels, which a circle of references would keep until the next full collection."""
+
+    class Image:
+        pass
+
+    image = Image()
+    held = ref(image)
+
+    def fail(image: Image) -> None:
+        raise ValueError(f"cannot read {image}")
+
+    shared = SharedCalls([partial(fail, image), partial(fail, image), partial(fail, image)])
+    shared.make()
+    with pytest.raises(ValueError, match="cannot read"):
+        shared.results()
+    del shared, image
+    assert held() is None
 
 
 def test_a_thread_that_is_wanted_elsewhere_makes_no_further_call() -> None:
