@@ -114,6 +114,8 @@ class Session:
             reading.cancel()
             answering.cancel()
             await asyncio.gather(reading, answering, return_exceptions=True)
+            # What they raise holds this frame: a circle that would keep the last picture.
+            del reading, answering
 
     async def _read(self) -> Ending:
         """Take frames in as fast as they come."""

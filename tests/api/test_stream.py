@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import gc
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -22,7 +23,7 @@ from websockets.typing import Subprotocol
 from service.api.errors import problem_of
 from service.api.schemas import StreamFrame
 from service.api.sockets import refuse
-from service.api.streaming import Mailbox
+from service.api.streaming import Mailbox, Session
 from service.keys import digest
 from service.runtime.engine import OverloadedError
 from service.runtime.model_store import DETECTOR_GRAPHS
@@ -232,6 +233,19 @@ def test_each_frame_is_admitted_as_a_request_is(gated: Gated, photo: bytes) -> N
         assert ask(other, photo)["error"]["code"] == "overloaded"
         gate.open.set()
         assert json.loads(stream.recv(30))["status"] == "ok"
+
+
+def test_nothing_is_kept_of_a_stream_whose_client_left(client: httpx.Client, photo: bytes) -> None:
+    """A circle of references would keep its last picture until the next full collection."""
+    gc.collect()
+    gc.disable()
+    try:
+        with opened(client) as stream:
+            ask(stream, photo)
+        until(lambda: "fer_streams 0.0" in client.get("/metrics").text)
+        assert not [one for one in gc.get_objects() if isinstance(one, Session)]
+    finally:
+        gc.enable()
 
 
 def test_silence_ends_a_stream(serve: Serve) -> None:
