@@ -129,10 +129,12 @@ class Connection(HttpToolsProtocol):
         super().on_body(body)
 
     def on_message_complete(self) -> None:
-        """The last byte of a request."""
+        """The last byte of a request. Reading goes on, or nobody would see that the client leaves."""
         self._steps += 1
         self._between = True
         super().on_message_complete()
+        if not self.pipeline:
+            self.flow.resume_reading()
         if self._lingering:
             self.transport.close()
             self._await_reader()

@@ -178,6 +178,32 @@ def test_a_head_in_pieces_is_no_large_one(loaded: tuple[ModelStore, EmotionPipel
     assert statuses(asyncio.run(scenario())) == [b"415", b"415"]
 
 
+def test_a_connection_is_read_while_its_request_is_in_work(
+    loaded: tuple[ModelStore, EmotionPipeline],
+) -> None:
+    """Else nobody sees that the client leaves. It stops where more comes at once than is taken at once."""
+
+    async def scenario() -> tuple[bool, bytes]:
+        config = server_config(Settings(_env_file=None), loaded)
+        config.load()
+        ours, theirs = socket.socketpair()
+        theirs.settimeout(30)
+        make = partial(Connection, config, ServerState(), {})
+        async with lifespan(config.app):  # type: ignore[arg-type]
+            _, connection = await asyncio.get_running_loop().connect_accepted_socket(make, ours)
+            connection.data_received(HEAD + b"Connection: close\r\nContent-Length: 1000000\r\n\r\n")
+            await asyncio.sleep(0)  # the app asks for the body
+            connection.data_received(bytes(1_000_000))
+            await asyncio.sleep(0)  # and has it
+            reading = connection.transport.is_reading()
+            with theirs:
+                return reading, await asyncio.to_thread(told, theirs)
+
+    reading, answer = asyncio.run(scenario())
+    assert reading
+    assert statuses(answer) == [b"415"]
+
+
 def test_what_follows_a_body_in_chunks_is_no_header_and_not_endless(client: httpx.Client) -> None:
     chunked = HEAD + b"Transfer-Encoding: chunked\r\nConnection: close\r\n\r\n4\r\njunk\r\n0\r\n"
     with connected(client) as connection:
