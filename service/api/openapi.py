@@ -111,10 +111,10 @@ _DETAILS = {
     "deadline_exceeded": "The request ran past its deadline",
     "not_ready": "The service is shutting down",
     "face_not_detected": "No face was found; send enforce_detection=false for an empty list instead",
-    "unsupported_media_type": "The bytes are in none of the accepted formats: " + ", ".join(ACCEPTED_FORMATS),
-    "invalid_image": "The jpeg image does not decode",
-    "image_too_large": "The image has 20000 x 20000 pixels, more than the limit of 64000000",
-    "overloaded": "The service has as many requests as it can queue",
+    "unsupported_media_type": f"The bytes are no image of an accepted format ({', '.join(ACCEPTED_FORMATS)})",
+    "invalid_image": "The JPEG image does not decode",
+    "image_too_large": "The image claims 20000 x 20000 pixels, more than the limit of 64000000 pixels",
+    "overloaded": "The service has as many requests as it can answer in time",
     "internal_error": "An unexpected error occurred; the log has it under this request id.",
 }
 

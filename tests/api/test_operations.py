@@ -4,6 +4,7 @@ import asyncio
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -13,7 +14,8 @@ from service.main import create_app
 from service.runtime.model_store import ModelStore
 from service.settings import Settings
 from service.vision.pipeline import EmotionPipeline
-from tests.conftest import Serve
+from tests.api.test_errors import png_claiming
+from tests.conftest import PHOTO, Serve
 
 OPENAPI = Path(__file__).parents[2] / "openapi" / "openapi.json"
 
@@ -131,3 +133,25 @@ def test_openapi_document_describes_bodies_and_errors(client: httpx.Client) -> N
         examples = operation["responses"][status]["content"]["application/problem+json"]["examples"]
         assert all(str(example["value"]["status"]) == status for example in examples.values())
     assert "Problem" in document["components"]["schemas"]
+
+
+@pytest.mark.parametrize(
+    ("code", "request_"),
+    [
+        ("empty_body", {}),
+        ("malformed_body", {"json": {"image": "?"}}),
+        ("invalid_parameter", {"params": {"min_face_size": "1"}}),
+        ("not_acceptable", {"headers": {"accept": "text/html"}}),
+        ("unsupported_media_type", {"content": b"junk"}),
+        ("invalid_image", {"content": PHOTO.read_bytes()[:9000]}),
+        ("image_too_large", {"content": png_claiming(20_000, 20_000)}),
+    ],
+)
+def test_openapi_problems_are_those_that_the_service_tells(
+    client: httpx.Client, code: str, request_: dict[str, Any]
+) -> None:
+    told = client.post("/detect-emotions", **request_).json()
+    operation = client.get("/openapi.json").json()["paths"]["/detect-emotions"]["post"]
+    answer = operation["responses"][str(told["status"])]["content"]["application/problem+json"]
+    example = answer["examples"][code]["value"]
+    assert told | {"request_id": example["request_id"]} == example
