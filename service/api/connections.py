@@ -107,6 +107,8 @@ class Connection(HttpToolsProtocol):
         stop(self._reading)
         if self.parser.should_upgrade() and not self._should_upgrade() and _has_body(self.headers):
             raise ValueError("the body would be taken for another protocol's")
+        if sum(name == b"host" for name, _ in self.headers) > 1:
+            raise ValueError("a proxy in front may have believed another one (RFC 9112, section 3.2)")
         # Weak, since a circle of references would keep the request's body until the next full collection.
         self.scope["state"]["loss"] = self._loss
         self.scope["state"]["connected"] = partial(_connected, ref(self))

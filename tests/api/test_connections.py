@@ -218,6 +218,28 @@ def test_what_follows_a_body_in_chunks_is_no_header_and_not_endless(client: http
         raise AssertionError("it was endless")
 
 
+@pytest.mark.parametrize(
+    "doubtful",
+    [
+        b"Transfer-Encoding: chunked\r\nContent-Length: 4",
+        b"Content-Length: 4\r\nContent-Length: 5",
+        b"Content-Length: 4, 4",
+        b"Content-Length: +4",
+        b"Transfer-Encoding : chunked",
+        b"Transfer-Encoding: xchunked",
+        b"Transfer-Encoding: chunked, identity",
+        b"Transfer-Encoding:\r\n chunked",
+        b"X: y\nContent-Length: 4",
+        b"X: y\rContent-Length: 4",
+        b"Content-Length: 4\r\nHost: y",
+    ],
+)
+def test_a_head_that_a_proxy_may_read_otherwise_is_refused(client: httpx.Client, doubtful: bytes) -> None:
+    with connected(client) as connection:
+        connection.sendall(HEAD + b"Connection: close\r\n" + doubtful + b"\r\n\r\n4\r\njunk\r\n0\r\n\r\n")
+        assert statuses(told(connection)) == [b"400"]
+
+
 @pytest.mark.parametrize(("cut", "ends", "status"), [(0, b", close", b"415"), (30, b"", b"400")])
 def test_an_offer_of_another_protocol_costs_no_body(
     client: httpx.Client, cut: int, ends: bytes, status: bytes
