@@ -29,6 +29,7 @@ def test_a_monitor_may_ask_for_the_head_of_a_probe(client: httpx.Client, path: s
     head, whole = client.head(path), client.get(path)
     assert (head.status_code, head.content) == (200, b"")
     assert head.headers["content-length"] == whole.headers["content-length"]
+    assert set(client.post(path).headers["allow"].split(", ")) == {"GET", "HEAD"}
 
 
 def test_models_are_listed_with_the_default_marked(client: httpx.Client) -> None:

@@ -9,15 +9,16 @@ from service.api.schemas import Health
 router = APIRouter(tags=["operations"])
 
 
-@router.head("/livez", include_in_schema=False)
+# The first route of a path says what methods there are; the second one is the document's, which has no HEAD.
 @router.get("/livez")
+@router.api_route("/livez", methods=["GET", "HEAD"], include_in_schema=False)
 async def livez() -> Health:
     """The process answers. Touches no model."""
     return Health()
 
 
-@router.head("/readyz", include_in_schema=False)
 @router.get("/readyz", responses=problem_responses("not_ready"))
+@router.api_route("/readyz", methods=["GET", "HEAD"], include_in_schema=False)
 async def readyz(request: Request) -> Health:
     """The graphs are loaded and warm, and the service is not draining."""
     runtime = request.app.state.runtime
