@@ -118,8 +118,10 @@ class Connection(HttpToolsProtocol):
         if self.cycle:
             self._unanswered.append(self.cycle)
             self.cycle.transport = _Outlet(self.transport, partial(_end, ref(self)))  # type: ignore[assignment]
+        if len(self.pipeline) > MAX_PIPELINED:
+            raise ValueError("more requests at once than anybody needs")
         if self.pipeline:
-            self._watch_over_the_pipeline()
+            self._watch_later()
 
     def on_chunk_header(self) -> None:
         """Of a body in chunks."""
@@ -217,18 +219,17 @@ class Connection(HttpToolsProtocol):
             return False
         self.flow.pause_reading()
         self._unanswered[-1].keep_alive = False
+        self._watch_later()
         return True
 
-    def _watch_over_the_pipeline(self) -> None:
-        """Nothing is read while requests wait, so the event loop does not see that the client leaves."""
-        if len(self.pipeline) > MAX_PIPELINED:
-            raise ValueError("more requests at once than anybody needs")
+    def _watch_later(self) -> None:
+        """While nothing is read, the event loop does not see that the client leaves."""
         stop(self._watching)
         self._watching = self.loop.call_later(WATCH_S, self._watch)
 
     def _watch(self) -> None:
-        if self.connected() and self.pipeline:
-            self._watching = self.loop.call_later(WATCH_S, self._watch)
+        if self.connected() and self.flow.read_paused:
+            self._watch_later()
 
 
 class _Outlet:

@@ -21,7 +21,7 @@ from service.settings import Settings
 from service.telemetry.metrics import Metrics
 from service.vision.image import ACCEPTED_FORMATS
 from service.vision.pipeline import EmotionPipeline
-from tests.conftest import Serve, until
+from tests.conftest import Gated, Serve, until
 
 
 @pytest.fixture(scope="module")
@@ -90,6 +90,17 @@ def test_one_who_asked_again_and_left_is_missed(serve: Serve, photo: bytes) -> N
             connection.sendall(b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n")
         assert client.post("/detect-emotions", content=photo).status_code == 200
         until(lambda: answers(client) == {"200": 1, "499": 1})
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells")
+def test_one_who_sent_no_http_after_a_photo_and_left_is_missed(gated: Gated, photo: bytes) -> None:
+    with gated(workers=1) as (client, gate):
+        with socket.create_connection((client.base_url.host, client.base_url.port or 0)) as connection:
+            head = b"POST /detect-emotions HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n"
+            connection.sendall(head % len(photo) + photo)
+            assert gate.entered.wait(30)
+            connection.sendall(b"no HTTP\r\n\r\n")
+        until(lambda: answers(client) == {"499": 1})
 
 
 def test_nothing_is_computed_for_a_client_that_has_hung_up_by_then(
