@@ -18,6 +18,8 @@ _ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[^\s/?#@]+")
 _SECRET = frozenset({"api_keys"})
 DOTENV = ".env"
 PREFIX = "FER_"
+# The key that the command line sends to another service.
+CLIENT_KEY = f"{PREFIX}CLIENT_API_KEY"
 # How much of its letters a variable that is no setting shares with one that it is taken for.
 _ALIKE = 0.85
 
@@ -131,11 +133,13 @@ def _names(dotenv: Path) -> list[str]:
 def _check_names(names: Iterable[str]) -> None:
     """Raise SettingsError for a variable that is nearly a setting: without its keys the service is open."""
     settings = [f"{PREFIX}{name.upper()}" for name in Settings.model_fields]
-    for name in names:
-        if name.upper().startswith(PREFIX) and name.upper() not in settings:
-            meant = get_close_matches(name.upper(), settings, 1, _ALIKE)
-            if meant:
-                raise SettingsError(f"{name} is no setting: is {meant[0]} meant?")
+    others = {name for name in names if name.upper().startswith(PREFIX) and name.upper() not in settings}
+    for name in sorted(others - {CLIENT_KEY}):
+        meant = get_close_matches(name.upper(), settings, 1, _ALIKE)
+        if not meant and "KEY" in name.upper():  # unlike as it is, as `FER_API_KEYS_FILE`
+            meant = [f"{PREFIX}API_KEYS"]
+        if meant:
+            raise SettingsError(f"{name} is no setting: is {meant[0]} meant?")
 
 
 def _problem(name: int | str, value: object, message: str) -> str:

@@ -97,7 +97,9 @@ def test_a_line_that_would_set_nothing_is_told(
         read_settings()
 
 
-@pytest.mark.parametrize("name", ["FER_API_KEY", "fer_worker", "FER_MODEL_STORES"])
+@pytest.mark.parametrize(
+    "name", ["FER_API_KEY", "FER_API_KEYS_FILE", "fer_key", "fer_worker", "FER_MODEL_STORES"]
+)
 @pytest.mark.parametrize("in_file", [True, False])
 def test_a_misspelled_setting_is_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, in_file: bool
@@ -112,7 +114,8 @@ def test_a_misspelled_setting_is_told(
 
 
 @pytest.mark.parametrize(
-    "name", ["FER_SERVICE_PORT", "FER_SERVICE_HOST", "FERRY_PORT", "FER_TEAM", "FER_HOME"]
+    "name",
+    ["FER_SERVICE_PORT", "FER_SERVICE_HOST", "FERRY_PORT", "FER_TEAM", "FER_HOME", "FER_CLIENT_API_KEY"],
 )
 def test_variables_of_others_are_left_alone(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     """Kubernetes sets the first two for a service of the name fer."""

@@ -31,7 +31,7 @@ from service.media.sources import PHOTO_SUFFIXES, find_photos
 from service.media.writers import PhotoFormat
 from service.runtime.cpus import usable_cpus
 from service.runtime.model_store import ModelStore, ModelStoreError
-from service.settings import SettingsError, read_settings
+from service.settings import CLIENT_KEY, SettingsError, read_settings
 from service.telemetry.tracing import TracingError, tracing_for
 from service.vision.pipeline import AnalysisOptions
 
@@ -71,7 +71,7 @@ MaxFacesOption = Annotated[
 ]
 ServerOption = Annotated[str | None, typer.Option(metavar="URL", help="Let a running service do the work.")]
 KeyOption = Annotated[
-    str | None, typer.Option(envvar="FER_CLIENT_API_KEY", help="Key for the server.", show_default=False)
+    str | None, typer.Option(envvar=CLIENT_KEY, help="Key for the server.", show_default=False)
 ]
 WorkersOption = Annotated[
     int | None, typer.Option(min=1, max=256, help="Images at once. Default: one a CPU; 4 with --server.")
