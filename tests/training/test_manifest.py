@@ -5,6 +5,7 @@ import pytest
 from training import manifest
 from training.evaluate import STORE, opened
 from training.manifest import StoreError
+from training.mtcnn import register
 
 
 def test_what_is_no_store_is_named(tmp_path: Path) -> None:
@@ -34,3 +35,7 @@ def test_a_model_that_is_not_there_is_told_with_those_that_are(tmp_path: Path) -
     assert manifest.model(tmp_path, "balanced") == {"label_set": "ferplus"}
     with pytest.raises(StoreError, match=r"no model 'other' in .*: it holds fast, balanced"):
         manifest.model(tmp_path, "other")
+
+
+def test_the_store_says_of_the_detector_what_is_registered() -> None:
+    assert manifest.section(STORE, "detector") == register.entries(STORE)
