@@ -208,6 +208,18 @@ def test_a_frame_that_is_too_large_says_so(serve: Serve, size: int) -> None:
     assert (refused.value.code, refused.value.close_code) == ("body_too_large", 1009)
 
 
+def test_asyncio_says_so_where_the_frame_is_still_being_sent(serve: Serve) -> None:
+    async def ask(url: str) -> None:
+        async with AsyncFerClient(url) as client, client.stream() as stream:
+            with pytest.raises(FerError, match="body_too_large"):
+                await stream.ask(bytes(30_000_000))
+            await stream.send(b"another")
+
+    with serve(max_body_bytes=1000) as server, pytest.raises(FerError) as refused:
+        asyncio.run(ask(str(server.base_url)))
+    assert (refused.value.code, refused.value.close_code) == ("body_too_large", 1009)
+
+
 def test_asyncio_has_the_same_methods(url: str, photo: bytes) -> None:
     async def scenario() -> None:
         async with AsyncFerClient(url) as client:

@@ -14,10 +14,27 @@ from fer_client.errors import FerError
 from fer_client.types import BatchError, BatchOk, Detection, ModelInfo, StreamError, StreamFrame
 
 
+class _Gone(asyncio.Transport):
+    """A transport that is closed. Websockets aborts it at each later use, and asyncio's own may then fail.
+
+    That does where it wrote its last bytes while it was closing: AttributeError, of a loop that it let go.
+    """
+
+    def abort(self) -> None:
+        """Nothing is left to close."""
+
+    def is_closing(self) -> bool:
+        return True
+
+
 class _Connection(ClientConnection):
     async def handshake(self, *args: Any, **kwargs: Any) -> None:
         with wire.not_redirected():
             await super().handshake(*args, **kwargs)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        self.transport = _Gone()
 
 
 class AsyncFerClient:
