@@ -273,7 +273,7 @@ def _analyzer(
     api_key: str | None,
     wait: Callable[[float], None],
 ) -> Iterator[Analyzer]:
-    if server:
+    if server is not None:  # empty, as a variable that is not set, is no wish to have the work done here
         if model_store:
             raise SourceError("--model-store does not go with --server, which has models of its own")
         with media_extra("--server"):
@@ -319,7 +319,7 @@ def _seconds(option: str, text: str, least: float = 0.0) -> float:
 
 
 def _workers(server: str | None) -> int:
-    return _REMOTE_WORKERS if server else usable_cpus()
+    return usable_cpus() if server is None else _REMOTE_WORKERS
 
 
 def _tell(report: Report, out: str | None, unit: str = "photos") -> None:

@@ -1,5 +1,6 @@
 """The same work, done by a running service (`--server`)."""
 
+import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -21,6 +22,8 @@ _LONGEST_WAIT_S = 30.0
 _RUN_CODES = frozenset({"unauthorized", "not_found", "method_not_allowed", "invalid_parameter"})
 _AWAY = frozenset({429, 502, 503})
 _RETRIED = _AWAY | {504}  # a service that is busy may be too late for any image
+# What reading an answer raises that the service did not write.
+_UNREADABLE = (ArithmeticError, KeyError, RecursionError, TypeError, ValueError)
 _POINTS = ("left_eye", "right_eye", "nose", "mouth_left", "mouth_right")
 
 
@@ -54,6 +57,8 @@ class RemoteAnalyzer:
         headers = {"X-API-Key": api_key} if api_key else {}
         self._client = httpx.Client(headers=headers, timeout=60)
         self._url, self._wait, self._tracing = url.rstrip("/"), wait, tracing
+        # What is told ends up in logs.
+        self._shown = re.sub(r"//[^/?#]*@", "//", self._url)
         self._query = _query(options)
         try:
             self.model = self._find_model(options.model)
@@ -87,8 +92,8 @@ class RemoteAnalyzer:
         """Around the reading of an answer: raises ServerError where the service would not answer so."""
         try:
             yield
-        except (ValueError, KeyError, TypeError) as error:
-            raise ServerError(f"what answers at {self._url} is not this service") from error
+        except _UNREADABLE as error:
+            raise ServerError(f"what answers at {self._shown} is not this service") from error
 
     def _post(self, data: bytes) -> httpx.Response:
         headers = {"Content-Type": "application/octet-stream", "Accept": "application/json"}
@@ -104,14 +109,14 @@ class RemoteAnalyzer:
             lambda: self._traced(self._client.build_request("GET", f"{self._url}/models")), _FIRST_ATTEMPTS
         )
         if answer.status_code != httpx.codes.OK:
-            raise ServerError(f"{self._url}/models: {_detail(answer)}")
+            raise ServerError(f"{self._shown}/models: {_detail(answer)}")
         with self._understood():
             models = answer.json()["models"]
             for model in models:
                 if model["name"] == name or (name is None and model["default"]):
                     return Model(model["name"], model["version"], model["digest"], model["uncertain_below"])
             names = ", ".join(model["name"] for model in models)
-        raise ServerError(f"no model {name!r} at {self._url}: it has {names}")
+        raise ServerError(f"no model {name!r} at {self._shown}: it has {names}")
 
     def _traced(self, request: httpx.Request) -> httpx.Response:
         # A query may hold what is nobody's business, and so may the name and password before a host.
@@ -129,11 +134,11 @@ class RemoteAnalyzer:
             pause = min(0.25 * 2**attempt, _LONGEST_WAIT_S)
             try:
                 answer = send()
+            except (httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
+                raise ServerError(f"{self._shown!r} is no URL of a server: {error}") from error
             except (httpx.TransportError, httpx.DecodingError) as error:
                 if last:
-                    raise ServerError(f"{self._url} cannot be reached: {error}") from error
-            except httpx.InvalidURL as error:
-                raise ServerError(f"{self._url} is no URL: {error}") from error
+                    raise ServerError(f"{self._shown} cannot be reached: {error}") from error
             else:
                 if last or answer.status_code not in _RETRIED:
                     return answer
@@ -178,7 +183,7 @@ def _problem(answer: httpx.Response) -> dict[str, Any]:
         return {}
     try:
         body = answer.json()
-    except ValueError:
+    except _UNREADABLE:
         return {}
     return body if isinstance(body, dict) else {}
 

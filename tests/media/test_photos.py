@@ -459,6 +459,13 @@ def test_the_key_comes_from_the_environment(run: Run, serve: Serve) -> None:
         assert "no model 'none'" in unknown.stderr
 
 
+@pytest.mark.parametrize("command", ["analyze", "video"])
+def test_an_empty_server_is_not_this_process(run: Run, command: str) -> None:
+    refused = run(command, PHOTO, "--server", "")
+    assert refused.exit_code == 2
+    assert "'' is no URL of a server" in refused.stderr
+
+
 def _journal_path(out: Path) -> Path:
     return out.with_name(out.name + ".journal.jsonl")
 

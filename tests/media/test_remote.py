@@ -1,6 +1,7 @@
 """A server that is busy, gone or strange."""
 
 import json
+import re
 import signal
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -88,6 +89,23 @@ def test_an_address_that_never_answered_is_given_up_sooner() -> None:
     assert waits == [0.25, 0.5]
 
 
+@pytest.mark.parametrize("url", ["", "localhost:8000", "127.0.0.1:8000", "ftp://127.0.0.1", "http://[::1"])
+def test_what_is_no_url_of_a_server_is_asked_for_nothing(url: str) -> None:
+    waits: list[float] = []
+    with pytest.raises(ServerError, match=f"^'{re.escape(url)}' is no URL of a server: "):
+        RemoteAnalyzer(url, None, AnalysisOptions(), waits.append)
+    assert waits == []
+
+
+def test_a_password_in_the_url_is_not_told() -> None:
+    waits: list[float] = []
+    with answering((200, json_type(), MODELS)) as url:
+        named = url.replace("//", "//user:p@ss@")
+        analyzer = RemoteAnalyzer(named, None, AnalysisOptions(), waits.append)
+    with closing(analyzer), pytest.raises(ServerError, match=f"^{url} cannot be reached"):
+        analyzer.photo(b"x")
+
+
 def test_what_is_wrong_with_one_photo_fails_that_photo() -> None:
     problem = json.dumps({"code": "invalid_image", "detail": "The image does not decode"}).encode()
     with answering(
@@ -109,6 +127,7 @@ def test_what_is_wrong_with_one_photo_fails_that_photo() -> None:
         ("application/json", b"[1]"),
         ("application/json", b'{"models": [{"name": "m"}]}'),
         ("application/json", b"\xff"),
+        ("application/json", b"[" * 100_000),
     ],
 )
 def test_what_is_not_the_service_is_told(kind: str, body: bytes) -> None:
