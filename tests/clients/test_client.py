@@ -357,7 +357,7 @@ def test_retries_are_bounded_and_for_what_passes(
     assert (refused.value.status, refused.value.code) == (status, code)
 
 
-def broken(kind: type[httpx.TransportError]) -> Answer:
+def broken(kind: type[httpx.RequestError]) -> Answer:
     def fail() -> httpx.Response:
         raise kind("gone")
 
@@ -371,11 +371,20 @@ def test_a_lost_connection_is_made_again_and_a_late_answer_is_not_asked_for(
     transport, asked = answering(broken(httpx.ConnectError), broken(httpx.RemoteProtocolError), no_models)
     assert run(transport, lambda _: None, Retry()) == []
     assert len(asked) == 3
-    for kind, requests in {httpx.ReadError: 3, httpx.ReadTimeout: 1}.items():
+    kinds = {httpx.ReadError: 3, httpx.ConnectTimeout: 3, httpx.ReadTimeout: 1, httpx.WriteTimeout: 1}
+    for kind, requests in kinds.items():
         transport, asked = answering(*[broken(kind)] * 5)
         with pytest.raises(kind):
             run(transport, lambda _: None, Retry())
         assert len(asked) == requests
+
+
+@pytest.mark.parametrize("run", [run_sync, run_async])
+def test_an_answer_that_does_not_unpack_is_not_the_service_s(run: Callable[..., object]) -> None:
+    transport, asked = answering(broken(httpx.DecodingError))
+    with pytest.raises(FerError, match="http_error"):
+        run(transport, lambda _: None, Retry())
+    assert len(asked) == 1
 
 
 def test_fields_of_a_newer_service_are_ignored() -> None:

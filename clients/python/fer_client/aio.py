@@ -133,6 +133,8 @@ class AsyncFerClient:
         while True:
             try:
                 return wire.checked(await call())
+            except httpx.DecodingError as error:
+                raise wire.not_ours() from error
             except (FerError, httpx.TransportError) as error:
                 wait = self._retry.wait(attempt, error)
                 if wait is None:

@@ -126,6 +126,8 @@ class FerClient:
         while True:
             try:
                 return wire.checked(call())
+            except httpx.DecodingError as error:
+                raise wire.not_ours() from error
             except (FerError, httpx.TransportError) as error:
                 wait = self._retry.wait(attempt, error)
                 if wait is None:

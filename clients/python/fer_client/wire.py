@@ -59,8 +59,8 @@ class Retry:
     """How often, and how long, to wait for a service that has too much to do, is starting, or went away.
 
     What is tried again are answers of status 503 and, from a gateway, 429 and 502, and connections that are
-    refused or break off: a request changes nothing in the service, so that asking twice does no harm. Answers
-    that do not come in time are not asked for again.
+    refused, not made in time or broken off: a request changes nothing in the service, so that asking twice
+    does no harm. Answers that do not come in time are not asked for again.
 
     attempts: requests in all, 1 for no retry; first: seconds before the second one where the service does not
     say, doubled each time; longest: an answer that asks for more seconds than that is an error at once.
@@ -156,7 +156,7 @@ def batch(response: httpx.Response) -> list[BatchOk | BatchError]:
 def picture(response: httpx.Response) -> bytes:
     """The annotated picture."""
     if not response.headers.get("content-type", "").startswith("image/"):
-        raise _not_ours(response.status_code)
+        raise not_ours(response.status_code)
     return response.content
 
 
@@ -243,10 +243,11 @@ def _understood(status: int | None = None) -> Iterator[None]:
     try:
         yield
     except _UNREADABLE as error:
-        raise _not_ours(status) from error
+        raise not_ours(status) from error
 
 
-def _not_ours(status: int | None) -> FerError:
+def not_ours(status: int | None = None) -> FerError:
+    """For what the service would not answer so."""
     return FerError("http_error", "what answers here is not fer-service", status)
 
 
