@@ -27,7 +27,6 @@ from service.runtime.model_store import EmotionEntry
 from service.vision.track import Tracked, TrackedFace
 from service.vision.types import EMOTIONS, Analysis, AnalyzedFace, Landmarks, Point, UInt8Array
 
-STAGES = ("queue", "decode", "detect", "crop", "classify")
 _SENT: tuple[type[Told | Wire], ...] = (Detection, Batch, StreamFrame, StreamError)
 _SERIALIZERS = {kind: TypeAdapter(kind).serializer for kind in _SENT}
 
@@ -73,10 +72,11 @@ def to_json(answer: Told | Wire) -> bytes:
 
 def server_timing(timings: TimingsSchema, draw_ms: float | None = None) -> str:
     """The Server-Timing header: every stage in the order of its work, then the total, in milliseconds."""
-    stages = {name: getattr(timings, name) for name in STAGES}
-    if draw_ms is not None:
-        stages["draw"] = round(draw_ms, 3)
-    return ", ".join(f"{name};dur={ms}" for name, ms in {**stages, "total": timings.total}.items())
+    drawn = "" if draw_ms is None else f"draw;dur={round(draw_ms, 3)}, "
+    return (
+        f"queue;dur={timings.queue}, decode;dur={timings.decode}, detect;dur={timings.detect}, "
+        f"crop;dur={timings.crop}, classify;dur={timings.classify}, {drawn}total;dur={timings.total}"
+    )
 
 
 def digest(entry: EmotionEntry) -> str:

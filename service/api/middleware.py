@@ -5,8 +5,8 @@ import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from http import HTTPStatus
+from secrets import token_hex
 from time import perf_counter
-from uuid import uuid4
 
 import structlog
 from starlette.datastructures import Headers, MutableHeaders, State
@@ -189,10 +189,9 @@ _DEFAULTS = _raw(DEFAULTS)
 def _identified(scope: Scope, request_id: str, tracing: Tracing, method: str) -> Iterator[Exchange]:
     """Its span, and its ids where handlers (`Request.state`) and log lines find them."""
     State(scope.setdefault("state", {})).request_id = request_id
-    with (
-        tracing.server(method, scope["scheme"], Headers(scope=scope)) as span,
-        structlog.contextvars.bound_contextvars(request_id=request_id, **span.ids),
-    ):
+    with tracing.server(method, scope["scheme"], Headers(scope=scope)) as span:
+        # In the task of this request alone, and so never taken back.
+        structlog.contextvars.bind_contextvars(request_id=request_id, **span.ids)
         yield span
 
 
@@ -205,4 +204,4 @@ def _route(scope: Scope) -> str | None:
 def request_id_of(headers: Headers) -> str:
     """The id that the client gave, where it can be used, or a new one."""
     given = headers.get(REQUEST_ID_HEADER, "")
-    return given if _ACCEPTED_ID.fullmatch(given) else uuid4().hex
+    return given if _ACCEPTED_ID.fullmatch(given) else token_hex(16)

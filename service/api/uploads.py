@@ -51,6 +51,8 @@ async def read_body(request: Request, limit: int, grow: Callable[[int], None]) -
         raise BodyTooLargeError(_too_large(limit))
     chunks, size = [], 0
     async for chunk in request.stream():
+        if not chunk:  # as the last one is
+            continue
         size += len(chunk)
         if size > limit:
             raise BodyTooLargeError(_too_large(limit))
@@ -252,6 +254,8 @@ def _after(passed: re.Pattern[bytes], data: bytes, start: int) -> int:
 
 def described(data: bytes, header: str) -> Body:
     """A body, and what its Content-Type header says."""
+    if ";" not in header:  # as of any image that is sent as it is
+        return Body(data, header.strip().lower(), None)
     content_type, options = parse_options_header(header)
     return Body(data, content_type.decode("latin-1").lower(), options.get(b"boundary"))
 
