@@ -114,12 +114,13 @@ ROWS = {
               "reqps", {"refused": rate("fer_rejected_total", f'{AT}, code="overloaded"'),
                         "deadline": rate("fer_rejected_total", f'{AT}, code="deadline_exceeded"'),
                         "dropped": rate("fer_dropped_calls_total")}),
-        Panel("CPU", "Cores in use.", "short",
+        Panel("CPU", "Cores in use by the service, its decoder processes not counted.", "short",
               {"{{instance}}": rate("process_cpu_seconds_total", by="instance")}),
         Panel("CPU throttling", "Seconds a second that threads waited because the quota was used up. "
               "No data outside of containers.", "short",
               {"{{instance}}": rate("fer_cgroup_cpu_throttled_seconds_total", by="instance")}),
-        Panel("Memory", "Resident.", "bytes",
+        Panel("Memory", "Resident in the service. Its decoder processes, which a container's limit counts, "
+              "are not in it.", "bytes",
               {"{{instance}}": f"process_resident_memory_bytes{{{AT}}}"}),
     ],
     "Faces": [
