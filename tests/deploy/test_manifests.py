@@ -116,6 +116,21 @@ def test_the_pod_runs_as_the_user_of_the_image(pod: dict[str, Any]) -> None:
     assert f"USER {user['runAsUser']}:{user['runAsGroup']}\n" in DOCKERFILE
 
 
+def test_the_namespace_admits_the_pod(pod: dict[str, Any]) -> None:
+    """What the standard `restricted` asks of a pod without volumes, and a root that nobody can write to."""
+    namespace = load(KUBERNETES / "base" / "namespace.yaml")["metadata"]["labels"]
+    assert namespace["pod-security.kubernetes.io/enforce"] == "restricted"
+    assert not pod.keys() & {"hostNetwork", "hostPID", "hostIPC", "volumes"}
+    assert pod["securityContext"]["runAsNonRoot"]
+    assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+    (container,) = pod["containers"]
+    assert container["securityContext"] == {
+        "allowPrivilegeEscalation": False,
+        "readOnlyRootFilesystem": True,
+        "capabilities": {"drop": ["ALL"]},
+    }
+
+
 def test_the_autoscaler_reads_a_metric_that_the_service_has() -> None:
     scaler = load(OVERLAYS / "in-flight" / "horizontalpodautoscaler.yaml")
     (metric,) = scaler["spec"]["metrics"]
