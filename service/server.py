@@ -17,7 +17,7 @@ from typing import NoReturn
 import structlog
 import uvicorn
 
-from service.api.connections import Connection
+from service.api.connections import KEEP_ALIVE_S, Connection
 from service.api.deps import Runtime
 from service.api.stream_connection import StreamConnection
 from service.main import create_app
@@ -106,6 +106,7 @@ def server_config(
         access_log=False,
         server_header=False,
         http=Connection,
+        timeout_keep_alive=KEEP_ALIVE_S,
         ws=StreamConnection,
         # The app closes at its own limit and can tell the client why; far beyond it the server breaks off.
         ws_max_size=settings.max_body_bytes + FRAME_SLACK_BYTES,

@@ -25,6 +25,9 @@ MAX_HEAD_BYTES = 65_536
 # Requests that a client may send before the one that is being answered is.
 MAX_PIPELINED = 100
 WATCH_S = 0.1
+# Between two requests. Longer than most proxies keep theirs, of which one would else send a request just when
+# it is closed, and answer 502: a POST is not tried again.
+KEEP_ALIVE_S = 150
 _HEAD_TOO_LARGE = (
     b"HTTP/1.1 431 Request Header Fields Too Large\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
 )
@@ -37,7 +40,8 @@ _NO_LINGER = struct.pack("ii", 1, 0)
 class Connection(HttpToolsProtocol):
     """Closed when it has sent no whole head of a request for as long as a request may take.
 
-    That time runs from the opening, and from each answer on: it includes the rest of a body that was refused.
+    That time runs from the opening, and after an answer from the first byte on: it includes the rest of a
+    body that was refused. With nothing to read a connection is kept for `KEEP_ALIVE_S`.
     An answer that the client takes longer to read than that is cut off. Of one who wants a closed
     connection and is answered early, the rest of the body is read all the same: closed with bytes unread, the
     kernel would reset it, and the client, who still sends, would see that and not the answer.
@@ -59,7 +63,7 @@ class Connection(HttpToolsProtocol):
         """Wait for the first request."""
         super().connection_made(transport)
         self._descriptor: int = transport.get_extra_info("socket").fileno()
-        self._reading = self.loop.call_later(self._limit_s, self.timeout_keep_alive_handler)
+        self._await_head()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Wait for nothing any more."""
@@ -78,6 +82,8 @@ class Connection(HttpToolsProtocol):
         before = self._steps
         super().data_received(without_offer(data) if self._between else data)
         self._bytes_since_step = self._bytes_since_step + len(data) if self._steps == before else 0
+        if self._between and self._bytes_since_step and self._reading is None:
+            self._await_head()  # for what came, uvicorn has stopped to count the silence
         if self._bytes_since_step > MAX_HEAD_BYTES and not self.transport.is_closing():
             self._refuse(_HEAD_TOO_LARGE)
 
@@ -91,6 +97,8 @@ class Connection(HttpToolsProtocol):
         super().on_message_begin()
         self._steps += 1
         self._between, self._in_head = False, True
+        if self._reading is None and all(cycle.response_complete for cycle in self._unanswered):
+            self._await_head()
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Those after a body in chunks are no headers of the request (RFC 9110, section 6.5.1).
@@ -104,7 +112,7 @@ class Connection(HttpToolsProtocol):
         """From here on the app bounds the time, of the body too."""
         self._steps += 1
         self._in_head = False
-        stop(self._reading)
+        self._stop_reading()
         if self.parser.should_upgrade() and not self._should_upgrade() and _has_body(self.headers):
             raise ValueError("the body would be taken for another protocol's")
         if sum(name == b"host" for name, _ in self.headers) > 1:
@@ -165,11 +173,11 @@ class Connection(HttpToolsProtocol):
     def on_response_complete(self) -> None:
         """Wait for the next request, or for the client to take the last answer."""
         super().on_response_complete()
-        stop(self._reading)
+        self._stop_reading()
         if self.transport.is_closing():
             self._await_reader()
-        elif self.cycle.response_complete:
-            self._reading = self.loop.call_later(self._limit_s, self.timeout_keep_alive_handler)
+        elif self.cycle.response_complete and not (self._between and not self._bytes_since_step):
+            self._await_head()
 
     def timeout_keep_alive_handler(self) -> None:
         """Close, which takes until the client has read what was sent."""
@@ -199,6 +207,14 @@ class Connection(HttpToolsProtocol):
         self._lingering = True
         if self.transport.can_write_eof():
             self.transport.write_eof()
+
+    def _await_head(self) -> None:
+        self._stop_reading()
+        self._reading = self.loop.call_later(self._limit_s, self.timeout_keep_alive_handler)
+
+    def _stop_reading(self) -> None:
+        stop(self._reading)
+        self._reading = None
 
     def _await_reader(self) -> None:
         stop(self._writing)

@@ -75,6 +75,26 @@ def test_an_unfinished_head_after_an_answer_is_closed(serve: Serve) -> None:
         assert told(connection).startswith(b"HTTP/1.1 200")
 
 
+@pytest.mark.parametrize("start", [b"\r\n", b"G", HEAD])
+def test_what_begins_after_an_answer_is_waited_for_no_longer_than_a_request(
+    serve: Serve, start: bytes
+) -> None:
+    with serve(request_timeout_s=0.2) as client, connected(client) as connection:
+        connection.sendall(b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert connection.recv(65536).startswith(b"HTTP/1.1 200")
+        connection.sendall(start)
+        assert told(connection) == b""
+
+
+def test_a_connection_outlives_an_answer_longer_than_a_request_may_take(serve: Serve) -> None:
+    """As long as proxies keep theirs."""
+    with serve(request_timeout_s=0.1) as client, connected(client) as connection:
+        for _ in range(2):
+            connection.sendall(b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n")
+            assert connection.recv(65536).startswith(b"HTTP/1.1 200")
+            assert not select.select([connection], [], [], 0.3)[0], "it was closed"
+
+
 def test_the_rest_of_a_refused_body_is_waited_for_no_longer_than_a_request(serve: Serve) -> None:
     with serve(request_timeout_s=0.2, max_body_bytes=10) as client:
         for length, status in ((b"1000000", b"413"), (b"10", b"504")):
