@@ -127,12 +127,12 @@ def analyze(  # noqa: PLR0917 - options, which are passed by name
             report = photos_on_ray(bulk, workers)
         _tell(report, out)
         raise typer.Exit(SOME_FAILED if report.failed else 0)
-    target = behind_links(Path(out)) if out else None
     with told_in_one_line(_GOES_ON) as interruption, ExitStack() as stack:
         kind = _format(format, out)
+        target = behind_links(Path(out)) if out else None
         found = find_photos(photos, recursive, exclude=annotate)
         refuse_overwriting({"--out": target}, found)
-        refuse_replacing("--out", target)
+        refuse_replacing("--out", Path(out) if out else None)
         annotations = Annotations.beside(annotate, found) if annotate else None
         if annotate:
             annotate.mkdir(parents=True, exist_ok=True)

@@ -164,7 +164,7 @@ def _plain(value: object) -> object:
 def _table_lines(record: Mapping[str, Any]) -> list[str]:
     name = on_one_line(record["file"])
     if record["status"] != "ok":
-        return [f"{name}  failed: {record['error']}"]
+        return [f"{name}  failed: {on_one_line(record['error'])}"]
     return [f"{name}  {_face_text(face)}" for face in record["faces"]] or [f"{name}  no face"]
 
 

@@ -22,9 +22,10 @@ from service.media.analyzers import Analyzer, LocalAnalyzer
 from service.media.errors import JournalError, MissingExtraError, SourceError, media_extra
 from service.media.journal import Journal
 from service.media.photos import PhotoRun, run_photos
+from service.media.records import failed_record
 from service.media.run import Annotations, Report
 from service.media.sources import find_photos
-from service.media.writers import PhotoFormat
+from service.media.writers import PhotoFormat, photo_writer
 from tests.conftest import PHOTO, Serve
 from tests.media.conftest import Interrupted, Run
 
@@ -225,10 +226,13 @@ def test_parquet_needs_a_file(run: Run) -> None:
         ("a.csv", "is read in this run"),
         ("a.csv.gz", "has a suffix of no format"),  # and is no table for people
         ("deeper", "is a folder"),
+        ("piped.csv", "piped.csv is no regular file"),  # as /dev/stdout leads to a pipe
+        ("a" * 300, "File name too long"),
     ],
 )
 def test_no_photo_becomes_a_table(run: Run, folder: Path, photo: bytes, out: str, told: str) -> None:
     (folder / "a.csv").write_bytes(photo)  # whatever it is called
+    (folder / "piped.csv").symlink_to(os.devnull)
     result = run("analyze", folder / "a.csv", "--out", folder / out)
     assert result.exit_code == 2
     assert told in result.stderr
@@ -362,6 +366,13 @@ def test_a_name_with_a_line_break_keeps_to_its_line(run: Run, photo: bytes, tmp_
     assert run("video", named.with_name("a\nb.mp4")).stderr.count("\n") == 1
     (record, _) = json.loads(run("analyze", named, "gone.jpg", "--format", "json").stdout)
     assert record["file"] == str(named)
+
+
+def test_a_reason_with_a_line_break_keeps_to_its_line() -> None:
+    """As a service that is not ours may tell it."""
+    stream = io.StringIO()
+    photo_writer("table", stream, None).write(failed_record("a.jpg", "not\nnow"))
+    assert stream.getvalue() == "a.jpg  failed: not\\nnow\n"
 
 
 @pytest.mark.parametrize(("kind", "told"), [("table", r"\u65e5"), ("jsonl", "日"), ("csv", "日")])
