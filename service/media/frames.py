@@ -166,7 +166,8 @@ class Video:
 
 def _place(source: str) -> str:
     """For FFmpeg, which takes the 20 in `20:15.mp4` for a protocol, but not where a slash comes first."""
-    return os.path.abspath(source) if os.path.exists(source) else source
+    # Not `os.path.abspath`, for which `link/..` is the folder that the link is in.
+    return str(Path(source).absolute()) if os.path.exists(source) else source
 
 
 def _moving(container: InputContainer) -> "Iterator[VideoStream]":

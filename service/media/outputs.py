@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TextIO
 
 from service.media.encoder import VideoWriter
 from service.media.errors import SourceError
@@ -76,12 +77,16 @@ def _open_rows(path: Path, stack: ExitStack) -> Writer:
         raise SourceError(f"{path}: rows are written as .csv, .jsonl or .parquet")
     # Line by line, so that a camera's rows are there for who looks meanwhile, and after a crash.
     stream = stack.enter_context(path.open("a", buffering=1, newline="", encoding="utf-8"))
+    if path.is_file():  # not /dev/null or a pipe: they have no length, and no one owner
+        _begin_anew(stream, path)
+    writer = row_writer(_FORMATS[path.suffix.lower()], stream, path, FACE_COLUMNS)
+    stack.callback(writer.close)
+    return writer
+
+
+def _begin_anew(stream: TextIO, path: Path) -> None:
     try:
         hold(stream)
     except HeldError as error:
         raise SourceError(f"{path} is being written to by another run") from error
-    if stream.seekable():
-        stream.truncate(0)
-    writer = row_writer(_FORMATS[path.suffix.lower()], stream, path, FACE_COLUMNS)
-    stack.callback(writer.close)
-    return writer
+    stream.truncate(0)

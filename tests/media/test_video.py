@@ -374,6 +374,22 @@ def test_an_output_that_is_a_link_is_written_where_it_leads(run: Run, film: Path
     assert len(list(tmp_path.rglob("*.*"))) == 4
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="it has no such file")
+def test_rows_that_nobody_wants_may_go_nowhere(run: Run, film: Path, tmp_path: Path) -> None:
+    link = tmp_path / "null.csv"
+    link.symlink_to(os.devnull)
+    with frame_outputs(Paths(link)):  # of another run, which does not own it
+        assert run("video", film, "--every", "2s", "--out", link).exit_code == 0
+    assert link.is_symlink()
+
+
+def test_a_film_beside_the_folder_that_a_link_leads_to(run: Run, film: Path, tmp_path: Path) -> None:
+    (tmp_path / "there" / "folder").mkdir(parents=True)
+    (tmp_path / "there" / "20:15.mp4").write_bytes(film.read_bytes())
+    (tmp_path / "link").symlink_to(tmp_path / "there" / "folder")
+    assert run("video", tmp_path / "link" / ".." / "20:15.mp4", "--every", "2s").exit_code == 0
+
+
 def test_a_link_in_a_circle_is_told(run: Run, film: Path, tmp_path: Path) -> None:
     link = tmp_path / "a.csv"
     link.symlink_to(link)
