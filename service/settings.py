@@ -20,6 +20,8 @@ DOTENV = ".env"
 PREFIX = "FER_"
 # The key that the command line sends to another service.
 CLIENT_KEY = f"{PREFIX}CLIENT_API_KEY"
+# Kubernetes sets such for each service of a namespace, so FER_KEYCLOAK_PORT for one of the name fer-keycloak.
+_OF_KUBERNETES = re.compile(r".*_(SERVICE_HOST|(SERVICE_)?PORT(_.*)?)")
 # How much of its letters a variable that is no setting shares with one that it is taken for.
 _ALIKE = 0.85
 
@@ -136,7 +138,8 @@ def _check_names(names: Iterable[str]) -> None:
     others = {name for name in names if name.upper().startswith(PREFIX) and name.upper() not in settings}
     for name in sorted(others - {CLIENT_KEY}):
         meant = get_close_matches(name.upper(), settings, 1, _ALIKE)
-        if not meant and "KEY" in name.upper():  # unlike as it is, as `FER_API_KEYS_FILE`
+        if not meant and "KEY" in name.upper() and not _OF_KUBERNETES.fullmatch(name):
+            # Unlike as it is, as `FER_API_KEYS_FILE`.
             meant = [f"{PREFIX}API_KEYS"]
         if meant:
             raise SettingsError(f"{name} is no setting: is {meant[0]} meant?")

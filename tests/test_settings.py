@@ -115,10 +115,19 @@ def test_a_misspelled_setting_is_told(
 
 @pytest.mark.parametrize(
     "name",
-    ["FER_SERVICE_PORT", "FER_SERVICE_HOST", "FERRY_PORT", "FER_TEAM", "FER_HOME", "FER_CLIENT_API_KEY"],
+    [
+        "FER_SERVICE_PORT",
+        "FER_SERVICE_HOST",
+        "FER_KEYCLOAK_SERVICE_HOST",
+        "FER_KEYDB_PORT_6379_TCP_ADDR",
+        "FERRY_PORT",
+        "FER_TEAM",
+        "FER_HOME",
+        "FER_CLIENT_API_KEY",
+    ],
 )
 def test_variables_of_others_are_left_alone(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-    """Kubernetes sets the first two for a service of the name fer."""
+    """Kubernetes sets the first for services of the names fer, fer-keycloak and fer-keydb."""
     monkeypatch.setenv(name, "x")
     read_settings()
 
