@@ -18,6 +18,8 @@ Region = tuple[float, float, float, float]
 
 # Two boxes are not the same face where one is more than this many times as large as the other.
 _MOST_GROWTH = 2.0
+# How much farther away, in sides, a lost face counts. Two that are both found are seldom as near.
+_LAG_OF_LOST = 0.25
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,29 +161,32 @@ def remember(
 
 
 def recognize(known: Sequence[Track], found: Sequence[Region], reach: float) -> dict[int, int]:
-    """Index in found -> index in known of the same face. Who was seen last goes first.
+    """Index in found -> index in known of the same face. Who was seen last has a start on who was lost.
 
     Else a face that passes in front of another one would change places with it: on its way it comes nearer to
-    where that one was lost than to where it was itself a frame before.
+    where that one was lost than to where it was itself a frame before. With more of a start, of two heads
+    that overlap and are found now and then, the one would get the other's id.
     """
     last = max((track.seen for track in known), default=-math.inf)
-    same: dict[int, int] = {}
-    for lost in (False, True):
-        old = [index for index, track in enumerate(known) if (track.seen < last) is lost]
-        new = [index for index in range(len(found)) if index not in same]
-        pairs = match([known[index].region for index in old], [found[index] for index in new], reach)
-        same |= {new[after]: old[before] for after, before in pairs.items()}
-    return same
+    lags = [_LAG_OF_LOST if track.seen < last else 0.0 for track in known]
+    return match([track.region for track in known], found, reach, lags)
 
 
-def match(known: Sequence[Region], found: Sequence[Region], reach: float) -> dict[int, int]:
-    """Index in found -> index in known of the same face, the nearest pairs first, each face at most once."""
+def match(
+    known: Sequence[Region], found: Sequence[Region], reach: float, lags: Sequence[float] = ()
+) -> dict[int, int]:
+    """Index in found -> index in known of the same face, the nearest pairs first, each face at most once.
+
+    lags: of each in known, how much farther away it counts when others are as near.
+    """
     places = np.array(found, np.float64).reshape(-1, 4)
     near: list[tuple[float, int, int]] = []
     # A row of all pairs at a time: a crowd of thousands has millions.
-    for old, before in enumerate(known):
+    for old, (before, lag) in enumerate(zip(known, lags or [0.0] * len(known), strict=True)):
         distances = _distances(before, places)
-        near += [(float(distances[new]), old, new) for new in np.flatnonzero(distances <= reach).tolist()]
+        near += [
+            (float(distances[new]) + lag, old, new) for new in np.flatnonzero(distances <= reach).tolist()
+        ]
     same: dict[int, int] = {}
     taken: set[int] = set()
     for _, old, new in sorted(near):

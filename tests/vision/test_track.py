@@ -84,16 +84,24 @@ def test_ids_are_never_used_again() -> None:
     assert follow((0, [region(0)]), (5, [region(0)]), (10, []), (20, [region(0)])) == [[1], [2], [], [3]]
 
 
-def test_a_face_that_passes_in_front_of_another_one_does_not_take_its_id() -> None:
+@pytest.mark.parametrize("step", [12, 24])
+def test_a_face_that_passes_in_front_of_another_one_does_not_take_its_id(step: int) -> None:
     """Who is behind is not seen while the other one covers it by half."""
     frames = []
-    for index, x in enumerate(range(0, 600, 12)):
+    for index, x in enumerate(range(0, 600, step)):
         behind = [region(300)] if abs(x - 300) >= 50 else []
         frames.append((index / 25, [region(x, 5), *behind]))
     ids = follow(*frames)
-    assert [len(seen) for seen in ids].count(1) > 5
+    assert [len(seen) for seen in ids].count(1) > 60 // step
     assert {seen[0] for seen in ids} == {1}
     assert {seen[1] for seen in ids if len(seen) > 1} == {2}
+
+
+@pytest.mark.parametrize("apart", [40, 65])
+def test_two_heads_that_overlap_and_are_found_in_turns_keep_their_ids(apart: float) -> None:
+    one, other = region(0), region(apart)
+    in_turns = [(index / 25, [(one, other)[index % 2]]) for index in range(1, 9)]
+    assert follow((0, [one, other]), *in_turns) == [[1, 2], *[[2], [1]] * 4]
 
 
 @pytest.mark.parametrize("other", [region(75), region(0, side=300), region(500, 500)])
