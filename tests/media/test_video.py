@@ -244,6 +244,7 @@ def test_a_request_to_end_ends_as_ctrl_c_does(capsys: pytest.CaptureFixture[str]
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="it has no such signal")
+@pytest.mark.usefixtures("capfd")  # the terminal that `pytest -s` writes to is not gone
 @pytest.mark.parametrize(("before", "code"), [(signal.SIG_DFL, 130), (signal.SIG_IGN, None)])
 def test_a_terminal_that_goes_ends_a_run_unless_nohup_keeps_it(
     before: signal.Handlers, code: int | None
