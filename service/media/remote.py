@@ -135,7 +135,7 @@ class RemoteAnalyzer:
             try:
                 answer = send()
             except (httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
-                raise ServerError(f"{self._shown!r} is no URL of a server: {error}") from error
+                raise ServerError(_no_url(self._url, error)) from error
             except (httpx.TransportError, httpx.DecodingError) as error:
                 if last:
                     raise ServerError(f"{self._shown} cannot be reached: {error}") from error
@@ -176,6 +176,14 @@ def _error(answer: httpx.Response) -> RefusedError | ServerError:
 def _detail(answer: httpx.Response) -> str:
     problem = _problem(answer)
     return str(problem.get("detail") or f"the server answered {answer.status_code} {answer.reason_phrase}")
+
+
+def _no_url(url: str, error: Exception) -> str:
+    """Without all that is before an @: it may be a password that has a slash, or no http:// before it."""
+    shown, reason = url.rpartition("@")[2], str(error)
+    if shown != url and isinstance(error, httpx.InvalidURL):  # it quotes what it takes for a port
+        reason = "in a name or a password, some characters are written as % and their code"
+    return f"{shown!r} is no URL of a server: {reason}"
 
 
 def _problem(answer: httpx.Response) -> dict[str, Any]:

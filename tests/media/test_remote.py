@@ -106,6 +106,14 @@ def test_a_password_in_the_url_is_not_told() -> None:
         analyzer.photo(b"x")
 
 
+@pytest.mark.parametrize("start", ["http://user:secret/s@", "user:secret@", "http:/user:secret@"])
+def test_a_password_in_what_is_no_url_is_not_told(start: str) -> None:
+    waits: list[float] = []
+    with pytest.raises(ServerError, match=r"^'127\.0\.0\.1:9' is no URL of a server: ") as told:
+        RemoteAnalyzer(f"{start}127.0.0.1:9", None, AnalysisOptions(), waits.append)
+    assert "secret" not in str(told.value)
+
+
 def test_what_is_wrong_with_one_photo_fails_that_photo() -> None:
     problem = json.dumps({"code": "invalid_image", "detail": "The image does not decode"}).encode()
     with answering(
