@@ -73,7 +73,7 @@ class Journal:
     def _read(self, identity: dict[str, Any]) -> None:
         self._file.seek(0)
         first = self._file.readline()
-        if not first.endswith(b"\n"):
+        if not first.endswith(b"\n") and _line(identity).startswith(first):  # none, or cut short by a kill
             self._file.truncate(0)
             self._write(identity)
         elif _parsed(first) != identity:
@@ -102,7 +102,7 @@ class Journal:
             self._stamps[record["file"]] = (stamp[0], stamp[1])
 
     def _write(self, entry: dict[str, Any]) -> None:
-        self._file.write(json.dumps(entry).encode() + b"\n")
+        self._file.write(_line(entry))
         self._file.flush()
 
 
@@ -124,6 +124,10 @@ def _holder(path: Path) -> str:
             if run:
                 told = f"another run, process {run['process']} on {run['host']}"
     return told
+
+
+def _line(entry: Mapping[str, Any]) -> bytes:
+    return json.dumps(entry).encode() + b"\n"
 
 
 def _parsed(line: bytes) -> dict[str, Any] | None:

@@ -416,13 +416,22 @@ def test_a_journal_of_another_run_is_not_mixed_in(run: Run, folder: Path) -> Non
     assert out.exists()
 
 
-@pytest.mark.parametrize("text", [b"notes of mine\n", b"[1]\n"])
+@pytest.mark.parametrize("text", [b"notes of mine\n", b"notes of mine", b"[1]\n"])
 def test_what_is_no_journal_is_not_wiped(tmp_path: Path, text: bytes) -> None:
     path = tmp_path / "out.csv.journal.jsonl"
     path.write_bytes(text)
     with pytest.raises(JournalError, match="begin again with --restart"):
         Journal(path, IDENTITY)
     assert path.read_bytes() == text
+
+
+@pytest.mark.parametrize("length", [0, 1, 10])
+def test_a_journal_that_was_cut_short_in_its_first_line_is_begun_again(tmp_path: Path, length: int) -> None:
+    path = tmp_path / "out.csv.journal.jsonl"
+    Journal(path, IDENTITY).close()
+    path.write_bytes(path.read_bytes()[:length])
+    for _ in range(2):
+        Journal(path, IDENTITY).close()
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="it has no such locks")
