@@ -286,6 +286,19 @@ def test_a_service_that_falls_silent_is_told_until_it_answers(visit: Visitor, cl
     expect(page.get_by_role("button", name="Stop the camera")).to_be_visible()
 
 
+def test_what_is_told_of_a_view_that_goes_on_ends_with_it(visit: Visitor, client: httpx.Client) -> None:
+    page = visit(client).page
+    page.route_web_socket("**/stream", lambda _: None)
+    page.clock.install()
+    page.locator("#tab-camera").click()
+    page.get_by_role("button", name="Start the camera").click()
+    expect(page.get_by_text("No face in view")).to_be_visible()
+    page.clock.fast_forward(9000)
+    expect(page.get_by_role("alert")).to_contain_text("The view goes on as soon as it does")
+    page.get_by_role("button", name="Stop the camera").click()
+    expect(page.get_by_role("alert")).to_have_count(0)
+
+
 def test_another_camera_can_be_chosen(visit: Visitor, client: httpx.Client) -> None:
     page = visit(client).page
     choice = page.get_by_role("combobox", name="Camera", include_hidden=True)

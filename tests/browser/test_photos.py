@@ -425,11 +425,12 @@ def test_a_format_that_the_browser_lacks_is_shown_as_the_service_drew_it(
     expect(page.locator("#photo-overlay .box")).to_have_count(0)
 
 
+@pytest.mark.parametrize("kind", ["gif", "webp", "png", "avif"])
 def test_a_picture_that_moves_is_shown_as_the_service_saw_it(
-    visit: Visitor, client: httpx.Client, tmp_path: Path
+    visit: Visitor, client: httpx.Client, tmp_path: Path, kind: str
 ) -> None:
     face = Image.open(PHOTO).convert("RGB")
-    path = tmp_path / "moving.gif"
+    path = tmp_path / f"moving.{kind}"
     others = [Image.new("RGB", face.size, color) for color in ("red", "blue")]
     face.save(path, save_all=True, append_images=others, duration=40, loop=0)
     page = visit(client).page

@@ -50,7 +50,7 @@ export class Frames {
 
   /**
    * Open the camera.
-   * @param {string} camera its id; where it is empty or gone, the one that faces the user
+   * @param {string} camera its id, where that is gone another; where it is empty, the one that faces the user
    * @param {() => void} each called once for every frame of the camera
    * @param {() => void} lost called where the camera ends by itself
    * @returns {Promise<boolean>} false where a stop came first

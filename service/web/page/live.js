@@ -69,6 +69,7 @@ export class Live {
     this.frames.stop();
     this.stream?.close();
     this.stream = undefined;
+    this.#tell(undefined);
     byId("camera-toggle").textContent = START;
     byId("live").hidden = true;
     for (const id of ["rate", "latency", "live-count"]) byId(id).textContent = "–";

@@ -19,6 +19,10 @@ const MANY = 4;
 /** Formats that browsers turn as the file asks. Chromium leaves a WebP as it is stored. */
 const TURNED_BY_BROWSERS = ["jpeg", "png", "avif", "heif"];
 
+/** What is near the beginning of a file that may move, by its format. @type {Record<string, RegExp>} */
+const MOVES = { gif: /^GIF/, webp: /ANIM/, png: /acTL/, avif: /avis/ };
+const BEGINNING_BYTES = 65_536;
+
 /**
  * @typedef {object} Photo
  * @property {File} file
@@ -138,7 +142,7 @@ export class Photos {
     const started = performance.now();
     const answer = await detect(photo.file, photo.query, signal);
     photo.roundTrip = performance.now() - started;
-    if (photo.drawn || !(await browserShows(photo.url, answer.image))) await useDrawnPicture(photo, signal);
+    if (photo.drawn || !(await browserShows(photo, answer.image))) await useDrawnPicture(photo, signal);
     signal.throwIfAborted();
     photo.answer = answer;
   }
@@ -302,11 +306,13 @@ function bringIntoView(stage, box) {
 
 /**
  * Whether the browser shows the file, as upright as the service saw it, and nothing that moves away from its boxes.
- * @param {string} url
+ * @param {Photo} photo
  * @param {{format: string, exif_orientation: number}} seen
  */
-async function browserShows(url, seen) {
-  if (seen.format === "gif") return false;
+async function browserShows({ file, url }, seen) {
+  // A file that is gone is told by who asks for its picture.
+  const beginning = await file.slice(0, BEGINNING_BYTES).text().catch(() => "");
+  if (MOVES[seen.format]?.test(beginning)) return false;
   if (seen.exif_orientation !== 1 && !TURNED_BY_BROWSERS.includes(seen.format)) return false;
   const image = new Image();
   image.src = url;
@@ -314,7 +320,7 @@ async function browserShows(url, seen) {
 }
 
 /**
- * For what the service reads and the browser does not (HEIC, TIFF), not upright (WebP) or not still (GIF).
+ * For what the service reads and the browser does not (HEIC, TIFF), not upright (WebP) or not still.
  * @param {Photo} photo
  * @param {AbortSignal} signal
  */
