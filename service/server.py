@@ -108,6 +108,8 @@ def server_config(
         http=Connection,
         timeout_keep_alive=KEEP_ALIVE_S,
         ws=StreamConnection,
+        # A request that came together with the one before it begins where that ends, and would have its ids.
+        reset_contextvars=True,
         # The app closes at its own limit and can tell the client why; far beyond it the server breaks off.
         ws_max_size=settings.max_body_bytes + FRAME_SLACK_BYTES,
         # JPEG does not get smaller, and inflating could make a small message a huge one.

@@ -213,6 +213,20 @@ def test_probes_and_what_the_caller_does_not_sample_leave_no_spans(traced: Trace
     assert not spans
 
 
+def test_a_probe_right_after_a_request_has_none_of_its_ids(
+    traced: Trace, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with traced() as (client, _):
+        address = (client.base_url.host, client.base_url.port or 0)
+        with socket.create_connection(address, timeout=30) as connection:
+            request = b"GET /models HTTP/1.1\r\nHost: x\r\n\r\n"
+            connection.sendall(request + request.replace(b"/models", b"/livez") + b"GET no more\r\n\r\n")
+            while connection.recv(65_536):
+                pass
+    lines = [line for line in capsys.readouterr().out.splitlines() if "request_id=" in line]
+    assert ["trace_id=" in line for line in lines] == [True, False]
+
+
 def test_spans_hold_no_names_no_keys_and_no_queries(traced: Trace, photo: bytes) -> None:
     with traced(api_keys="sesame") as (client, spans):
         headers = {"x-api-key": "sesame", "user-agent": "sesame", "x-request-id": "sesame"}
