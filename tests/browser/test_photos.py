@@ -186,6 +186,7 @@ def test_a_server_that_is_gone_is_told_in_words(visit: Visitor, client: httpx.Cl
     visited.complaints = [text for text in visited.complaints if "ERR_INTERNET_DISCONNECTED" not in text]
 
 
+PROBLEM = {"content_type": "application/problem+json"}
 BETWEEN = "Something between this page and the service answered with status"
 
 
@@ -195,6 +196,8 @@ BETWEEN = "Something between this page and the service answered with status"
         ({"status": 413, "body": "<h1>413</h1>"}, f"{BETWEEN} 413. The photo is too large for it."),
         ({"status": 429, "body": "", "headers": {"Retry-After": "7"}}, f"{BETWEEN} 429. Try again in 7 s."),
         ({"status": 502, "body": "<h1>502</h1>"}, f"{BETWEEN} 502."),
+        ({"status": 403, "body": '{"title": "No"}', **PROBLEM}, f"{BETWEEN} 403."),
+        ({"status": 422, "body": '{"title": ', **PROBLEM}, f"{BETWEEN} 422."),
         ({"status": 200, "body": '{"faces": ['}, "It may be stopped or restarting"),
     ],
 )

@@ -182,12 +182,14 @@ async function readProblem(answer) {
   // A proxy may name a date instead.
   const wait = /^\d+$/.exec(answer.headers.get("Retry-After") ?? "");
   const hint = wait ? ` Try again in ${wait} s.` : "";
-  if (!type.startsWith("application/problem+json")) {
+  const told = type.startsWith("application/problem+json");
+  const problem = told ? await answer.json().catch(() => undefined) : undefined;
+  // Others tell problems too, but without a code of ours; and one of ours may be cut short.
+  if (!problem?.code) {
     const size = answer.status === 413 ? " The photo is too large for it." : "";
     const detail = `Something between this page and the service answered with status ${answer.status}.${size}${hint}`;
     return { title: "The service cannot be reached", detail, code: "bad_gateway" };
   }
-  const problem = await answer.json();
   return { ...problem, detail: sentence(problem.detail) + hint };
 }
 
