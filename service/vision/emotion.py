@@ -31,7 +31,13 @@ class EmotionClassifier:
         return same
 
     def classify(self, crops: UInt8Array) -> Float32Array:
-        """(N, 1, 48, 48) uint8 -> calibrated probabilities (N, 7) float32, in EMOTIONS order."""
+        """(N, 1, 48, 48) uint8 -> calibrated probabilities (N, 7) float32, in EMOTIONS order.
+
+        Raises ValueError where the graph answers something that is no number.
+        """
         if not len(crops):
             return np.empty((0, len(EMOTIONS)), np.float32)
-        return run_in_batches(self._session, crops, BATCH, self._helpers)[0]
+        probabilities = run_in_batches(self._session, crops, BATCH, self._helpers)[0]
+        if np.isnan(probabilities).any():
+            raise ValueError("the emotion graph answers something that is no number")
+        return probabilities

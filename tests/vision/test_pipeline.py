@@ -65,17 +65,29 @@ def test_an_unknown_model_is_named(pipeline: EmotionPipeline, photo: bytes) -> N
         pipeline.analyze(photo, AnalysisOptions(model="nobody"))
 
 
-@pytest.mark.parametrize("answer", [[2.0] * 7, [0.4, 0.8, -0.2, 0, 0, 0, 0], [math.nan] * 7])
+class Answering:
+    """A graph that gives the same answer for every crop."""
+
+    def __init__(self, answer: list[float]) -> None:
+        self._answer = answer
+
+    def run(self, inputs: Mapping[str, NDArray[Any]]) -> Sequence[NDArray[Any]]:
+        return [np.array([self._answer] * len(next(iter(inputs.values()))), np.float32)]
+
+
+@pytest.mark.parametrize("answer", [[2.0] * 7, [0.4, 0.8, -0.2, 0, 0, 0, 0]])
 def test_a_graph_that_answers_no_probabilities_is_not_served(
     pipeline: EmotionPipeline, answer: list[float]
 ) -> None:
-    class Graph:
-        def run(self, _: Mapping[str, NDArray[Any]]) -> Sequence[NDArray[Any]]:
-            return [np.array([answer], np.float32)]
-
-    classifiers = {"own": EmotionClassifier(Graph(), uncertain_below=0.5)}
+    classifiers = {"own": EmotionClassifier(Answering(answer), uncertain_below=0.5)}
     with pytest.raises(ValueError, match="'own' answers"):
         EmotionPipeline(pipeline.detector, classifiers, "own").warm_up()
+
+
+def test_what_is_no_number_is_no_answer() -> None:
+    classifier = EmotionClassifier(Answering([*[0.1] * 6, math.nan]), uncertain_below=0.5)
+    with pytest.raises(ValueError, match="no number"):
+        classifier.classify(np.zeros((1, 1, 48, 48), np.uint8))
 
 
 def test_classifying_together_equals_one_at_a_time(pipeline: EmotionPipeline) -> None:
