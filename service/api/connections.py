@@ -83,7 +83,7 @@ class Connection(HttpToolsProtocol):
         super().data_received(without_offer(data) if self._between else data)
         self._bytes_since_step = self._bytes_since_step + len(data) if self._steps == before else 0
         if self._between and self._bytes_since_step and self._reading is None:
-            self._await_head()  # for what came, uvicorn has stopped to count the silence
+            self._await_head()  # uvicorn counts the silence no longer, whatever it is that came
         if self._bytes_since_step > MAX_HEAD_BYTES and not self.transport.is_closing():
             self._refuse(_HEAD_TOO_LARGE)
 

@@ -190,7 +190,7 @@ def _identified(scope: Scope, request_id: str, tracing: Tracing, method: str) ->
     """Its span, and its ids where handlers (`Request.state`) and log lines find them."""
     State(scope.setdefault("state", {})).request_id = request_id
     with tracing.server(method, scope["scheme"], Headers(scope=scope)) as span:
-        # In the task of this request alone, and so never taken back.
+        # Never taken back: the server gives each request a context of its own.
         structlog.contextvars.bind_contextvars(request_id=request_id, **span.ids)
         yield span
 
