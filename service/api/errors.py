@@ -4,8 +4,8 @@ Exception
  + ServiceError              raised here, by the HTTP side
  |  + EmptyBodyError         + MalformedBodyError     + BodyTooLargeError
  |  + TooManyImagesError     + NotAcceptableError     + InvalidParameterError
- |  + UnauthorizedError      + DeadlineExceededError  + NotReadyError
- |  + NoFaceError            + ForbiddenOriginError
+ |  + UnauthorizedError      + ForbiddenOriginError   + NotReadyError
+ |  + NoFaceError
  + ImageError                raised by the decoder
  |  + UnsupportedFormatError + InvalidImageError      + ImageTooLargeError
  |  + NotEncodableError       raised before the picture is drawn
@@ -82,10 +82,6 @@ class ForbiddenOriginError(ServiceError):
     """A page of another site opened a WebSocket."""
 
 
-class DeadlineExceededError(ServiceError):
-    """The request ran past its deadline."""
-
-
 class NotReadyError(ServiceError):
     """The service is loading or draining."""
 
@@ -122,7 +118,7 @@ KINDS: dict[type[Exception], Kind] = {
     InvalidParameterError: INVALID_PARAMETER,
     UnauthorizedError: Kind("unauthorized", 401, "A valid API key is needed"),
     ForbiddenOriginError: Kind("forbidden_origin", 403, "Pages of this origin may not use the service"),
-    DeadlineExceededError: DEADLINE_EXCEEDED,
+    ExpiredError: DEADLINE_EXCEEDED,
     NotReadyError: NOT_READY,
     NoFaceError: Kind("face_not_detected", 400, "The image shows no face"),
     UnsupportedFormatError: Kind("unsupported_media_type", 415, "The bytes are in no accepted image format"),
@@ -132,7 +128,6 @@ KINDS: dict[type[Exception], Kind] = {
     OverloadedError: OVERLOADED,
     TooManyStreamsError: OVERLOADED,
     ClosedError: NOT_READY,
-    ExpiredError: DEADLINE_EXCEEDED,
     DecoderError: OVERLOADED,
 }
 ALL_KINDS = tuple(dict.fromkeys([*KINDS.values(), NOT_FOUND, METHOD_NOT_ALLOWED, INTERNAL]))

@@ -1,7 +1,7 @@
 """Runs an analysis for a request: on a worker, within the deadline, and only while somebody waits."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Iterator
+from collections.abc import AsyncIterator, Callable, Hashable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from time import monotonic
@@ -21,7 +21,7 @@ from service.api.deps import (
     runtime_of,
     settings_of,
 )
-from service.api.errors import DeadlineExceededError
+from service.api.ending import Ending
 from service.api.schemas import Detection
 from service.api.uploads import Body, read_body
 from service.runtime.engine import Finished, OverloadedError, UnwantedError, always
@@ -66,22 +66,23 @@ class Task:
         engine, intake = self.runtime.engine, self.runtime.intake
         engine.check(self.deadline)
         with intake.upload() as upload:
-            with ended_by(lambda: OverloadedError(engine.retry_after)) as upload.evict:
-                reading = read_body(request, self.settings.max_body_bytes, upload.grow)
-                body = await within(self.deadline, reading)
+            with Ending(self.deadline) as ending:
+                upload.evict = lambda: ending.by(OverloadedError(engine.retry_after))
+                body = await read_body(request, self.settings.max_body_bytes, upload.grow)
             intake.complete(upload)
             with engine.admit(self.deadline):
                 yield body
 
     async def run(self, call: Callable[[], T]) -> Finished[T]:
-        """Make a call on a worker; raises DeadlineExceededError when it is not done in time.
+        """Make a call on a worker; raises ExpiredError when it is not done in time.
 
         Where the client has hung up, this waits for its end by `while_connected`.
         """
         try:
             return await on_a_worker(self.runtime, call, self.deadline, owner=self, wanted=self.connected)
         except UnwantedError:
-            await within(self.deadline, asyncio.Event().wait())
+            with Ending(self.deadline):
+                await asyncio.Event().wait()
             raise
 
     async def detect(self, image: Callable[[], bytes]) -> Detection:
@@ -132,31 +133,25 @@ async def on_a_worker(
     owner: Hashable | None = None,
     wanted: Callable[[], bool] = always,
 ) -> Finished[T]:
-    """See `Engine.run`. Raises DeadlineExceededError when it is not done in time."""
+    """See `Engine.run`."""
     with runtime.tracing.queue() as taken:
 
         def begin() -> T:
             taken()
             return call()
 
-        return await within(deadline, runtime.engine.run(begin, deadline, owner, wanted))
-
-
-async def within(deadline: float, work: Awaitable[T]) -> T:
-    """The result of `work`, or DeadlineExceededError when it takes past the deadline."""
-    loop = asyncio.get_running_loop()
-    try:
-        async with asyncio.timeout_at(loop.time() + deadline - monotonic()):
-            return await work
-    except TimeoutError as error:
-        raise DeadlineExceededError("the request ran past its deadline") from error
+        return await runtime.engine.run(begin, deadline, owner, wanted)
 
 
 @contextmanager
 def while_connected(request: Request) -> Iterator[None]:
     """Ends the block with ClientGoneError when the client hangs up; the body must have been read."""
-    with ended_by(ClientGoneError) as end:
+    with Ending() as ending:
         loss = loss_of(request)
+
+        def end() -> None:
+            ending.by(ClientGoneError())
+
         leave = loss.calls(end) if loss else _listen(request, end)
         try:
             yield
@@ -169,34 +164,3 @@ def _listen(request: Request, end: Callable[[], None]) -> Callable[[], object]:
     listening = asyncio.ensure_future(request.receive())
     listening.add_done_callback(lambda _: end())
     return listening.cancel
-
-
-@contextmanager
-def ended_by(error: Callable[[], Exception]) -> Iterator[Callable[[], None]]:
-    """A block of the current task, and what ends it, at what it waits for, with this error.
-
-    By a cancellation, as `asyncio.timeout` does it: a task of its own for what is waited for would take the
-    event loop more rounds, in each of which it may have to wait for the interpreter lock.
-    """
-    here = asyncio.current_task()
-    assert here is not None
-    left = ended = False
-
-    def end() -> None:
-        nonlocal ended
-        if left or ended:
-            return
-        if asyncio.current_task() is here:
-            raise error()
-        ended = True
-        here.cancel()
-
-    try:
-        yield end
-    except asyncio.CancelledError:
-        if not ended:
-            raise
-        here.uncancel()
-        raise error() from None
-    finally:
-        left = True

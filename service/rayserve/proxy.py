@@ -8,8 +8,9 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.middleware import Middleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.api.errors import DeadlineExceededError, NotReadyError, error_response
+from service.api.errors import NotReadyError, error_response
 from service.api.middleware import REQUEST_ID_HEADER, request_id_of
+from service.runtime.deadline import ExpiredError
 from service.runtime.engine import OverloadedError
 
 # Ray's own health and route lists.
@@ -71,7 +72,7 @@ def _refusal(status: int, headers: Headers) -> Exception | None:
     if not headers.get("content-type", "").startswith("text/plain"):
         return None
     if status == 408:
-        return DeadlineExceededError("the request ran past the proxy's time limit")
+        return ExpiredError("the request ran past the proxy's time limit")
     if status not in (429, 503):
         return None
     if "retry-after" in headers:

@@ -10,8 +10,8 @@ from time import monotonic
 class ExpiredError(Exception):
     """The deadline passed, or nobody waits any more, before the work was done."""
 
-    def __init__(self) -> None:
-        super().__init__("the request waited or ran past its deadline")
+    def __init__(self, message: str = "the request ran past its deadline") -> None:
+        super().__init__(message)
 
 
 class Deadline:

@@ -74,7 +74,7 @@ class _Job(Generic[T]):
 
     def make(self) -> None:
         """Make the call in this thread; its result or exception is what `result` tells."""
-        if self.ended.cancelled():
+        if self.ended.done():
             return
         try:
             self._finished = self._finish()
@@ -85,12 +85,18 @@ class _Job(Generic[T]):
         """Tell the caller, from any thread, that the call was made."""
         self._on_the_loop(self._settle)
 
+    def expire(self) -> None:
+        """Tell the caller, on the event loop, that the deadline has passed."""
+        if not self.ended.done():
+            self._error = ExpiredError()
+            self.ended.set_result(None)
+
     def cancel(self) -> None:
         """Tell the caller, from any thread, that nobody will make the call."""
         self._on_the_loop(self.ended.cancel)
 
     def result(self) -> Finished[T]:
-        """What the call returned, or its exception; once it was made, and only once."""
+        """What the call returned, or its exception; once it was made or expired, and only once."""
         error, self._error = self._error, None
         if error is None:
             assert self._finished is not None
@@ -210,8 +216,9 @@ class Engine:
         owner: whose turn it is that the call waits for, where a request makes several; see `Turns`.
         wanted: asked by the worker before it begins; where it is false, this raises UnwantedError instead.
 
-        The call's own exception comes back to this caller only. When this is cancelled, or the deadline
-        passes, before a worker begins, the call is never made; later, its next `deadline.check` ends it.
+        The call's own exception comes back to this caller only; ExpiredError when the deadline passes. When
+        that, or this is cancelled, before a worker begins, the call is never made; later, its next
+        `deadline.check` ends it.
         """
         job = _Job(call, deadline, wanted)
         owner = job if owner is None else owner
@@ -221,16 +228,18 @@ class Engine:
         except RuntimeError:  # no thread is left to make it
             self._turns.drop(owner, job)
             raise ClosedError from None
+        timer = asyncio.get_running_loop().call_later(deadline - monotonic(), job.expire)
         try:
             await job.ended
             return job.result()
         except asyncio.CancelledError:
             job.deadline.abandon()
             job.forget()
-            self._turns.drop(owner, job)
             raise
         finally:
+            timer.cancel()
             if not job.begun:
+                self._turns.drop(owner, job)
                 self._on_drop()
 
     def _take_turn(self) -> None:

@@ -1,24 +1,26 @@
 """What ends a request's work before it is done."""
 
 import asyncio
+import math
 from collections.abc import Awaitable, Callable
+from time import monotonic
 
 import pytest
 
-from service.api.errors import DeadlineExceededError
-from service.api.execution import ended_by, within
+from service.api.ending import Ending
+from service.runtime.deadline import ExpiredError
 
 
 class EndedError(Exception):
     pass
 
 
-def run(block: Callable[[Callable[[], None]], Awaitable[str]]) -> str:
+def run(block: Callable[[Callable[[], None]], Awaitable[str]], deadline: float = math.inf) -> str:
     """What a block returns that gets what ends it."""
 
     async def main() -> str:
-        with ended_by(EndedError) as end:
-            return await block(end)
+        with Ending(deadline) as ending:
+            return await block(lambda: ending.by(EndedError()))
 
     return asyncio.run(main())
 
@@ -53,9 +55,9 @@ def test_a_block_that_ends_itself_is_ended_at_once() -> None:
 
 def test_what_was_done_when_it_was_ended_stays_done_and_the_task_is_not_cancelled() -> None:
     async def main() -> int:
-        with ended_by(EndedError) as end:
+        with Ending() as ending:
             pass
-        asyncio.get_running_loop().call_soon(end)
+        asyncio.get_running_loop().call_soon(ending.by, EndedError())
         await asyncio.sleep(0)
         await asyncio.sleep(0)
         task = asyncio.current_task()
@@ -67,8 +69,8 @@ def test_what_was_done_when_it_was_ended_stays_done_and_the_task_is_not_cancelle
 
 def test_an_ended_block_leaves_its_task_as_it_was() -> None:
     async def ended() -> None:
-        with ended_by(EndedError) as end:
-            asyncio.get_running_loop().call_soon(end)
+        with Ending() as ending:
+            asyncio.get_running_loop().call_soon(ending.by, EndedError())
             await asyncio.Event().wait()
 
     async def main() -> str:
@@ -95,16 +97,38 @@ def test_another_cancellation_passes_through() -> None:
 
 def test_of_deadline_and_end_the_first_tells() -> None:
     async def late(end: Callable[[], None]) -> str:
-        await within(-1.0, asyncio.Event().wait())
+        await asyncio.Event().wait()
         end()
         return "never"
 
     async def early(end: Callable[[], None]) -> str:
         asyncio.get_running_loop().call_soon(end)
-        await within(1e9, asyncio.Event().wait())
+        await asyncio.Event().wait()
         return "never"
 
-    with pytest.raises(DeadlineExceededError):
-        run(late)
+    with pytest.raises(ExpiredError):
+        run(late, monotonic() - 1)
     with pytest.raises(EndedError):
-        run(early)
+        run(early, monotonic() + 1e9)
+
+
+def test_what_ends_in_time_is_not_ended_by_its_deadline() -> None:
+    async def main() -> str:
+        with Ending(monotonic()):
+            pass
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        return "done"
+
+    assert asyncio.run(main()) == "done"
+
+
+def test_an_end_inside_of_another_passes_on_that_of_the_outer_one() -> None:
+    async def block(end: Callable[[], None]) -> str:
+        asyncio.get_running_loop().call_soon(end)
+        with Ending(monotonic() + 1e9):
+            await asyncio.Event().wait()
+        return "never"
+
+    with pytest.raises(EndedError):
+        run(block)
