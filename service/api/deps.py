@@ -61,13 +61,13 @@ def metrics_of(connection: HTTPConnection) -> Metrics:
 
 def connected_of(connection: HTTPConnection) -> Callable[[], bool]:
     """Tells, in any thread, whether the client is still there; see `Connection.connected`."""
-    connected: Callable[[], bool] = getattr(connection.state, "connected", always)
+    connected: Callable[[], bool] = connection.scope["state"].get("connected", always)
     return connected
 
 
 def loss_of(connection: HTTPConnection) -> Loss | None:
     """Tells, on the event loop, when the client is gone; None where our own server does not serve."""
-    loss: Loss | None = getattr(connection.state, "loss", None)
+    loss: Loss | None = connection.scope["state"].get("loss")
     return loss
 
 
@@ -84,6 +84,8 @@ class ApiKey(APIKeyHeader):
 
     async def __call__(self, request: HTTPConnection) -> str | None:
         """The key, as it was sent. Raises UnauthorizedError."""
+        if not settings_of(request).api_keys:
+            return None
         key = await super().__call__(request)
         # As the bytes that were sent: the framework reads headers as Latin-1.
         given = (key or "").encode("latin-1")

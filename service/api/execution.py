@@ -1,8 +1,8 @@
 """Runs an analysis for a request: on a worker, within the deadline, and only while somebody waits."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Hashable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Awaitable, Callable, Hashable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from time import monotonic
 from typing import TypeVar
@@ -11,7 +11,6 @@ from fastapi import Request
 
 from service.api.answers import detection, server_timing
 from service.api.deps import (
-    DetectQuery,
     Runtime,
     connected_of,
     deadline_of,
@@ -28,6 +27,7 @@ from service.runtime.engine import Finished, OverloadedError, UnwantedError, alw
 from service.settings import Settings
 from service.telemetry.metrics import Metrics
 from service.vision.draw import PictureFormat
+from service.vision.pipeline import AnalysisOptions
 from service.vision.types import Analysis
 
 T = TypeVar("T")
@@ -53,15 +53,16 @@ class Task:
     settings: Settings
     runtime: Runtime
     metrics: Metrics
-    query: DetectQuery
+    options: AnalysisOptions
+    include_crops: bool
     deadline: float
     connected: Callable[[], bool]
 
-    @asynccontextmanager
-    async def admitted(self, request: Request) -> AsyncIterator[Body]:
-        """The request's body, unless it is too large or too slow, and a place in the engine for the block.
+    async def with_body(self, request: Request, work: Callable[[Body], Awaitable[T]]) -> T:
+        """What `work` makes of the request's body, with a place in the engine while the client is there.
 
-        A service that is full says so before it reads, or while it does when memory runs short.
+        Raises ClientGoneError, ExpiredError, BodyTooLargeError. A service that is full says so before it
+        reads, or while it does when memory runs short: OverloadedError.
         """
         engine, intake = self.runtime.engine, self.runtime.intake
         engine.check(self.deadline)
@@ -70,8 +71,8 @@ class Task:
                 upload.evict = lambda: ending.by(OverloadedError(engine.retry_after))
                 body = await read_body(request, self.settings.max_body_bytes, upload.grow)
             intake.complete(upload)
-            with engine.admit(self.deadline):
-                yield body
+            with engine.admit(self.deadline), while_connected(request):
+                return await work(body)
 
     async def run(self, call: Callable[[], T]) -> Finished[T]:
         """Make a call on a worker; raises ExpiredError when it is not done in time.
@@ -88,16 +89,14 @@ class Task:
     async def detect(self, image: Callable[[], bytes]) -> Detection:
         """Analyze the image that `image` unpacks, both on a worker."""
         started = monotonic()
-        pipeline, options = self.runtime.pipeline, self.query.options
-        finished = await self.run(lambda: pipeline.analyze(image(), options))
+        finished = await self.run(lambda: self.runtime.pipeline.analyze(image(), self.options))
         self._observe(finished.value, finished.queue_ms)
         return self._answer(finished.value, finished.queue_ms, started)
 
     async def draw(self, image: Callable[[], bytes], format: PictureFormat) -> Drawn:  # noqa: A002
         """The same, drawn on the picture; decoding, drawing and encoding are the worker's too."""
         started = monotonic()
-        pipeline, options = self.runtime.pipeline, self.query.options
-        finished = await self.run(lambda: pipeline.draw(image(), options, format))
+        finished = await self.run(lambda: self.runtime.pipeline.draw(image(), self.options, format))
         picture = finished.value
         self._observe(picture.analysis, finished.queue_ms)
         answer = self._answer(picture.analysis, finished.queue_ms, started)
@@ -112,17 +111,23 @@ class Task:
         entry = self.runtime.store.manifest.emotion[analysis.model]
         total_ms = (monotonic() - started) * 1000
         return detection(
-            analysis, entry, queue_ms=queue_ms, total_ms=total_ms, include_crops=self.query.include_crops
+            analysis, entry, queue_ms=queue_ms, total_ms=total_ms, include_crops=self.include_crops
         )
 
 
 def task_of(request: Request) -> Task:
     """What query and headers ask for; raises what `query_of` and `deadline_of` do, and UnknownModelError."""
     query, deadline = query_of(request), deadline_of(request)
-    runtime = runtime_of(request)
-    runtime.pipeline.classifier(query.options.model)  # an unknown model is told before the body is read
+    runtime, options = runtime_of(request), query.options
+    runtime.pipeline.classifier(options.model)  # an unknown model is told before the body is read
     return Task(
-        settings_of(request), runtime, metrics_of(request), query, deadline, connected=connected_of(request)
+        settings_of(request),
+        runtime,
+        metrics_of(request),
+        options,
+        query.include_crops,
+        deadline,
+        connected_of(request),
     )
 
 

@@ -2,14 +2,13 @@
 
 import asyncio
 import re
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from http import HTTPStatus
 from secrets import token_hex
 from time import perf_counter
 
 import structlog
-from starlette.datastructures import Headers, MutableHeaders, State
+from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -57,7 +56,8 @@ class _Exchange:
         self.app, self.metrics = around.app, around.metrics
         self.tracing = NO_TRACING if scope["path"].endswith(_UNTRACED) else around.tracing
         self.scope, self._send = scope, send
-        self.request_id = request_id_of(Headers(scope=scope))
+        self.headers = Headers(scope=scope)
+        self.request_id = request_id_of(self.headers)
         # Free text in labels would let clients grow the metrics without end.
         self.method = scope["method"] if scope["method"] in _METHODS else "_OTHER"
         self.status: int | None = None
@@ -65,7 +65,8 @@ class _Exchange:
     async def run(self, receive: Receive) -> None:
         """Answer the request, whatever happens."""
         started = perf_counter()
-        with _identified(self.scope, self.request_id, self.tracing, self.method) as self.span:
+        with self.tracing.server(self.method, self.scope["scheme"], self.headers) as self.span:
+            _identify(self.scope, self.request_id, self.span)
             try:
                 await self.app(self.scope, receive, self.send)
             except (ClientGoneError, ClientDisconnect):
@@ -122,7 +123,8 @@ class _Conversation:
     def __init__(self, around: RequestMiddleware, scope: Scope, receive: Receive, send: Send) -> None:
         self.app, self.metrics, self.tracing = around.app, around.metrics, around.tracing
         self.scope, self._receive, self._send = scope, receive, send
-        self.request_id = request_id_of(Headers(scope=scope))
+        self.headers = Headers(scope=scope)
+        self.request_id = request_id_of(self.headers)
         # A handshake that is not answered otherwise is refused with this.
         self.status: int = HTTPStatus.FORBIDDEN
         self.code: int | None = None
@@ -131,7 +133,8 @@ class _Conversation:
     async def run(self) -> None:
         """Let the app talk, close after what nobody foresaw, and leave one line in the log."""
         started = perf_counter()
-        with _identified(self.scope, self.request_id, self.tracing, "GET") as self.span:
+        with self.tracing.server("GET", self.scope["scheme"], self.headers) as self.span:
+            _identify(self.scope, self.request_id, self.span)
             try:
                 await self.app(self.scope, self.receive, self.send)
             except Exception as error:
@@ -185,14 +188,11 @@ def _raw(headers: Mapping[str, str]) -> list[tuple[bytes, bytes]]:
 _DEFAULTS = _raw(DEFAULTS)
 
 
-@contextmanager
-def _identified(scope: Scope, request_id: str, tracing: Tracing, method: str) -> Iterator[Exchange]:
-    """Its span, and its ids where handlers (`Request.state`) and log lines find them."""
-    State(scope.setdefault("state", {})).request_id = request_id
-    with tracing.server(method, scope["scheme"], Headers(scope=scope)) as span:
-        # Never taken back: the server gives each request a context of its own.
-        structlog.contextvars.bind_contextvars(request_id=request_id, **span.ids)
-        yield span
+def _identify(scope: Scope, request_id: str, span: Exchange) -> None:
+    """Put the ids where handlers (`Request.state`) and log lines find them."""
+    scope.setdefault("state", {})["request_id"] = request_id
+    # Never taken back: the server gives each request a context of its own.
+    structlog.contextvars.bind_contextvars(request_id=request_id, **span.ids)
 
 
 def _route(scope: Scope) -> str | None:

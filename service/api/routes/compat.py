@@ -8,7 +8,7 @@ from service.api import openapi
 from service.api.compat import CompatRequest, analyzed, read_request
 from service.api.deps import require_key_or_bearer
 from service.api.errors import NoFaceError
-from service.api.execution import Task, task_of, while_connected
+from service.api.execution import Task, task_of
 from service.api.negotiation import accepted, negotiate
 from service.api.schemas import Analyzed, Detection
 from service.api.uploads import Body
@@ -31,9 +31,7 @@ async def analyze(request: Request) -> Response:
     """
     task = task_of(request)
     negotiate(accepted(request.headers), [JSON])
-    async with task.admitted(request) as body:
-        with while_connected(request):
-            asked, found = await _detect(task, body)
+    asked, found = await task.with_body(request, partial(_detect, task))
     if asked.enforce_detection and not found.faces:
         raise NoFaceError("no face was found; send enforce_detection=false for an empty list instead")
     return Response(analyzed(found).model_dump_json(), media_type=JSON)

@@ -10,7 +10,7 @@ from service.api.answers import server_timing, to_json
 from service.api.deps import require_api_key
 from service.api.direct import DirectRoute
 from service.api.errors import EmptyBodyError, kind_of, problem_of
-from service.api.execution import Drawn, Task, task_of, while_connected
+from service.api.execution import Drawn, Task, task_of
 from service.api.negotiation import accepted, negotiate
 from service.api.schemas import Batch, BatchError, BatchOk, Detection
 from service.api.uploads import Body, batch_images, single_image
@@ -37,14 +37,12 @@ async def detect_emotions(request: Request) -> Response:
     """
     task = task_of(request)
     media_type = negotiate(accepted(request.headers), [JSON, *PICTURES])
-    async with task.admitted(request) as body:
-        image = partial(single_image, body)
-        if media_type in PICTURES:
-            with while_connected(request):
-                drawn = await task.draw(image, PICTURES[media_type])
-            return Response(drawn.data, media_type=media_type, headers=_picture_headers(drawn))
-        with while_connected(request):
-            answer = await task.detect(image)
+    if media_type in PICTURES:
+        drawn = await task.with_body(
+            request, lambda body: task.draw(partial(single_image, body), PICTURES[media_type])
+        )
+        return Response(drawn.data, media_type=media_type, headers=_picture_headers(drawn))
+    answer = await task.with_body(request, lambda body: task.detect(partial(single_image, body)))
     headers = {"Server-Timing": server_timing(answer.timings_ms), "Vary": "Accept"}
     return Response(to_json(answer), media_type=JSON, headers=headers)
 
@@ -63,13 +61,11 @@ async def detect_emotions_batch(request: Request) -> Response:
     """The same for several images, answered in their order; one that fails does not fail the others."""
     task = task_of(request)
     negotiate(accepted(request.headers), [JSON])
-    async with task.admitted(request) as body:
-        with while_connected(request):
-            answer = await _detect_all(task, body, request.state.request_id)
+    answer = await task.with_body(request, partial(_detect_all, task, request.state.request_id))
     return Response(to_json(answer), media_type=JSON)
 
 
-async def _detect_all(task: Task, body: Body, request_id: str) -> Batch:
+async def _detect_all(task: Task, request_id: str, body: Body) -> Batch:
     """Analyze all; the engine sees to it that other requests get their turn in between."""
     images = (await task.run(partial(batch_images, body, task.settings.max_batch_images))).value
     task.metrics.batch(len(images))
