@@ -126,6 +126,7 @@ def exif_orientation(exif: bytes) -> int:
 _EOI, _SOS, _APP0, _APP1, _APP14 = 0xD9, 0xDA, 0xE0, 0xE1, 0xEE
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _TABLES = frozenset({0xC4, 0xCC, 0xDB, 0xDD})
+_SEQUENTIAL = frozenset({0xC0, 0xC1, 0xC9})
 _PROGRESSIVE = frozenset({0xC2, 0xC6, 0xCA, 0xCE})
 # A marker with a segment of its own, or EOI. Entropy-coded data holds only 0xFF00 and restarts (0xFFD0..7).
 _JPEG_MARKER = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")
@@ -133,7 +134,7 @@ _JPEG_MARKER = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")
 
 def _jpeg(data: bytes, max_pixels: int) -> Header:
     view = memoryview(data)
-    kept = [view[:2]]
+    kept: list[memoryview] = []
     frame = orientation = None
     width = height = 0
     for marker, start, end in _jpeg_segments(data, 2):
@@ -151,7 +152,8 @@ def _jpeg(data: bytes, max_pixels: int) -> Header:
             scans = _jpeg_scans(data, frame, start, end)
             if scans > _MAX_JPEG_SCANS:
                 raise InvalidImageError(f"the JPEG image has more than {_MAX_JPEG_SCANS} scans")
-            body = b"".join([*kept, view[end:]])
+            plain = (_unremarkable(bytes(segment), data, frame) for segment in kept)
+            body = b"".join([view[:2], *plain, view[end:]])
             return Header("jpeg", (width, height), body, orientation or 1, passes=scans)
     raise InvalidImageError("the JPEG image has no picture data")
 
@@ -178,6 +180,19 @@ def _shapes_jpeg_pixels(data: bytes, marker: int, start: int) -> bool:
     if marker == _APP14:
         return data.startswith(b"Adobe", start + 4)
     return marker in _FRAMES or marker in _TABLES or marker == _SOS
+
+
+def _unremarkable(segment: bytes, data: bytes, frame: int) -> bytes:
+    """Without what the decoder only warns of: it tells the first warning alone, and a loss may follow."""
+    marker = segment[1]
+    if marker == _APP0 and len(segment) > 9:
+        return segment[:9] + b"\1" + segment[10:]  # JFIF's major revision
+    if marker == _APP14 and segment[15:16] > b"\0":
+        # Adobe's colour transform: 2 is for four components, 1 for three.
+        return segment[:15] + (b"\2" if data[frame + 9] == 4 else b"\1") + segment[16:]
+    if marker == _SOS and data[frame + 1] in _SEQUENTIAL:
+        return segment[:-3] + b"\0\x3f\0"  # which coefficients: all
+    return segment
 
 
 def _jpeg_scans(data: bytes, frame: int, scan: int, end: int) -> int:

@@ -105,7 +105,7 @@ def _decode_with_pillow(header: Header, min_face: float) -> DecodedImage:
 
 
 def _decode_jpeg(header: Header, min_face: float) -> DecodedImage:
-    """By libjpeg-turbo itself, three times as fast; Pillow takes what it cannot (CMYK) or finds odd."""
+    """By libjpeg-turbo itself, three times as fast; Pillow takes what it finds odd."""
     size = _reduced(header.size, min_face)
     try:
         pixels = _jpeg_pixels(header.body, size)

@@ -474,6 +474,27 @@ def test_stray_bytes_do_not_hide_that_a_jpeg_ends_early(row: int, place: str) ->
         decoded(data[:at] + bytes(12) + data[at:cut] + b"\xff\xd9")
 
 
+def odd_jpeg(oddity: str) -> bytes:
+    """One that decoders warn of, but decode."""
+    data = sample("jpeg")
+    scan = data.index(b"\xff\xda")
+    end = scan + 2 + int.from_bytes(data[scan + 2 : scan + 4], "big")
+    return {
+        "revision": data.replace(b"JFIF\0\1", b"JFIF\0\2"),
+        "transform": data[:2] + b"\xff\xee\0\x0eAdobe\0\x64" + bytes(4) + b"\7" + data[20:],
+        "coefficients": data[: end - 3] + bytes(3) + data[end:],
+    }[oddity]
+
+
+@pytest.mark.parametrize("oddity", ["revision", "transform", "coefficients"])
+def test_an_odd_jpeg_is_decoded_but_does_not_hide_that_it_ends_early(oddity: str) -> None:
+    data = odd_jpeg(oddity)
+
+    assert difference(decoded(data).pixels, RGB) < 4
+    with pytest.raises(InvalidImageError):
+        decoded(data[: len(data) // 2] + b"\xff\xd9")
+
+
 @pytest.mark.parametrize("tenths", range(10))
 @pytest.mark.parametrize("name", [*ENCODINGS, "heif"])
 def test_a_picture_that_is_cut_short_is_refused(name: str, tenths: int) -> None:
