@@ -9,6 +9,7 @@ orientation, and hands on a body that holds the same picture and nothing else.
 import re
 import struct
 import sys
+import zlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from typing import Any
@@ -206,6 +207,18 @@ def _jpeg_scans(data: bytes, frame: int, scan: int, end: int) -> int:
 # --- PNG ----------------------------------------------------------------------------------------------
 
 _PNG_KEPT = frozenset({b"PLTE", b"tRNS", b"IDAT", b"IEND"})
+_PNG_SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # by kind of colour
+_PNG_PIECE = 1 << 20
+# Where each part begins, and how far apart its pixels are.
+_ADAM7 = (
+    (0, 0, 8, 8),
+    (4, 0, 8, 8),
+    (0, 4, 4, 8),
+    (2, 0, 4, 4),
+    (0, 2, 2, 4),
+    (1, 0, 2, 2),
+    (0, 1, 1, 2),
+)
 
 
 def _png(data: bytes, max_pixels: int) -> Header:
@@ -236,6 +249,27 @@ def _png_chunks(data: bytes, pos: int) -> Iterator[tuple[bytes, int, int]]:
             return
         pos = end
     raise InvalidImageError(f"the PNG image has more than {_MAX_PNG_CHUNKS} chunks")
+
+
+def png_is_whole(body: bytes) -> bool:
+    """Whether its compressed data, which may end early without any fault, has all rows of its pixels."""
+    missing = sum(_png_lengths(body))
+    inflater = zlib.decompressobj()
+    for kind, start, end in _png_chunks(body, 33):
+        content = body[start + 8 : end - 4] if kind == b"IDAT" else b""
+        while content and missing > 0:
+            missing -= len(inflater.decompress(content, _PNG_PIECE))
+            content = inflater.unconsumed_tail
+    return missing <= 0 or missing <= len(inflater.flush())
+
+
+def _png_lengths(body: bytes) -> Iterator[int]:
+    """Bytes of each pass: of the picture, or of the seven parts of an interlaced one."""
+    width, height, bits, colour, _, _, interlaced = struct.unpack_from(">IIBBBBB", body, 16)
+    for left, top, across, down in _ADAM7 if interlaced else [(0, 0, 1, 1)]:
+        columns, rows = -((left - width) // across), -((top - height) // down)
+        if columns > 0:
+            yield rows * (1 + -(-columns * bits * _PNG_SAMPLES[colour] // 8))
 
 
 # --- GIF ----------------------------------------------------------------------------------------------

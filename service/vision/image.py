@@ -19,6 +19,7 @@ from service.vision.headers import (
     ACCEPTED_FORMATS,
     Header,
     exif_orientation,
+    png_is_whole,
     read_header,
 )
 from service.vision.types import DecodedImage, UInt8Array
@@ -100,8 +101,16 @@ def _decode_with_pillow(header: Header, min_face: float) -> DecodedImage:
         if header.format == "jpeg":
             image.draft(None, _reduced(size, min_face))
         image.load()
+        if header.format == "png" and _may_lack_rows(image) and not png_is_whole(header.body):
+            raise InvalidImageError("the PNG image is cut short")
         pixels = _rgb(image, header.bits)
     return _turned(pixels, size, header.format, orientation)
+
+
+def _may_lack_rows(image: Image.Image) -> bool:
+    """Whether the last row is as Pillow began with it; of interlaced pictures that says nothing."""
+    width, height = image.size
+    return "interlace" in image.info or not np.asarray(image.crop((0, height - 1, width, height))).any()
 
 
 def _decode_jpeg(header: Header, min_face: float) -> DecodedImage:

@@ -512,6 +512,30 @@ def test_the_end_of_a_picture_is_missed(name: str, lost: int) -> None:
         decoded(sample(name)[:-lost])
 
 
+# Bits, PNG's number for the kind of colour, interlaced or not, bytes of 5 x 3 pixels and of the last row.
+SHAPES: dict[str, tuple[int, int, int, int, int]] = {
+    "1-bit gray": (1, 0, 0, 3 * 2, 2),
+    "8-bit gray": (8, 0, 0, 3 * 6, 6),
+    "palette": (4, 3, 0, 3 * 4, 4),
+    "16-bit RGB with alpha": (16, 6, 0, 3 * 41, 41),
+    "interlaced": (8, 2, 1, 4 + 4 + 4 + 10 + 2 * 7 + 16, 16),
+}
+
+
+@pytest.mark.parametrize("value", [0, 1])
+@pytest.mark.parametrize("shape", SHAPES)
+def test_a_png_whose_data_ends_early_without_a_fault_is_refused(shape: str, value: int) -> None:
+    bits, colour, interlaced, length, row = SHAPES[shape]
+    header = struct.pack(">IIBBBBB", 5, 3, bits, colour, 0, 0, interlaced)
+    palette = [chunk(b"PLTE", bytes(48))] if colour == 3 else []
+    rows = bytes([value]) * length  # each byte a filter or a sample
+
+    assert decoded(png(header, zlib.compress(rows), *palette)).pixels.shape == (3, 5, 3)
+    for lost in (1, row, length - row, length):
+        with pytest.raises(InvalidImageError):
+            decoded(png(header, zlib.compress(rows[:-lost]), *palette))
+
+
 @pytest.mark.parametrize("name", [*ENCODINGS, "heif"])
 def test_damaged_bytes_give_a_picture_or_a_refusal(name: str) -> None:
     data = sample(name)
