@@ -344,23 +344,26 @@ _SHORT = 3
 _TYPE_SIZES = {1: 1, 3: 2, 4: 4, 5: 8, 7: 1}
 _INTEGERS = {1: "B", 3: "H", 4: "I"}
 _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC = 256, 257, 258, 259, 262
-_STRIP_OFFSETS, _ORIENTATION, _SAMPLES, _ROWS_PER_STRIP, _PLANAR = 273, 274, 277, 278, 284
-_TILE_WIDTH, _TILE_HEIGHT, _TILE_OFFSETS = 322, 323, 324
+_STRIP_OFFSETS, _ORIENTATION, _SAMPLES, _ROWS_PER_STRIP, _STRIP_LENGTHS = 273, 274, 277, 278, 279
+_PLANAR = 284
+_TILE_WIDTH, _TILE_HEIGHT, _TILE_OFFSETS, _TILE_LENGTHS = 322, 323, 324, 325
 # Scalars first, then what may hold many values. Everything else (other pages, EXIF, ICC, XMP) is left out.
 _TIFF_SCALARS = frozenset({256, 257, 259, 262, 266, 274, 277, 278, 284, 292, 293, 317, 322, 323, 531})
 _TIFF_TAGS = _TIFF_SCALARS | {258, 273, 279, 320, 324, 325, 338, 339, 347, 529, 530, 532}
 # None, CCITT, LZW, JPEG, Deflate (twice), PackBits. Old-style JPEG (6) and the rare ones stay outside.
+_TIFF_JPEG, _JPEG_PADDING = 7, 16
 _TIFF_COMPRESSIONS = frozenset({1, 2, 3, 4, 5, 7, 8, 32946, 32773})
 
 
 @dataclass(frozen=True, slots=True)
 class _Tag:
-    """One entry of a TIFF directory. first: its first value, where that is an integer."""
+    """One entry of a TIFF directory. first, last: these of its values, where they are integers."""
 
     entry: bytes
     count: int
     length: int
     first: int
+    last: int
 
 
 def _tiff(data: bytes, _max_pixels: int) -> Header:
@@ -375,6 +378,8 @@ def _tiff(data: bytes, _max_pixels: int) -> Header:
         # Pillow reads them as if every second sample were another pixel.
         raise InvalidImageError("uncompressed TIFF images of more than 8 bits in planes are not supported")
     _check_tiff_layout(tags, width, height)
+    if _value(tags, _COMPRESSION, 1) == _TIFF_JPEG and b"\xff\xd9" not in _tiff_end(data, tags):
+        raise InvalidImageError("the TIFF image is cut short")  # the decoder would make up the rest
     orientation = _value(tags, _ORIENTATION, 1)
     return Header(
         "tiff",
@@ -414,8 +419,13 @@ def _tiff_tag(data: bytes, order: str, start: int) -> _Tag:
     fits = 0 < length <= len(data) - value
     if not fits or (number in _TIFF_SCALARS and (count != 1 or kind not in _INTEGERS)):
         raise InvalidImageError("the TIFF image has a damaged tag")
-    first = struct.unpack_from(order + _INTEGERS[kind], data, value)[0] if kind in _INTEGERS else 0
-    return _Tag(data[start : start + 12], count, length, first)
+    first = last = 0
+    if kind in _INTEGERS:
+        first, last = (
+            struct.unpack_from(order + _INTEGERS[kind], data, at)[0]
+            for at in (value, value + length - _TYPE_SIZES[kind])
+        )
+    return _Tag(data[start : start + 12], count, length, first, last)
 
 
 def _planes(tags: Mapping[int, _Tag]) -> int:
@@ -435,6 +445,13 @@ def _check_tiff_layout(tags: Mapping[int, _Tag], width: int, height: int) -> Non
     padded = pieces * wide * high > 4 * width * height + _TIFF_PADDING
     if not 0 < count == pieces * _planes(tags) or padded:
         raise InvalidImageError("the TIFF image's strips or tiles do not fit its size")
+
+
+def _tiff_end(data: bytes, tags: Mapping[int, _Tag]) -> bytes:
+    """The end of the last strip or tile, and of what pads it."""
+    numbers = (_TILE_OFFSETS, _TILE_LENGTHS) if _TILE_OFFSETS in tags else (_STRIP_OFFSETS, _STRIP_LENGTHS)
+    start, length = (tags[number].last if number in tags else 0 for number in numbers)
+    return data[start + max(0, length - _JPEG_PADDING) : start + length]
 
 
 def _tiff_with_directory(data: bytes, order: str, tags: Mapping[int, _Tag]) -> bytes:

@@ -536,6 +536,16 @@ def test_a_png_whose_data_ends_early_without_a_fault_is_refused(shape: str, valu
             decoded(png(header, zlib.compress(rows[:-lost]), *palette))
 
 
+@pytest.mark.parametrize("rows", [64, 256], ids=["of several", "alone"])
+def test_a_tiff_whose_last_jpeg_strip_is_cut_is_refused(rows: int) -> None:
+    data = encoded(PORTRAIT, "TIFF", compression="jpeg", quality=90, tiffinfo={278: rows})
+    end = data.rindex(b"\xff\xd9", 0, data.index(b"\xff\xd8\xff\xdb"))  # its tables come after it
+
+    assert difference(decoded(data).pixels, RGB) < 5
+    with pytest.raises(InvalidImageError, match="cut short"):
+        decoded(data[: end - 2_000] + bytes(2_002) + data[end + 2 :])
+
+
 @pytest.mark.parametrize("name", [*ENCODINGS, "heif"])
 def test_damaged_bytes_give_a_picture_or_a_refusal(name: str) -> None:
     data = sample(name)
