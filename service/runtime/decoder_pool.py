@@ -45,7 +45,7 @@ class DecoderPool:
 
     on_death: told the format whose decoding ended a process, and that one's exit status (negative: a signal).
     patience: seconds in which a process that is up has to read a question.
-    Call `close` at the end; the end of the program does it otherwise.
+    Call `close` at the end, which ends them, also at work; the end of the program does it otherwise.
     """
 
     def __init__(
@@ -54,7 +54,7 @@ class DecoderPool:
         self._on_death, self._patience = on_death, patience
         self._processes: set[_Process] = set()
         self._idle: list[_Process] = []
-        self.close: Callable[[], object] = weakref.finalize(self, _end_all, self._processes)
+        self.close = weakref.finalize(self, _end_all, self._processes)
 
     @property
     def processes(self) -> set[int]:
@@ -77,7 +77,7 @@ class DecoderPool:
         """What `vision.image.decode_picture` does, in another process unless it is brief.
 
         Raises InvalidImageError also where that process dies, ExpiredError at the deadline of the call that
-        this thread makes, and DecoderError.
+        this thread makes, and DecoderError, also where the pool is closed or closes meanwhile.
         """
         if _IN_PROCESS or math.prod(header.size) * header.passes <= BRIEF.get(header.format, 0):
             return decode_picture(header, min_face)
@@ -85,7 +85,10 @@ class DecoderPool:
         try:
             return process.decode(header, min_face)
         except OSError:
-            self._on_death(header.format, process.end())
+            status = process.end()
+            if not self.close.alive:
+                raise DecoderError from None  # the picture is not to blame
+            self._on_death(header.format, status)
             raise InvalidImageError(f"the {header.format.upper()} image does not decode") from None
         except InvalidImageError:
             raise
@@ -116,6 +119,9 @@ class DecoderPool:
     def _start(self) -> "_Process":
         process = _Process(self._patience)
         self._processes.add(process)
+        if not self.close.alive:  # asked last: a `close` that comes later finds the process
+            self._discard(process)
+            raise DecoderError
         return process
 
     def _discard(self, process: "_Process") -> None:

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from service.runtime.deadline import Deadline, ExpiredError, bounded_by
-from service.runtime.decoder_pool import DecoderPool
+from service.runtime.decoder_pool import DecoderError, DecoderPool
 from service.vision.errors import InvalidImageError
 from service.vision.headers import Header, read_header
 from service.vision.image import decode_picture
@@ -77,6 +77,19 @@ class Moment(Deadline):
     @property
     def seconds_left(self) -> float:
         os.kill(self._process, signal.SIGKILL)
+        return super().seconds_left
+
+
+class Closing(Deadline):
+    """A deadline that never comes, but closes a pool when it is asked about: while that is in use."""
+
+    def __init__(self, pool: DecoderPool) -> None:
+        super().__init__(monotonic() + 60)
+        self._pool = pool
+
+    @property
+    def seconds_left(self) -> float:
+        self._pool.close()
         return super().seconds_left
 
 
@@ -173,6 +186,20 @@ def test_processes_know_no_setting_and_end_with_their_pool(monkeypatch: pytest.M
     assert b"FER_" not in Path(f"/proc/{process}/environ").read_bytes()
     pool.close()
     assert not Path(f"/proc/{process}").exists()
+
+
+def test_a_pool_that_closes_at_work_blames_no_picture_and_leaves_no_process() -> None:
+    deaths: list[str] = []
+    pool = DecoderPool(lambda name, _: deaths.append(name))
+    pool.start()
+
+    with bounded_by(Closing(pool)), pytest.raises(DecoderError):
+        pool.decode(GIF, 20)
+    assert not deaths
+    assert not pool.processes
+    with pytest.raises(DecoderError):
+        pool.decode(GIF, 20)
+    assert not pool.processes
 
 
 def test_the_service_answers_on_when_all_its_decoders_are_killed(client: httpx.Client) -> None:
