@@ -3,6 +3,7 @@
 import re
 import struct
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import replace
 from io import BytesIO
 
@@ -93,7 +94,8 @@ def decode_picture(header: Header, min_face: float) -> DecodedImage:
 
 
 def _decode_with_pillow(header: Header, min_face: float) -> DecodedImage:
-    with Image.open(BytesIO(header.body), formats=[header.format]) as image:
+    # Closing frees its pixels, before turning makes another copy.
+    with closing(Image.open(BytesIO(header.body), formats=[header.format])) as image:
         if image.size != header.size and header.format != "avif":
             raise InvalidImageError(f"the {header.format.upper()} image contradicts itself about its size")
         size = image.size
@@ -153,11 +155,11 @@ def _decode_gif(header: Header, min_face: float) -> DecodedImage:
 
 
 def _decode_webp(header: Header, min_face: float) -> DecodedImage:  # noqa: ARG001
-    decoded = np.asarray(cv2.imdecode(np.frombuffer(header.body, np.uint8), cv2.IMREAD_UNCHANGED), np.uint8)
-    if decoded.shape[2] == 4:
-        pixels = _over_white_bgra(decoded)
+    pixels = np.asarray(cv2.imdecode(np.frombuffer(header.body, np.uint8), cv2.IMREAD_UNCHANGED), np.uint8)
+    if pixels.shape[2] == 4:
+        pixels = _over_white_bgra(pixels)
     else:
-        pixels = np.asarray(cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB), np.uint8)
+        pixels = np.asarray(cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB, pixels), np.uint8)  # in its place
     if pixels.shape[1::-1] != header.size:
         pixels = _on_canvas(pixels, header)
     return _turned(pixels, header.size, "webp", header.orientation or 1)
@@ -270,7 +272,8 @@ def _on_canvas(pixels: UInt8Array, header: Header) -> UInt8Array:
 
 def _upright(pixels: UInt8Array, orientation: int) -> UInt8Array:
     """Undo an EXIF orientation, 1..8."""
+    place = None
     if orientation >= _SWAPS_SIDES:
-        pixels = np.asarray(cv2.transpose(pixels), np.uint8)
+        place = pixels = np.asarray(cv2.transpose(pixels), np.uint8)
     flip = _FLIPS[orientation]
-    return pixels if flip is None else np.asarray(cv2.flip(pixels, flip), np.uint8)
+    return pixels if flip is None else np.asarray(cv2.flip(pixels, flip, place), np.uint8)
