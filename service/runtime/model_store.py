@@ -7,10 +7,18 @@ provenance and measured figures. Anything missing, truncated or altered stops th
 import hashlib
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
-from typing import Annotated, Any
+from typing import Annotated
 
 import cv2
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    FiniteFloat,
+    StringConstraints,
+    ValidationError,
+)
 
 from service.runtime.sessions import GraphError, OrtSession
 from service.vision.emotion import EmotionClassifier
@@ -62,7 +70,7 @@ class GraphEntry(_Frozen):
     provenance: Mapping[str, str]
     inputs: tuple[Tensor, ...]
     outputs: tuple[Tensor, ...]
-    measured: Mapping[str, Any] = {}
+    measured: Mapping[str, FiniteFloat] = {}
 
 
 class EmotionEntry(GraphEntry):

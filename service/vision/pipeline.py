@@ -14,7 +14,7 @@ from service.vision.crop import crop_faces
 from service.vision.draw import PictureFormat, annotate, check_encodable, encode
 from service.vision.emotion import EmotionClassifier
 from service.vision.image import Decoder, decode
-from service.vision.mtcnn import DetectionParameters, Mtcnn, default_min_face_size
+from service.vision.mtcnn import EVERY, DetectionParameters, Mtcnn, default_min_face_size
 from service.vision.types import Analysis, AnalyzedFace, DecodedImage, Face, Helpers, Timings
 
 DEFAULT_MAX_PIXELS = 64_000_000
@@ -94,15 +94,18 @@ class EmotionPipeline:
         return same
 
     def warm_up(self) -> None:
-        """Run every graph once, so that the first real image takes no longer than the next.
+        """Run every graph, so that the first real image takes no longer than the next.
 
-        Raises ValueError for a classifier whose answer is no probabilities: one without a softmax, say.
+        Raises what a graph raises that does not run, also one that takes no more than one crop at a time, and
+        ValueError for a classifier whose answer is no probabilities: one without a softmax, say.
         """
+        # An empty picture has no candidates: with these thresholds the later networks see some all the same.
         self.detector.detect(
-            DecodedImage(np.zeros((48, 48, 3), np.uint8), 48, 48, "png", 1), DetectionParameters(12)
+            DecodedImage(np.zeros((48, 48, 3), np.uint8), 48, 48, "png", 1),
+            DetectionParameters(12, thresholds=(EVERY, EVERY, EVERY)),
         )
         for name, classifier in self.classifiers.items():
-            probabilities = classifier.classify(np.zeros((1, 1, 48, 48), np.uint8))
+            probabilities = classifier.classify(np.zeros((2, 1, 48, 48), np.uint8))
             if not ((probabilities >= 0).all() and np.allclose(probabilities.sum(axis=1), 1, atol=1e-3)):
                 raise ValueError(f"{name!r} answers {probabilities[0].tolist()}, which is no probabilities")
 

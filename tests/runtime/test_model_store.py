@@ -84,6 +84,8 @@ def test_a_missing_manifest_is_named(tmp_path: Path) -> None:
         (lambda m: m.update(default="nobody"), "no emotion graph for its default 'nobody'"),
         (lambda m: m["emotion"]["balanced"]["labels"].reverse(), "the labels of 'balanced' are not"),
         (lambda m: m["emotion"]["balanced"].update(sha256="0"), "sha256"),
+        (lambda m: m["emotion"]["balanced"]["measured"].update(ece=float("nan")), "measured.ece: Input"),
+        (lambda m: m["emotion"]["balanced"]["measured"].update(ece="small"), "measured.ece: Input"),
         (lambda m: m["emotion"]["balanced"].update(bytes=1), "(1 bytes)"),
         (lambda m: m["emotion"]["balanced"].update(file="/etc/passwd"), "a path inside the store"),
         (lambda m: m["emotion"]["balanced"].update(file="../balanced.onnx"), "a path inside the store"),

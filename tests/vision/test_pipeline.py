@@ -12,8 +12,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from service.runtime.model_store import DETECTOR_GRAPHS, ModelStore
 from service.vision.boxes import overlap
 from service.vision.emotion import EmotionClassifier
+from service.vision.mtcnn import Mtcnn
 from service.vision.pipeline import AnalysisOptions, EmotionPipeline, UnknownModelError
 
 T = TypeVar("T")
@@ -81,6 +83,33 @@ def test_a_graph_that_answers_no_probabilities_is_not_served(
 ) -> None:
     classifiers = {"own": EmotionClassifier(Answering(answer), uncertain_below=0.5)}
     with pytest.raises(ValueError, match="'own' answers"):
+        EmotionPipeline(pipeline.detector, classifiers, "own").warm_up()
+
+
+class Refusing:
+    """A graph that loads and does not run, or only for single crops."""
+
+    def __init__(self, most: int = 0) -> None:
+        self._most = most
+
+    def run(self, inputs: Mapping[str, NDArray[Any]]) -> Sequence[NDArray[Any]]:
+        if len(next(iter(inputs.values()))) > self._most:
+            raise RuntimeError("no kernel")
+        return [np.full((1, 7), 1 / 7, np.float32)]
+
+
+@pytest.mark.parametrize("name", DETECTOR_GRAPHS)
+def test_each_graph_of_the_detector_is_run_before_it_serves(name: str) -> None:
+    store = ModelStore.open()
+    graphs = {one: store.session(entry) for one, entry in store.manifest.detector.items()}
+    sessions = [Refusing() if one == name else graphs[one] for one in DETECTOR_GRAPHS]
+    with pytest.raises(RuntimeError, match="no kernel"):
+        EmotionPipeline(Mtcnn(*sessions), {}, "own").warm_up()
+
+
+def test_a_graph_for_single_faces_is_not_served(pipeline: EmotionPipeline) -> None:
+    classifiers = {"own": EmotionClassifier(Refusing(most=1), uncertain_below=0.5)}
+    with pytest.raises(RuntimeError, match="no kernel"):
         EmotionPipeline(pipeline.detector, classifiers, "own").warm_up()
 
 
