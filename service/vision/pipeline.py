@@ -15,7 +15,7 @@ from service.vision.draw import PictureFormat, annotate, check_encodable, encode
 from service.vision.emotion import EmotionClassifier
 from service.vision.image import Decoder, decode
 from service.vision.mtcnn import EVERY, DetectionParameters, Mtcnn, default_min_face_size
-from service.vision.types import Analysis, AnalyzedFace, DecodedImage, Face, Helpers, Timings
+from service.vision.types import EMOTIONS, Analysis, AnalyzedFace, DecodedImage, Face, Helpers, Timings
 
 DEFAULT_MAX_PIXELS = 64_000_000
 # Makes a context from a stage's name, which is entered for as long as that stage lasts.
@@ -97,7 +97,7 @@ class EmotionPipeline:
         """Run every graph, so that the first real image takes no longer than the next.
 
         Raises what a graph raises that does not run, also one that takes no more than one crop at a time, and
-        ValueError for a classifier whose answer is no probabilities: one without a softmax, say.
+        ValueError for a classifier whose answer is no seven probabilities: one without a softmax, say.
         """
         # An empty picture has no candidates: with these thresholds the later networks see some all the same.
         self.detector.detect(
@@ -106,8 +106,10 @@ class EmotionPipeline:
         )
         for name, classifier in self.classifiers.items():
             probabilities = classifier.classify(np.zeros((2, 1, 48, 48), np.uint8))
-            if not ((probabilities >= 0).all() and np.allclose(probabilities.sum(axis=1), 1, atol=1e-3)):
-                raise ValueError(f"{name!r} answers {probabilities[0].tolist()}, which is no probabilities")
+            seven = probabilities.shape == (2, len(EMOTIONS))
+            if not (seven and (probabilities >= 0).all() and np.allclose(probabilities.sum(1), 1, atol=1e-3)):
+                answer = probabilities[0].tolist()
+                raise ValueError(f"{name!r} answers {answer}, which is no probabilities of seven emotions")
 
     def analyze(self, data: bytes, options: AnalysisOptions | None = None) -> Analysis:
         """Analyze one encoded image (JPEG, PNG, WebP, BMP, TIFF, GIF, HEIF or AVIF).

@@ -77,7 +77,7 @@ class Answering:
         return [np.array([self._answer] * len(next(iter(inputs.values()))), np.float32)]
 
 
-@pytest.mark.parametrize("answer", [[2.0] * 7, [0.4, 0.8, -0.2, 0, 0, 0, 0]])
+@pytest.mark.parametrize("answer", [[2.0] * 7, [0.4, 0.8, -0.2, 0, 0, 0, 0], [0.125] * 8])
 def test_a_graph_that_answers_no_probabilities_is_not_served(
     pipeline: EmotionPipeline, answer: list[float]
 ) -> None:
