@@ -170,7 +170,12 @@ def _decode_heif(header: Header, min_face: float) -> DecodedImage:  # noqa: ARG0
     heif = pi_heif.open_heif(header.body)
     orientation = exif_orientation(heif.info["exif"] or b"")
     # Gray of more than 8 bits comes scaled to 16, colour to 8. The library's memory goes when heif does.
-    pixels = np.array(heif) if heif.mode == "RGB" else _rgb(heif.to_pillow(), bits=16)
+    if heif.mode == "RGB":
+        pixels = np.array(heif)
+    else:
+        image = heif.to_pillow()
+        del heif
+        pixels = _rgb(image, bits=16)
     height, width = pixels.shape[:2]
     return DecodedImage(pixels, width, height, "heif", orientation)
 
