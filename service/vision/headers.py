@@ -345,7 +345,7 @@ _TYPE_SIZES = {1: 1, 3: 2, 4: 4, 5: 8, 7: 1}
 _INTEGERS = {1: "B", 3: "H", 4: "I"}
 _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC = 256, 257, 258, 259, 262
 _STRIP_OFFSETS, _ORIENTATION, _SAMPLES, _ROWS_PER_STRIP, _STRIP_LENGTHS = 273, 274, 277, 278, 279
-_PLANAR = 284
+_PLANAR, _SAMPLE_FORMAT, _SIGNED = 284, 339, 2
 _TILE_WIDTH, _TILE_HEIGHT, _TILE_OFFSETS, _TILE_LENGTHS = 322, 323, 324, 325
 # Scalars first, then what may hold many values. Everything else (other pages, EXIF, ICC, XMP) is left out.
 _TIFF_SCALARS = frozenset({256, 257, 259, 262, 266, 274, 277, 278, 284, 292, 293, 317, 322, 323, 531})
@@ -374,6 +374,8 @@ def _tiff(data: bytes, _max_pixels: int) -> Header:
         raise InvalidImageError("the TIFF image uses a compression that is not supported")
     if _value(tags, _BITS, 1) > 8 and _value(tags, _PHOTOMETRIC, 1) == 0:
         raise InvalidImageError("TIFF images of more than 8 bits in which zero is white are not supported")
+    if _value(tags, _SAMPLE_FORMAT, 1) == _SIGNED and _value(tags, _BITS, 1) == 8:
+        raise InvalidImageError("TIFF images of signed samples are not supported")  # Pillow drops the sign
     if _planes(tags) > 1 and _value(tags, _BITS, 1) > 8 and _value(tags, _COMPRESSION, 1) == 1:
         # Pillow reads them as if every second sample were another pixel.
         raise InvalidImageError("uncompressed TIFF images of more than 8 bits in planes are not supported")

@@ -402,6 +402,15 @@ def test_a_tiff_of_16_bits_in_which_zero_is_white_is_no_negative() -> None:
         decoded(data.replace(black, white))
 
 
+def test_a_tiff_of_signed_samples_is_no_noise() -> None:
+    unsigned, signed = (
+        tiff({256: 8, 257: 8, 258: 8, 259: 1, 262: 1, 273: 8, 278: 8, 279: 64, 339: kind}) for kind in (1, 2)
+    )
+    assert decoded(unsigned).pixels.shape == (8, 8, 3)
+    with pytest.raises(InvalidImageError, match="signed"):
+        decoded(signed)
+
+
 def test_a_tiff_of_16_bits_in_planes_is_no_noise() -> None:
     scalars = {256: 8, 257: 8, 258: 16, 259: 1, 262: 2, 277: 3, 278: 8, 284: 2}
     planes = (3, 134)  # where the tail begins
