@@ -105,6 +105,8 @@ def _decode_with_pillow(header: Header, min_face: float) -> DecodedImage:
         image.load()
         if header.format == "png" and _may_lack_rows(image) and not png_is_whole(header.body):
             raise InvalidImageError("the PNG image is cut short")
+        if header.format == "bmp" and image.mode == "RGBA" and image.getchannel("A").getbbox() is None:
+            image.putalpha(255)  # programs that leave the fourth byte empty name it alpha all the same
         pixels = _rgb(image, header.bits)
     return _turned(pixels, size, header.format, orientation)
 

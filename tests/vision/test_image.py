@@ -257,6 +257,15 @@ def test_gray_with_alpha_is_laid_over_white() -> None:
     assert difference(pixels[:, -1:], np.asarray(PORTRAIT.convert("L"))[:, -1:, np.newaxis]) < 1
 
 
+@pytest.mark.parametrize(("alpha", "expected"), [([0, 0], [[10] * 3] * 2), ([255, 0], [[10] * 3, [255] * 3])])
+def test_a_bmp_with_nothing_in_its_alpha_is_opaque(alpha: list[int], expected: list[list[int]]) -> None:
+    head = b"BM" + struct.pack("<IHHIIiiHHI", 130, 0, 0, 122, 108, 2, 1, 1, 32, 3) + bytes(20)
+    masks = struct.pack("<IIII", 0xFF0000, 0xFF00, 0xFF, 0xFF000000) + bytes(52)
+    row = b"".join(bytes([10, 10, 10, one]) for one in alpha)
+
+    assert decoded(head + masks + row).pixels.tolist() == [expected]
+
+
 @pytest.mark.parametrize("name", ["PNG", "GIF"])
 def test_a_transparent_palette_entry_is_white(name: str) -> None:
     palette = Image.new("P", (8, 8), 1)
