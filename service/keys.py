@@ -7,6 +7,8 @@ from hashlib import sha256
 
 PREFIX = "sha256:"
 _DIGEST = re.compile(r"sha256:[0-9a-fA-F]{64}")
+# A list in another notation, and a line of an env file whose reader keeps quotes, as Docker does.
+_WRAPPED = re.compile(r"\[.*\]|\".*\"|'.*'", re.DOTALL)
 
 
 def digest(key: bytes) -> str:
@@ -18,13 +20,15 @@ def digests(text: str) -> tuple[str, ...]:
     """The digests of comma-separated keys, each given as it is or as a digest; none of an empty text.
 
     Raises ValueError, which repeats no key, for a digest that is none or of nothing, for a key that no header
-    can carry, and for a list that holds no key.
+    can carry or that stands in quotes, for a list in brackets, and for one that holds no key.
     """
     words = [word.strip() for word in text.split(",") if word.strip()]
     if text.strip() and not words:
         raise ValueError("it holds no key")
-    if not all(word.isascii() for word in words):
-        raise ValueError("a header takes ASCII only, and a key in it has another character")
+    if any(_WRAPPED.fullmatch(text) for text in (text.strip(), *words)):
+        raise ValueError("keys are separated by commas, without brackets or quotes around them")
+    if not all(word.isascii() and word.isprintable() for word in words):
+        raise ValueError("a header takes printable ASCII only, and a key in it has another character")
     if any(word.startswith(PREFIX) and not _DIGEST.fullmatch(word) for word in words):
         raise ValueError("what begins with 'sha256:' must go on with 64 hexadecimal digits")
     found = tuple(word.lower() if word.startswith(PREFIX) else digest(word.encode()) for word in words)

@@ -64,6 +64,11 @@ def test_no_key_is_set_by_an_empty_variable(monkeypatch: pytest.MonkeyPatch) -> 
         "good, schlüssel",
         "good, schl\udcfcssel",
         f"good, sha256:{sha256().hexdigest().upper()}",
+        '["good", "0123456789"]',
+        "['good']",
+        "good, '0123456789'",
+        f'"sha256:{sha256(b"good").hexdigest()}"',
+        "good\n0123456789",
     ],
 )
 def test_a_bad_list_of_keys_is_refused_and_not_repeated(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
