@@ -8,6 +8,11 @@ from typing import Annotated, NoReturn
 
 import typer
 
+try:
+    import fastapi  # noqa: F401 - reads OTEL_PROPAGATORS where OpenTelemetry is installed
+except ValueError as error:
+    raise SystemExit(f"fer-service: the OTEL_ variables cannot be used: {error}") from None
+
 from service.lifespan import load
 from service.main import create_app
 from service.media import commands

@@ -17,8 +17,8 @@ SECRET = "sha256:tooshort"
 
 
 def refusal(folder: Path, *arguments: str, **settings: str) -> str:
-    """What the command says when it does not start."""
-    variables = {f"FER_{name.upper()}": value for name, value in settings.items()}
+    """What the command says when it does not start. settings: in capitals also variables of others."""
+    variables = {name if name.isupper() else f"FER_{name.upper()}": value for name, value in settings.items()}
     process = subprocess.run(
         [*COMMAND, "--port", "0", *arguments], capture_output=True, text=True, timeout=120, check=False,
         cwd=folder, env={"PATH": os.environ["PATH"], **variables},
@@ -43,6 +43,7 @@ def refusal(folder: Path, *arguments: str, **settings: str) -> str:
         ({"host": "a" * 64 + ".example"}, "cannot listen on aaaa"),
         ({"default_model": "nobody"}, "no model 'nobody'"),
         ({"model_store": "/nowhere"}, "/nowhere/manifest.json cannot be read: No such file or directory"),
+        ({"OTEL_PROPAGATORS": "nowhere"}, "the OTEL_ variables cannot be used: Propagator nowhere not found"),
     ],
 )
 def test_a_wrong_setting(tmp_path: Path, settings: dict[str, str], told: str) -> None:
