@@ -115,8 +115,11 @@ class Connection(HttpToolsProtocol):
         self._stop_reading()
         if self.parser.should_upgrade() and not self._should_upgrade() and _has_body(self.headers):
             raise ValueError("the body would be taken for another protocol's")
-        if sum(name == b"host" for name, _ in self.headers) > 1:
-            raise ValueError("a proxy in front may have believed another one (RFC 9112, section 3.2)")
+        hosts = sum(name == b"host" for name, _ in self.headers)
+        if hosts > 1 or (hosts < 1 and self.parser.get_http_version() == "1.1"):
+            raise ValueError("none, or a proxy in front may have believed another (RFC 9112, section 3.2)")
+        if len(self.pipeline) >= MAX_PIPELINED:
+            raise ValueError("more requests at once than anybody needs")
         # Weak, since a circle of references would keep the request's body until the next full collection.
         self.scope["state"]["loss"] = self._loss
         self.scope["state"]["connected"] = partial(_connected, ref(self))
@@ -126,8 +129,6 @@ class Connection(HttpToolsProtocol):
         if self.cycle:
             self._unanswered.append(self.cycle)
             self.cycle.transport = _Outlet(self.transport, partial(_end, ref(self)))  # type: ignore[assignment]
-        if len(self.pipeline) > MAX_PIPELINED:
-            raise ValueError("more requests at once than anybody needs")
         if self.pipeline:
             self._watch_later()
 
