@@ -119,9 +119,11 @@ ROWS = {
         Panel("CPU throttling", "Seconds a second that threads waited because the quota was used up. "
               "No data outside of containers.", "short",
               {"{{instance}}": rate("fer_cgroup_cpu_throttled_seconds_total", by="instance")}),
-        Panel("Memory", "Resident in the service. Its decoder processes, which a container's limit counts, "
-              "are not in it.", "bytes",
-              {"{{instance}}": f"process_resident_memory_bytes{{{AT}}}"}),
+        Panel("Memory", "In use by the container, decoder processes included, and its limit: no data where "
+              "there is none. The service alone: resident, without its decoder processes.", "bytes",
+              {"{{instance}}": f"fer_cgroup_memory_working_set_bytes{{{AT}}}",
+               "{{instance}}: limit": f"fer_cgroup_memory_limit_bytes{{{AT}}}",
+               "{{instance}}: the service alone": f"process_resident_memory_bytes{{{AT}}}"}),
     ],
     "Faces": [
         Panel("Images and faces a minute", "", "short",

@@ -1,26 +1,39 @@
-"""How often the container's CPU quota made the process wait: the kernel's counts, read at each scrape."""
+"""What the container's limits mean for the service: the kernel's counts, read at each scrape."""
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from prometheus_client.core import CounterMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from service.telemetry.process import read_text
 
+ROOT = Path("/sys/fs/cgroup")
 # cgroup v2, and v1 where its controllers are mounted together or one by one.
-_FILES = ("cpu.stat", "cpu,cpuacct/cpu.stat", "cpu/cpu.stat")
+_CPU = ("cpu.stat", "cpu,cpuacct/cpu.stat", "cpu/cpu.stat")
+# Limit, usage, and among the counts what the kernel would drop first.
+_MEMORY = (
+    ("memory.max", "memory.current", "memory.stat", "inactive_file"),
+    (
+        "memory/memory.limit_in_bytes",
+        "memory/memory.usage_in_bytes",
+        "memory/memory.stat",
+        "total_inactive_file",
+    ),
+)
+# What v1 calls a limit where there is none is larger; v2 has a word for it.
+_NO_LIMIT = 1 << 60
 
 
 class CpuQuotaCollector(Collector):
     """Gives nothing where the kernel counts no periods: outside of containers, and on other systems."""
 
-    def __init__(self, cgroup: Path = Path("/sys/fs/cgroup")) -> None:
+    def __init__(self, cgroup: Path = ROOT) -> None:
         self._cgroup = cgroup
 
     def collect(self) -> Iterable[Metric]:
         """Periods, throttled periods and throttled seconds since the container was made."""
-        counts = _counts(self._cgroup)
+        counts = self._counts()
         if "nr_periods" not in counts:
             return
         yield CounterMetricFamily(
@@ -39,6 +52,42 @@ class CpuQuotaCollector(Collector):
             value=_throttled_seconds(counts),
         )
 
+    def _counts(self) -> dict[str, int]:
+        for name in _CPU:
+            try:
+                return _parsed(read_text(self._cgroup / name))
+            except OSError:
+                continue
+        return {}
+
+
+class MemoryLimitCollector(Collector):
+    """Gives nothing where no memory limit holds. All of the container's processes count, decoders too."""
+
+    def __init__(self, cgroup: Path = ROOT) -> None:
+        self._cgroup = cgroup
+
+    def collect(self) -> Iterable[Metric]:
+        """What the container has in use, as the kubelet counts it, and its limit."""
+        for names in _MEMORY:
+            try:
+                limit, usage, stat = (read_text(self._cgroup / name) for name in names[:3])
+            except OSError:
+                continue
+            if limit.strip() == "max" or int(limit) >= _NO_LIMIT:
+                return
+            yield GaugeMetricFamily(
+                "fer_cgroup_memory_working_set_bytes",
+                "Memory of the container, without file cache that was not used of late.",
+                value=max(0, int(usage) - _parsed(stat)[names[3]]),
+            )
+            yield GaugeMetricFamily(
+                "fer_cgroup_memory_limit_bytes",
+                "Memory at which the kernel kills a process of the container.",
+                value=int(limit),
+            )
+            return
+
 
 def _throttled_seconds(counts: Mapping[str, int]) -> float:
     """v2 counts microseconds, v1 nanoseconds."""
@@ -47,11 +96,5 @@ def _throttled_seconds(counts: Mapping[str, int]) -> float:
     return counts.get("throttled_time", 0) / 1e9
 
 
-def _counts(cgroup: Path) -> dict[str, int]:
-    for name in _FILES:
-        try:
-            text = read_text(cgroup / name)
-        except OSError:
-            continue
-        return {key: int(value) for key, value in (line.split() for line in text.splitlines())}
-    return {}
+def _parsed(text: str) -> dict[str, int]:
+    return {key: int(value) for key, value in (line.split() for line in text.splitlines())}

@@ -16,7 +16,7 @@ from prometheus_client import (
     generate_latest,
 )
 
-from service.telemetry.cgroup import CpuQuotaCollector
+from service.telemetry.cgroup import CpuQuotaCollector, MemoryLimitCollector
 from service.telemetry.process import ProcessCollector
 from service.vision.types import EMOTIONS, Analysis, AnalyzedFace
 
@@ -46,6 +46,7 @@ class Metrics:
         registry.register(ProcessCollector())
         PlatformCollector(registry=registry)
         registry.register(CpuQuotaCollector())
+        registry.register(MemoryLimitCollector())
         self._requests = Histogram(
             "http_server_request_duration_seconds",
             "Duration of HTTP requests.",

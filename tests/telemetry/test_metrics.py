@@ -8,7 +8,7 @@ import prometheus_client
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
-from service.telemetry.cgroup import CpuQuotaCollector
+from service.telemetry.cgroup import CpuQuotaCollector, MemoryLimitCollector
 from service.telemetry.metrics import Metrics, entropy_ratio
 from service.telemetry.process import ProcessCollector
 from service.vision.types import Analysis, AnalyzedFace, Box, Face, Landmarks, Point, Timings
@@ -77,6 +77,37 @@ def test_where_no_quota_is_counted_nothing_is_said(tmp_path: Path, text: str | N
     registry = CollectorRegistry()
     registry.register(CpuQuotaCollector(tmp_path))
     assert generate_latest(registry) == b""
+
+
+V1_MEMORY = ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes", "memory/memory.stat")
+V2_MEMORY = ("memory.max", "memory.current", "memory.stat")
+
+
+def told_of_memory(folder: Path, files: tuple[str, str, str], limit: str) -> dict[str, float]:
+    (folder / "memory").mkdir()
+    stat = "inactive_file 20" if files == V2_MEMORY else "inactive_file 10\ntotal_inactive_file 20"
+    for name, text in zip(files, (limit, "700", stat), strict=True):
+        (folder / name).write_text(f"{text}\n")
+    return {metric.name: metric.samples[0].value for metric in MemoryLimitCollector(folder).collect()}
+
+
+@pytest.mark.parametrize("files", [V1_MEMORY, V2_MEMORY])
+def test_memory_is_that_of_all_processes_of_the_container(
+    tmp_path: Path, files: tuple[str, str, str]
+) -> None:
+    assert told_of_memory(tmp_path, files, "1000") == {
+        "fer_cgroup_memory_working_set_bytes": 680,
+        "fer_cgroup_memory_limit_bytes": 1000,
+    }
+
+
+@pytest.mark.parametrize(
+    ("files", "limit"), [(V1_MEMORY, "9223372036854771712"), (V2_MEMORY, "max"), (("a", "b", "c"), "1000")]
+)
+def test_where_no_memory_limit_holds_nothing_is_said(
+    tmp_path: Path, files: tuple[str, str, str], limit: str
+) -> None:
+    assert told_of_memory(tmp_path, files, limit) == {}
 
 
 def test_the_process_tells_of_itself_what_the_library_would(tmp_path: Path) -> None:
