@@ -47,6 +47,8 @@ def create_app(
         openapi_url="/openapi.json" if settings.docs else None,
         docs_url=None,
         redoc_url=None,
+        # It would name the scheme that came here: where a proxy ends TLS, photo and key would go openly.
+        redirect_slashes=False,
         # FastAPI's own spans and logs hold paths, queries and error texts as they came; ours do not.
         telemetry={"tracing": False, "metrics": False, "logs": False},
     )

@@ -89,6 +89,12 @@ def test_unknown_paths_and_methods(client: httpx.Client) -> None:
     assert response.headers["allow"] == "POST"
 
 
+def test_nobody_is_sent_elsewhere_with_photo_and_key(client: httpx.Client, photo: bytes) -> None:
+    """A redirect would name the scheme that came here, behind a proxy that ends TLS an open one."""
+    for path in ("/detect-emotions/", "/analyze/"):
+        assert_problem(client.post(path, content=photo), 404, "not_found")
+
+
 def test_reading_stops_at_the_body_limit(serve: Serve, photo: bytes) -> None:
     with serve(max_body_bytes=len(photo)) as client:
         assert client.post(URL, content=photo).status_code == 200
