@@ -35,6 +35,8 @@ SEND_BUFFER_BYTES = 131_072
 # wait several times for Python's own 5 ms.
 SWITCH_INTERVAL_S = 0.001
 CUT_SHORT = 1
+# Where the hard limit on open files is none, as on macOS, it takes no more than this for the soft one.
+MACOS_FILES = 10_240
 # In no time at all, asyncio would not even look whether anything is left.
 NO_GRACE_S = 0.001
 
@@ -185,7 +187,8 @@ def _open_as_many_as_allowed() -> None:
     """Each connection is an open file; the usual soft limit of 1024 is for programs that use select()."""
     if sys.platform != "win32":
         _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+        most = MACOS_FILES if hard == resource.RLIM_INFINITY else hard
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
 
 
 def _leave_no_core() -> None:
