@@ -92,7 +92,9 @@ def test_a_dotenv_file_that_is_no_text_is_told(tmp_path: Path, monkeypatch: pyte
         read_settings()
 
 
-@pytest.mark.parametrize("line", ["FER_PORT 9000", 'FER_API_KEYS="a-secret', "fer_port: 9000"])
+@pytest.mark.parametrize(
+    "line", ["FER_PORT 9000", 'FER_API_KEYS="a-secret', "fer_port: 9000", "FER_API_KEYS"]
+)
 def test_a_line_that_would_set_nothing_is_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, line: str
 ) -> None:
