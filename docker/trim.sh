@@ -15,4 +15,5 @@ drop "tests" find . -depth -type d -name tests -exec rm -r {} +
 drop "stubs, headers and sources of compiled modules" find . -type f \
     \( -name '*.pyi' -o -name '*.pyx' -o -name '*.pxd' -o -name '*.c' -o -name '*.h' -o -name '*.a' \) -delete
 drop "ONNX Runtime's model tools" rm -r onnxruntime/transformers onnxruntime/quantization onnxruntime/tools
-drop "NumPy's Fortran and build tools" rm -r numpy/f2py numpy/distutils
+# The latter is there before Python 3.12 only.
+drop "NumPy's Fortran and build tools" rm -rf numpy/f2py numpy/distutils
