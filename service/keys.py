@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from hashlib import sha256
 
 PREFIX = "sha256:"
-_DIGEST = re.compile(r"sha256:[0-9a-fA-F]{64}")
+_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 # A list in another notation, and a line of an env file whose reader keeps quotes, as Docker does.
 _WRAPPED = re.compile(r"\[.*\]|\".*\"|'.*'", re.DOTALL)
 
@@ -29,9 +29,9 @@ def digests(text: str) -> tuple[str, ...]:
         raise ValueError("keys are separated by commas, without brackets or quotes around them")
     if not all(word.isascii() and word.isprintable() for word in words):
         raise ValueError("a header takes printable ASCII only, and a key in it has another character")
-    if any(word.startswith(PREFIX) and not _DIGEST.fullmatch(word) for word in words):
+    if any(_is_digest(word) and not _DIGEST.fullmatch(word.lower()) for word in words):
         raise ValueError("what begins with 'sha256:' must go on with 64 hexadecimal digits")
-    found = tuple(word.lower() if word.startswith(PREFIX) else digest(word.encode()) for word in words)
+    found = tuple(word.lower() if _is_digest(word) else digest(word.encode()) for word in words)
     if digest(b"") in found:
         raise ValueError("the digest in it is that of an empty key, which everybody has")
     return found
@@ -42,3 +42,7 @@ def known(key: bytes, accepted: Iterable[str]) -> bool:
     given = digest(key)
     matches = [secrets.compare_digest(given, one) for one in accepted]
     return any(matches)
+
+
+def _is_digest(word: str) -> bool:
+    return word.lower().startswith(PREFIX)
