@@ -79,7 +79,7 @@ class MemoryLimitCollector(Collector):
             yield GaugeMetricFamily(
                 "fer_cgroup_memory_working_set_bytes",
                 "Memory of the container, without file cache that was not used of late.",
-                value=max(0, int(usage) - _parsed(stat)[names[3]]),
+                value=max(0, int(usage) - _parsed(stat).get(names[3], 0)),
             )
             yield GaugeMetricFamily(
                 "fer_cgroup_memory_limit_bytes",
