@@ -4,8 +4,10 @@ The client library's collector makes some forty, and one more for each open file
 interpreter lock away, and under load takes its turn among the workers to have it back.
 """
 
+import math
 import os
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 
 import prometheus_client
 from prometheus_client.core import Metric
@@ -40,14 +42,13 @@ def read_text(path: str | os.PathLike[str]) -> str:
 
 
 def _values() -> Mapping[str, float]:
-    """What changes, by the name of its metric."""
-    virtual, resident = read_text("/proc/self/statm").split()[:2]
+    """What changes, by the name of its metric; no number where no file descriptor is left to read it with."""
+    names = ("process_open_fds", "process_virtual_memory_bytes", "process_resident_memory_bytes")
+    values = dict.fromkeys(names, math.nan)
+    with suppress(OSError):
+        # How many there are, since Linux 6.2; 0 before.
+        values[names[0]] = os.stat("/proc/self/fd").st_size or len(os.listdir("/proc/self/fd"))
+        virtual, resident = read_text("/proc/self/statm").split()[:2]
+        values[names[1]], values[names[2]] = int(virtual) * _PAGE_BYTES, int(resident) * _PAGE_BYTES
     times = os.times()
-    values = {
-        "process_virtual_memory_bytes": float(virtual) * _PAGE_BYTES,
-        "process_resident_memory_bytes": float(resident) * _PAGE_BYTES,
-        "process_cpu_seconds": times.user + times.system,
-    }
-    # How many there are, since Linux 6.2; 0 before.
-    files = os.stat("/proc/self/fd").st_size or len(os.listdir("/proc/self/fd"))
-    return values | {"process_open_fds": float(files)}
+    return values | {"process_cpu_seconds": times.user + times.system}

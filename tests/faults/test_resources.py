@@ -78,7 +78,7 @@ def test_descriptors_run_out_for_newcomers_only_and_come_back(start: Start, phot
             for _ in range(MANY):
                 crowd.enter_context(service.connect())
             assert faces(client, photo) == expected
-            assert client.get("/livez").status_code == 200
+            assert [client.get(path).status_code for path in ("/livez", "/metrics")] == [200, 200]
         wait_until(service.ready)
         with service.client() as newcomer:
             assert faces(newcomer, photo) == expected

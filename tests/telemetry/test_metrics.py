@@ -1,6 +1,7 @@
 """What the metrics say of faces, of readiness and of the container's CPU quota."""
 
 import math
+import resource
 from pathlib import Path
 
 import numpy as np
@@ -124,6 +125,23 @@ def test_the_process_tells_of_itself_what_the_library_would(tmp_path: Path) -> N
         assert sample.value == pytest.approx(wanted.value, rel=0.05, abs=1)
         assert sample.name == wanted.name
         assert (metric.type, metric.documentation) == (expected[name].type, expected[name].documentation)
+
+
+def test_a_process_out_of_descriptors_still_tells_what_it_can() -> None:
+    registry = CollectorRegistry()
+    registry.register(ProcessCollector())
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (0, hard))
+    try:
+        resident, cpu = (
+            registry.get_sample_value(f"process_{name}")
+            for name in ("resident_memory_bytes", "cpu_seconds_total")
+        )
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert resident is not None
+    assert math.isnan(resident)
+    assert cpu
 
 
 def test_a_server_tells_that_it_is_ready_its_room_and_every_error_code(serve: Serve) -> None:
