@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import Page, WebSocket, WebSocketRoute, expect
 
 from tests.browser.conftest import Visitor, transfer
-from tests.conftest import Serve
+from tests.conftest import Serve, until
 
 YELLOW_PIXELS = """(canvas) => {
   const {data} = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
@@ -274,7 +274,7 @@ def test_a_service_that_falls_silent_is_told_until_it_answers(visit: Visitor, cl
     page.clock.install()
     page.locator("#tab-camera").click()
     page.get_by_role("button", name="Start the camera").click()
-    expect(page.get_by_text("No face in view")).to_be_visible()
+    expect(page.get_by_text("No answer yet")).to_be_visible()
     expect(page.get_by_role("alert")).to_have_count(0)
     page.clock.fast_forward(9000)
     expect(page.get_by_role("alert")).to_contain_text("Code no_answer")
@@ -284,6 +284,13 @@ def test_a_service_that_falls_silent_is_told_until_it_answers(visit: Visitor, cl
     expect(page.locator("#live-faces .face-card")).to_have_count(1)
     expect(page.get_by_role("alert")).to_have_count(0)
     expect(page.get_by_role("button", name="Stop the camera")).to_be_visible()
+    # Nor do boxes of long ago lie over a picture that moves on.
+    before = len(held)
+    silent.set()
+    until(lambda: page.evaluate("() => true") and len(held) > before)
+    page.clock.fast_forward(9000)
+    expect(page.get_by_role("alert")).to_contain_text("Code no_answer")
+    expect(page.locator("#live-overlay .box")).to_have_count(0)
 
 
 def test_what_is_told_of_a_view_that_goes_on_ends_with_it(visit: Visitor, client: httpx.Client) -> None:
@@ -292,11 +299,87 @@ def test_what_is_told_of_a_view_that_goes_on_ends_with_it(visit: Visitor, client
     page.clock.install()
     page.locator("#tab-camera").click()
     page.get_by_role("button", name="Start the camera").click()
-    expect(page.get_by_text("No face in view")).to_be_visible()
+    expect(page.get_by_text("No answer yet")).to_be_visible()
     page.clock.fast_forward(9000)
     expect(page.get_by_role("alert")).to_contain_text("The view goes on as soon as it does")
     page.get_by_role("button", name="Stop the camera").click()
     expect(page.get_by_role("alert")).to_have_count(0)
+
+
+class Broken:
+    """The page's streams: the first reaches the service until `drop`; later ones only once `back` is set."""
+
+    def __init__(self, page: Page) -> None:
+        self.opened: list[WebSocketRoute] = []
+        self.back = False
+        page.route_web_socket("**/stream", self._open)
+        page.clock.install()
+        page.locator("#tab-camera").click()
+        page.get_by_role("button", name="Start the camera").click()
+
+    def _open(self, socket: WebSocketRoute) -> None:
+        self.opened.append(socket)
+        if self.back or len(self.opened) == 1:
+            socket.connect_to_server()
+        else:
+            # Each try is told with a code of its own, to be waited for.
+            socket.close(code=1013, reason=f"away_{'i' * (len(self.opened) - 1)}: not yet")
+
+    def drop(self) -> None:
+        self.opened[-1].close(code=1001, reason="not_ready: the service is shutting down")
+
+
+def test_a_lost_stream_is_opened_again(visit: Visitor, client: httpx.Client) -> None:
+    page = visit(client).page
+    broken = Broken(page)
+    face, alert = page.locator("#live-faces .face-card"), page.get_by_role("alert")
+    for _ in range(2):
+        broken.back = False
+        expect(face).to_have_count(1)
+        broken.drop()
+        expect(alert).to_contain_text("The connection is lost")
+        expect(alert).to_contain_text("the service is shutting down. The page tries to connect again")
+        for place in ("#live-overlay .box", "#live-faces .face-card"):
+            expect(page.locator(place)).to_have_count(0)
+        expect(page.get_by_text("No answer yet")).to_be_visible()
+        expect(page.locator("#rate")).to_have_text("–")  # noqa: RUF001
+        page.clock.fast_forward(1000)
+        expect(alert).to_contain_text("Code away_i")
+        broken.back = True
+        page.clock.fast_forward(2000)
+        expect(face).to_have_count(1)
+        expect(alert).to_have_count(0)
+
+
+def test_a_stream_that_stays_lost_ends_the_live_view(visit: Visitor, client: httpx.Client) -> None:
+    page = visit(client).page
+    broken = Broken(page)
+    expect(page.locator("#live-faces .face-card")).to_have_count(1)
+    broken.drop()
+    told = "not_ready"
+    for tries, pause in enumerate((1000, 2000, 4000, 8000, 16_000), start=1):
+        expect(page.get_by_role("alert")).to_contain_text("The connection is lost")
+        expect(page.get_by_role("alert")).to_contain_text(re.compile(f"Code {told}$"))
+        expect(page.get_by_role("button", name="Stop the camera")).to_be_visible()
+        page.clock.fast_forward(pause)
+        told = f"away_{'i' * tries}"
+    expect(page.get_by_role("alert")).to_contain_text("The live view has ended")
+    expect(page.get_by_role("button", name="Start the camera")).to_be_visible()
+    assert page.locator("#video").evaluate(CAMERA_OPEN) is False
+    assert len(broken.opened) == 6
+
+
+def test_a_stop_is_the_last_word_on_a_lost_stream(visit: Visitor, client: httpx.Client) -> None:
+    page = visit(client).page
+    broken = Broken(page)
+    expect(page.locator("#live-faces .face-card")).to_have_count(1)
+    broken.drop()
+    expect(page.get_by_role("alert")).to_contain_text("The connection is lost")
+    page.get_by_role("button", name="Stop the camera").click()
+    expect(page.get_by_role("alert")).to_have_count(0)
+    page.clock.fast_forward(60_000)
+    expect(page.get_by_role("button", name="Start the camera")).to_be_visible()
+    assert len(broken.opened) == 1
 
 
 def test_another_camera_can_be_chosen(visit: Visitor, client: httpx.Client) -> None:

@@ -194,6 +194,6 @@ async function readProblem(answer) {
 }
 
 /** @param {string} text */
-function sentence(text) {
+export function sentence(text) {
   return /[.!?]$/.test(text) ? text : `${text}.`;
 }

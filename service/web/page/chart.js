@@ -165,7 +165,7 @@ function mean(faces) {
 
 /** @param {Probabilities | undefined} values */
 function described(values) {
-  if (!values) return "Probabilities over the last 30 seconds; no face now";
+  if (!values) return "Probabilities over the last 30 seconds; none now";
   const parts = EMOTIONS.map((emotion) => `${emotion} ${percent(values[emotion])}`);
   return `Probabilities over the last 30 seconds; now ${parts.join(", ")}`;
 }

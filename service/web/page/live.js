@@ -18,6 +18,8 @@ const CALM_MS = 1000;
 const SPOKEN_MS = 5000;
 /** No answer for so long is no mere slowness: the network may be gone, and a socket learns that late. */
 const SILENCE_MS = 8000;
+/** Before each try to open a lost stream again: half a minute in all, as a service that restarts may need. */
+const PAUSES_MS = [1000, 2000, 4000, 8000, 16_000];
 
 const START = "Start the camera";
 /** @type {Problem} */
@@ -51,6 +53,10 @@ export class Live {
     this.told = undefined;
     /** @type {Stream | undefined} */
     this.stream = undefined;
+    /** Of those to open a lost stream again, since the last answer. */
+    this.tries = 0;
+    /** The timer of the next one. @type {number | undefined} */
+    this.retry = undefined;
     /** Those of the last two seconds. @type {{at: number, latency: number}[]} */
     this.answers = [];
     // When the chart was last drawn, the read-outs written, the faces spoken of.
@@ -67,12 +73,13 @@ export class Live {
   stop() {
     if (!this.frames.running) return;
     this.frames.stop();
+    clearTimeout(this.retry);
     this.stream?.close();
     this.stream = undefined;
     this.#tell(undefined);
     byId("camera-toggle").textContent = START;
     byId("live").hidden = true;
-    for (const id of ["rate", "latency", "live-count"]) byId(id).textContent = "–";
+    this.#reset();
     announce("Camera stopped");
   }
 
@@ -97,6 +104,8 @@ export class Live {
     byId("live").hidden = false;
     this.#turnAround();
     announce("Camera started");
+    // What has never answered since the start is told at once.
+    this.tries = PAUSES_MS.length;
     this.#connect();
     this.#offerCameras();
   }
@@ -126,12 +135,14 @@ export class Live {
   }
 
   #connect() {
+    clearTimeout(this.retry);
     this.stream?.close();
     // The faces' numbers are those of one connection.
     this.#reset();
     this.stream = new Stream(currentQuery(), {
       answered: (answer, latency) => this.#show(answer, latency),
       troubled: (problem) => this.#tell(problem),
+      lost: (problem) => this.#lose(problem),
       ended: (problem) => this.#end(problem),
     });
   }
@@ -139,16 +150,22 @@ export class Live {
   #reset() {
     this.chart.clear();
     this.answers = [];
-    this.drawn = this.read = this.spoken = 0;
     this.lit = undefined;
     /** @type {HTMLSelectElement} */ (byId("chart-face")).value = "";
+    this.#drawChart();
+    this.drawn = this.read = this.spoken = 0;
     this.#keepCards([]);
+    byId("live-empty").textContent = "No answer yet";
     byId("live-overlay").replaceChildren();
+    for (const id of ["rate", "latency", "live-count"]) byId(id).textContent = "–";
   }
 
   #sendFrame() {
     const stream = this.stream;
-    if (stream && stream.silence > SILENCE_MS) this.#tell(SILENT);
+    if (stream && stream.silence > SILENCE_MS) {
+      this.#tell(SILENT);
+      byId("live-overlay").replaceChildren();
+    }
     if (!stream?.ready) return;
     this.frames.grab((frame) => {
       if (stream === this.stream && stream.ready) stream.send(frame);
@@ -162,6 +179,7 @@ export class Live {
   #show(answer, latency) {
     const now = performance.now();
     const { faces, image } = answer;
+    this.tries = 0;
     this.#tell(undefined);
     drawOverlay(byId("live-overlay"), faces, image, faces.some(({ id }) => id === this.lit) ? this.lit : undefined);
     this.#showCards(answer);
@@ -174,6 +192,7 @@ export class Live {
   /** @param {Detection} answer */
   #showCards({ faces, image }) {
     this.#keepCards(faces.map((face) => face.id ?? 0));
+    byId("live-empty").textContent = "No face in view";
     const scale = { width: this.frames.width / image.width, height: this.frames.height / image.height };
     for (const face of faces) this.cards.get(face.id ?? 0)?.update(face, this.frames.canvas, scale);
   }
@@ -252,6 +271,20 @@ export class Live {
   #mirror() {
     const { checked } = /** @type {HTMLInputElement} */ (byId("mirror"));
     byId("live-stage").classList.toggle("mirrored", checked);
+  }
+
+  /**
+   * The camera stays open: the stream may well be back soon.
+   * @param {Problem} problem
+   */
+  #lose(problem) {
+    if (this.tries === PAUSES_MS.length) return this.#end(problem);
+    // Nothing of before may lie over a picture that moves on.
+    this.#reset();
+    const detail = `${problem.detail} The page tries to connect again, for half a minute.`;
+    this.#tell({ ...problem, title: "The connection is lost", detail });
+    this.retry = setTimeout(() => this.#connect(), PAUSES_MS[this.tries]);
+    this.tries += 1;
   }
 
   /** @param {Problem} problem */

@@ -1,6 +1,6 @@
 // @ts-check
 /** The service's WebSocket: JPEG frames out, one answer for each processed frame in. */
-import { address, currentKey } from "./api.js";
+import { address, currentKey, sentence } from "./api.js";
 
 /** @typedef {import("./api.js").Detection} Detection */
 /** @typedef {import("./api.js").Problem} Problem */
@@ -9,11 +9,14 @@ import { address, currentKey } from "./api.js";
  * @typedef {object} Handlers
  * @property {(answer: Detection, latency: number) => void} answered latency in milliseconds
  * @property {(problem: Problem) => void} troubled one frame failed; the stream goes on
- * @property {(problem: Problem) => void} ended the socket was closed, and not by this page
+ * @property {(problem: Problem) => void} lost the socket was closed by what may pass
+ * @property {(problem: Problem) => void} ended it was closed for good, and not by this page
  */
 
 /** Frames that may be under way: one is worked on while the next travels. */
 const MOST_PENDING = 2;
+/** Close codes of what may pass: the service stops, the network broke off or was away, too many streams are open. */
+const PASSING = [1001, 1006, 1011, 1012, 1013];
 const PROTOCOL = "fer.v1";
 /** A page can give a WebSocket no header; the key goes in a subprotocol, which no log and no history keeps. */
 const KEY_PROTOCOL = "fer.key.";
@@ -35,7 +38,7 @@ export class Stream {
     const key = currentKey();
     this.socket = new WebSocket(url, key ? [PROTOCOL, KEY_PROTOCOL + base64url(key)] : [PROTOCOL]);
     this.socket.addEventListener("message", (event) => this.#receive(JSON.parse(event.data)));
-    this.socket.addEventListener("close", (event) => this.handlers.ended(problemOfClose(event)));
+    this.socket.addEventListener("close", (event) => this.#closed(event));
   }
 
   /** Whether another frame may be sent now. */
@@ -46,7 +49,9 @@ export class Stream {
   /** For how many milliseconds the service has owed an answer. */
   get silence() {
     const [oldest] = this.pending.values();
-    const since = this.socket.readyState === WebSocket.CONNECTING ? this.began : oldest;
+    const { readyState } = this.socket;
+    if (readyState === WebSocket.CLOSED) return 0;
+    const since = readyState === WebSocket.CONNECTING ? this.began : oldest;
     return since === undefined ? 0 : performance.now() - since;
   }
 
@@ -60,8 +65,15 @@ export class Stream {
   /** End it from this side, without a word. */
   close() {
     const nothing = () => undefined;
-    this.handlers = { answered: nothing, troubled: nothing, ended: nothing };
+    this.handlers = { answered: nothing, troubled: nothing, lost: nothing, ended: nothing };
     this.socket.close(1000);
+  }
+
+  /** @param {CloseEvent} event */
+  #closed(event) {
+    const problem = problemOfClose(event);
+    const passes = PASSING.includes(event.code) && problem.code !== "internal_error";
+    (passes ? this.handlers.lost : this.handlers.ended)(problem);
   }
 
   /** @param {Message} message */
@@ -82,7 +94,7 @@ export class Stream {
  */
 function problemOfClose(event) {
   const [, code, said] = /^([a-z_]+): (.*)$/.exec(event.reason) ?? [];
-  const detail = said || event.reason || "The connection to the service broke off.";
+  const detail = sentence(said || event.reason || "The connection to the service broke off");
   return { title: "The live view has ended", detail, code: code ?? `closed_${event.code}` };
 }
 
