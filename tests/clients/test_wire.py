@@ -17,8 +17,18 @@ def test_a_key_that_no_header_holds_is_refused(client: Callable[..., object], ke
     assert key not in str(refused.value)
 
 
+OPENED_AS_TEXT = io.TextIOWrapper(io.BytesIO(b"\xff\xd8"), encoding="utf-8")
+
+
 @pytest.mark.parametrize(
-    ("image", "kind"), [("a.jpg", "str"), (7, "int"), (None, "NoneType"), (io.StringIO("a"), "StringIO")]
+    ("image", "kind"),
+    [
+        ("a.jpg", "str"),
+        (7, "int"),
+        (None, "NoneType"),
+        (io.StringIO("a"), "StringIO"),
+        (OPENED_AS_TEXT, "TextIOWrapper"),
+    ],
 )
 def test_what_is_no_image_is_refused(image: Any, kind: str) -> None:
     with pytest.raises(TypeError, match=rf"bytes, a pathlib\.Path or a file .* binary mode, not {kind}$"):

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
+from io import TextIOBase
 from pathlib import Path
 from typing import BinaryIO, Literal, TypedDict
 
@@ -100,7 +101,8 @@ def read(image: Image) -> bytes:
     """
     if isinstance(image, os.PathLike):
         return Path(image).read_bytes()
-    data = image.read() if hasattr(image, "read") else image
+    # Of a photo that is opened as text a read raises UnicodeDecodeError.
+    data = image.read() if hasattr(image, "read") and not isinstance(image, TextIOBase) else image
     if not isinstance(data, bytes | bytearray | memoryview):
         kind = type(image).__name__
         raise TypeError(f"an image is bytes, a pathlib.Path or a file opened in binary mode, not {kind}")
