@@ -2,11 +2,11 @@
 
 import io
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Unpack
 
 import pytest
 
-from fer_client import AsyncFerClient, FerClient, wire
+from fer_client import AsyncFerClient, Detection, FerClient, Image, Options, wire
 
 
 @pytest.mark.parametrize("client", [FerClient, AsyncFerClient])
@@ -35,3 +35,11 @@ def test_what_is_no_image_is_refused(image: Any, kind: str) -> None:
         wire.read(image)
     with FerClient("http://fer") as client, pytest.raises(TypeError, match=kind):
         client.detect(image)
+
+
+def test_what_is_around_a_client_can_be_typed() -> None:
+    def detect(client: FerClient, image: Image, **options: Unpack[Options]) -> Detection:
+        return client.detect(image, **options)
+
+    with FerClient("http://fer") as client, pytest.raises(TypeError, match="no option models"):
+        detect(client, b"", models="fast")  # type: ignore[call-arg]

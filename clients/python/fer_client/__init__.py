@@ -8,7 +8,9 @@ from fer_client.types import (
     BatchOk,
     Box,
     Detection,
+    Emotion,
     Face,
+    ImageFormat,
     ImageInfo,
     Landmarks,
     ModelInfo,
@@ -21,7 +23,7 @@ from fer_client.types import (
     StreamFrame,
     Timings,
 )
-from fer_client.wire import Retry
+from fer_client.wire import Image, Options, PictureFormat, Retry
 
 __all__ = [
     "AsyncFerClient",
@@ -30,13 +32,18 @@ __all__ = [
     "BatchOk",
     "Box",
     "Detection",
+    "Emotion",
     "Face",
     "FerClient",
     "FerError",
+    "Image",
+    "ImageFormat",
     "ImageInfo",
     "Landmarks",
     "ModelInfo",
     "ModelRef",
+    "Options",
+    "PictureFormat",
     "Point",
     "Probabilities",
     "Problem",
