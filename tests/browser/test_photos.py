@@ -480,6 +480,27 @@ def test_a_strip_of_a_picture_can_be_seen(visit: Visitor, client: httpx.Client, 
     expect(page.locator("#photo-overlay .box.lit")).to_be_in_viewport()
 
 
+@pytest.mark.parametrize("size", [(600, 900), (6000, 60), (60, 6000)])
+def test_a_photo_that_waits_is_neither_too_small_nor_taller_than_the_window(
+    visit: Visitor, client: httpx.Client, tmp_path: Path, size: tuple[int, int]
+) -> None:
+    Image.new("RGB", size, "gray").save(tmp_path / "gray.png")
+    page = visit(client).page
+    hold_questions(page)
+    page.set_input_files("#files", tmp_path / "gray.png")
+    page.wait_for_function("() => held.length > 0")
+    picture = page.locator("#photo")
+    assert picture.evaluate("(image) => image.decode().then(() => image.naturalWidth)") == size[0]
+    waiting = picture.bounding_box()
+    assert waiting is not None
+    assert min(waiting["width"], waiting["height"]) >= 80
+    assert waiting["height"] <= page.evaluate("() => 0.68 * innerHeight") + 1
+    let_go(page, 0)
+    expect(page.get_by_text("No face was found")).to_be_visible()
+    if size == (600, 900):
+        assert picture.bounding_box() == pytest.approx(waiting, abs=1)
+
+
 @pytest.mark.parametrize("orientation", STORED)
 @pytest.mark.parametrize("format_", ["webp", "jpeg", "png", "avif"])
 def test_a_photo_that_is_stored_turned_is_shown_upright(
