@@ -78,6 +78,8 @@ export class Live {
     this.stream = undefined;
     this.#tell(undefined);
     byId("camera-toggle").textContent = START;
+    // The focus would be lost with the view.
+    if (byId("live").contains(document.activeElement)) byId("camera-toggle").focus();
     byId("live").hidden = true;
     this.#reset();
     announce("Camera stopped");
