@@ -255,8 +255,8 @@ def test_a_camera_that_is_lost_is_told_in_words(visit: Visitor, client: httpx.Cl
     expect(page.get_by_role("button", name="Start the camera")).to_be_visible()
 
 
-def test_a_service_that_falls_silent_is_told_until_it_answers(visit: Visitor, client: httpx.Client) -> None:
-    page = visit(client).page
+def hold_answers(page: Page) -> tuple[Event, list[Callable[[], None]]]:
+    """Start the camera; while the event is set, answers wait in the list for who calls them."""
     silent = Event()
     silent.set()
     held: list[Callable[[], None]] = []
@@ -274,6 +274,31 @@ def test_a_service_that_falls_silent_is_told_until_it_answers(visit: Visitor, cl
     page.clock.install()
     page.locator("#tab-camera").click()
     page.get_by_role("button", name="Start the camera").click()
+    return silent, held
+
+
+def come(page: Page, held: list[Callable[[], None]], count: int) -> None:
+    """Wait until so many answers are held; events come in while the page is asked something."""
+    until(lambda: page.evaluate("() => true") and len(held) >= count)
+
+
+def test_the_rate_of_slow_answers_is_told(visit: Visitor, client: httpx.Client) -> None:
+    page = visit(client).page
+    _, held = hold_answers(page)
+    come(page, held, 1)
+    page.clock.fast_forward(1000)
+    held[0]()
+    expect(page.locator("#live-count")).to_have_text("1")
+    expect(page.locator("#rate")).to_have_text("–")  # noqa: RUF001
+    come(page, held, 2)
+    page.clock.fast_forward(4000)
+    held[1]()
+    expect(page.locator("#rate")).to_have_text(re.compile(r"^0\.[12] /s$"))
+
+
+def test_a_service_that_falls_silent_is_told_until_it_answers(visit: Visitor, client: httpx.Client) -> None:
+    page = visit(client).page
+    silent, held = hold_answers(page)
     expect(page.get_by_text("No answer yet")).to_be_visible()
     expect(page.get_by_role("alert")).to_have_count(0)
     page.clock.fast_forward(9000)
@@ -287,7 +312,7 @@ def test_a_service_that_falls_silent_is_told_until_it_answers(visit: Visitor, cl
     # Nor do boxes of long ago lie over a picture that moves on.
     before = len(held)
     silent.set()
-    until(lambda: page.evaluate("() => true") and len(held) > before)
+    come(page, held, before + 1)
     page.clock.fast_forward(9000)
     expect(page.get_by_role("alert")).to_contain_text("Code no_answer")
     expect(page.locator("#live-overlay .box")).to_have_count(0)

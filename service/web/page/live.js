@@ -57,7 +57,7 @@ export class Live {
     this.tries = 0;
     /** The timer of the next one. @type {number | undefined} */
     this.retry = undefined;
-    /** Those of the last two seconds. @type {{at: number, latency: number}[]} */
+    /** Those of the last two seconds, and two at least, for the rate. @type {{at: number, latency: number}[]} */
     this.answers = [];
     // When the chart was last drawn, the read-outs written, the faces spoken of.
     this.drawn = this.read = this.spoken = 0;
@@ -187,7 +187,8 @@ export class Live {
     this.#showCards(answer);
     this.chart.add({ at: now, faces: new Map(faces.map((face) => [face.id ?? 0, face.probabilities])) });
     if (!this.calm.matches || now - this.drawn > CALM_MS) this.#drawChart();
-    this.answers = [...this.answers.filter(({ at }) => now - at < 2000), { at: now, latency }];
+    const recent = this.answers.filter(({ at }) => now - at < 2000);
+    this.answers = [...(recent.length ? recent : this.answers.slice(-1)), { at: now, latency }];
     if (now - this.read > READOUT_MS) this.#readOut(answer, now);
   }
 
@@ -251,9 +252,9 @@ export class Live {
    */
   #readOut(answer, now) {
     this.read = now;
-    const span = Math.max(1, now - this.answers[0].at);
+    const span = now - this.answers[0].at;
     const mean = this.answers.reduce((sum, { latency }) => sum + latency, 0) / this.answers.length;
-    byId("rate").textContent = `${(((this.answers.length - 1) * 1000) / span).toFixed(1)} /s`;
+    if (span) byId("rate").textContent = `${(((this.answers.length - 1) * 1000) / span).toFixed(1)} /s`;
     byId("latency").textContent = milliseconds(mean);
     byId("live-count").textContent = String(answer.faces.length);
     byId("live-timings").replaceChildren(timingsCard(answer.timings_ms, `model ${answer.model.name}`));
