@@ -3,6 +3,7 @@
 import io
 from collections.abc import Callable
 from typing import Any, Unpack
+from zipfile import ZipFile
 
 import pytest
 
@@ -35,6 +36,15 @@ def test_what_is_no_image_is_refused(image: Any, kind: str) -> None:
         wire.read(image)
     with FerClient("http://fer") as client, pytest.raises(TypeError, match=kind):
         client.detect(image)
+
+
+def test_a_file_in_an_archive_is_a_binary_file() -> None:
+    packed = io.BytesIO()
+    with ZipFile(packed, "w") as archive:
+        archive.writestr("photo.jpg", b"photo")
+    with ZipFile(packed) as archive, archive.open("photo.jpg") as member:
+        image: Image = member
+        assert wire.read(image) == b"photo"
 
 
 def test_what_is_around_a_client_can_be_typed() -> None:

@@ -11,7 +11,7 @@ from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from io import TextIOBase
 from pathlib import Path
-from typing import BinaryIO, Literal, TypedDict
+from typing import Literal, Protocol, TypedDict
 
 import httpx
 from websockets.exceptions import ConnectionClosed, InvalidStatus, SecurityError
@@ -31,7 +31,15 @@ from fer_client.types import (
     parse_either,
 )
 
-Image = bytes | os.PathLike[str] | BinaryIO
+
+class BinaryFile(Protocol):
+    """Any file opened in binary mode; what `zipfile` opens, for one, is no `typing.BinaryIO`."""
+
+    def read(self) -> bytes:
+        """All that is left."""
+
+
+Image = bytes | os.PathLike[str] | BinaryFile
 PictureFormat = Literal["jpeg", "png"]
 
 PROTOCOL = Subprotocol("fer.v1")
