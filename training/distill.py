@@ -8,12 +8,16 @@ cost a few dozen epochs of forward passes, however many students there are and h
 """
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from training.files import aside, write_text
 from training.heads import divergence
 
 SOURCE = "source.json"
@@ -50,8 +54,8 @@ def view_paths(folder: Path) -> list[Path]:
 
 
 def save_source(source: dict[str, str], folder: Path) -> None:
-    """Write down what the views of a folder come from: `images` and `teachers`, each as a sha256."""
-    (folder / SOURCE).write_text(json.dumps(source, indent=2) + "\n")
+    """Write down what the views of a folder come from: `images`, `teachers`, `detector`, each as a sha256."""
+    write_text(folder / SOURCE, json.dumps(source, indent=2) + "\n")
 
 
 def load_source(folder: Path) -> dict[str, str]:
@@ -66,9 +70,17 @@ def load_view(path: Path, device: torch.device) -> View:
 
 
 def save_view(view: View, path: Path) -> None:
-    """Write one view; a writer killed here leaves no half of it."""
-    torch.save(vars(view), path.with_suffix(".tmp"))
-    path.with_suffix(".tmp").replace(path)
+    """Write one view."""
+    save_tensors(vars(view), path)
+
+
+def save_tensors(state: Mapping[str, Any], path: Path) -> None:
+    """Write what PyTorch can read back. Raises OSError where there is no room for it."""
+    # By way of memory: what PyTorch itself raises on a full disk tells of its own code alone.
+    written = BytesIO()
+    torch.save(state, written)
+    with aside(path) as temporary:
+        temporary.write_bytes(written.getbuffer())
 
 
 def distillation_loss(

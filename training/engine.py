@@ -19,7 +19,16 @@ from tqdm import tqdm
 from training.begin import CHECKPOINT, IMAGES, begin_resized, begin_with, load_checkpoint, readable
 from training.config import Config, ConfigError, differences, from_saved
 from training.data import DataError, Faces, load, vote_shares
-from training.distill import SOURCE, View, distillation_loss, load_source, load_view, view_paths
+from training.distill import (
+    SOURCE,
+    View,
+    distillation_loss,
+    load_source,
+    load_view,
+    save_tensors,
+    view_paths,
+)
+from training.files import aside, write_text
 from training.heads import cross_entropy, of_labels, outputs
 from training.presets import augment, class_balanced, mix, random_flip, to_network
 from training.replay import Step, replayed
@@ -141,7 +150,7 @@ class Run:
         self.history: list[dict[str, str]] = []
         self._resume()
         make_folder(folder)
-        (folder / "config.json").write_text(json.dumps(asdict(config), indent=2) + "\n")
+        write_text(folder / "config.json", json.dumps(asdict(config), indent=2) + "\n")
 
     def finish(self) -> nn.Module:
         """Train the epochs that are left; the progress bar tells how long all of them will take."""
@@ -295,7 +304,7 @@ class Run:
         held_out = "" if accuracy is None else f"{accuracy:.5f}"
         figures = (f"{loss:.5f}", held_out, f"{training_accuracy:.5f}", f"{seconds:.1f}")
         self.history.append(dict(zip(COLUMNS, (str(self.epoch), *figures), strict=True)))
-        with (self.folder / LOG).open("w", newline="") as file:
+        with aside(self.folder / LOG) as path, path.open("w", newline="") as file:
             writer = csv.DictWriter(file, COLUMNS)
             writer.writeheader()
             writer.writerows(self.history)
@@ -312,9 +321,7 @@ class Run:
             "config": asdict(self.config),
             "source": self.source,
         }
-        # Written aside and renamed: a run killed here keeps its last whole checkpoint.
-        torch.save(state, self.folder / "checkpoint.tmp")
-        (self.folder / "checkpoint.tmp").replace(self.folder / CHECKPOINT)
+        save_tensors(state, self.folder / CHECKPOINT)
 
     def _resume(self) -> None:
         if not (self.folder / CHECKPOINT).exists():
@@ -403,12 +410,16 @@ def learned_by(folder: Path) -> tuple[Config, str]:
 
 
 def read_log(folder: Path) -> list[dict[str, str]]:
-    """The rows of a run's log, one for each epoch; older logs have fewer columns."""
+    """The rows of a run's log, one for each epoch; older logs have fewer columns.
+
+    A row that is cut off, as a writer that was killed could leave one, is left out.
+    """
     path = folder / LOG
     if not path.exists():
         return []
     with path.open(newline="") as file:
-        return [{column: row.get(column) or "" for column in COLUMNS} for row in csv.DictReader(file)]
+        rows = [row for row in csv.DictReader(file) if None not in row.values()]
+    return [{column: row.get(column, "") for column in COLUMNS} for row in rows]
 
 
 def _floats(network: nn.Module) -> list[Tensor]:

@@ -8,6 +8,8 @@ from typing import Any
 
 import onnx
 
+from training.files import write_text
+
 MANIFEST = "manifest.json"
 Entry = dict[str, Any]
 
@@ -76,9 +78,8 @@ def update(store: Path, section: str, entries: Mapping[str, Entry]) -> None:
     empty: dict[str, Any] = {"detector": {}, "default": "balanced", "emotion": {}}
     manifest = read(store) if path.exists() else empty
     manifest[section].update(entries)
-    # Written aside and renamed: a service that starts meanwhile reads the one or the other.
-    path.with_suffix(".tmp").write_text(json.dumps(manifest, indent=2) + "\n")
-    path.with_suffix(".tmp").replace(path)
+    # A service that starts meanwhile reads the one or the other.
+    write_text(path, json.dumps(manifest, indent=2) + "\n")
 
 
 def _tensor(value: onnx.ValueInfoProto) -> Entry:

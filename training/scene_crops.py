@@ -6,6 +6,7 @@ is new to networks that learned FER2013's frames alone. They meet it in views (`
 
 from concurrent.futures import ProcessPoolExecutor
 from functools import cache
+from hashlib import sha256
 from itertools import repeat
 from multiprocessing import get_context
 
@@ -16,6 +17,7 @@ from service.runtime.cpus import usable_cpus
 from service.vision.crop import crop_face
 from service.vision.mtcnn import Mtcnn
 from service.vision.types import UInt8Array
+from training import manifest
 from training.evaluate import STORE
 from training.scenes import Condition, find, load_detector, scene
 
@@ -48,6 +50,14 @@ def _condition(random: np.random.Generator) -> Condition:
     side = round(float(np.exp(random.uniform(*np.log(SIDES)))))
     blur = float(random.uniform(0, BLUR)) if random.uniform() < BLURRED else 0.0
     return Condition(side, blur, float(random.uniform(-LEAN, LEAN)))
+
+
+def detector_digest() -> str:
+    """The sha256 of the detector that crops."""
+    found = sha256()
+    for name, graph in sorted(manifest.section(STORE, "detector").items()):
+        found.update(name.encode() + (STORE / graph["file"]).read_bytes())
+    return found.hexdigest()
 
 
 @cache

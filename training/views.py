@@ -33,9 +33,10 @@ from training.engine import (
     placed,
     split_held_out,
 )
+from training.files import write_text
 from training.heads import log_probabilities
 from training.presets import Augmentation, augment, mix, random_light, to_network
-from training.scene_crops import scene_crops
+from training.scene_crops import detector_digest, scene_crops
 from training.shufflenet import EMOTIONS
 
 BATCH, COUNT = 512, 32
@@ -70,7 +71,7 @@ def write_views(
     networks = [placed(network, device) for network in teachers]
     images, target = fit_tensors(config, split_held_out(faces, config.held_out, config.seed)[0], device)
     _check_heads(networks, images[:1], target.shape[1])
-    _begin_folder(config, _source(faces, networks), folder)
+    _begin_folder(config, _source(config, faces, networks), folder)
     for index in tqdm(range(count), desc=folder.name):
         path = folder / f"view-{index:03}.pt"
         if not path.exists():
@@ -88,17 +89,18 @@ def _begin_folder(config: Config, source: dict[str, str], folder: Path) -> None:
             raise ConfigError(f"{folder} was begun with other settings: {', '.join(changed)}")
         for name, now in source.items():
             if known.get(name, now) != now:
-                raise ConfigError(f"{folder} was begun with other {name}: name another folder for these")
+                raise ConfigError(f"{folder} was begun with other {name}: name another folder")
     make_folder(folder)
-    path.write_text(json.dumps(asdict(config), indent=2) + "\n")
+    write_text(path, json.dumps(asdict(config), indent=2) + "\n")
     # What older views come from is not known, and not what comes now.
     if not view_paths(folder):
         save_source(source, folder)
 
 
-def _source(faces: Faces, teachers: Sequence[nn.Module]) -> dict[str, str]:
-    """What views come from: the images, and the weights of those who speak of them, in any order."""
-    return {"images": faces.fingerprint(), "teachers": " ".join(sorted(map(_weights_digest, teachers)))}
+def _source(config: Config, faces: Faces, teachers: Sequence[nn.Module]) -> dict[str, str]:
+    """What views come from: the images, those who speak of them, in any order, and the detector in scenes."""
+    found = {"images": faces.fingerprint(), "teachers": " ".join(sorted(map(_weights_digest, teachers)))}
+    return found | ({"detector": detector_digest()} if config.augmentation.in_scenes else {})
 
 
 def _weights_digest(network: nn.Module) -> str:

@@ -1,4 +1,5 @@
 import json
+import resource
 import shutil
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -11,7 +12,17 @@ from torch.nn import functional as F
 from training.begin import CHECKPOINT
 from training.config import Config, ConfigError, from_saved, override
 from training.distill import SOURCE, Distillation, distillation_loss, load_view
-from training.engine import Run, accuracy_of, build, load_network, read_log, split_held_out, targets, train
+from training.engine import (
+    LOG,
+    Run,
+    accuracy_of,
+    build,
+    load_network,
+    read_log,
+    split_held_out,
+    targets,
+    train,
+)
 from training.export import Served
 from training.graph import fold, write_graph
 from training.presets import PAPER, Augmentation, to_network
@@ -59,6 +70,29 @@ def test_a_run_goes_on_whose_checkpoint_holds_its_rate_as_a_number(tmp_path: Pat
     assert all(group["lr"] is resumed.rate and group["fused"] for group in resumed.optimiser.param_groups)
     resumed.finish()
     assert len(read_log(tmp_path)) == config().epochs
+
+
+def test_a_run_goes_on_whose_log_was_cut_off(tmp_path: Path) -> None:
+    Run(config(), faces(), tmp_path).advance()
+    log = tmp_path / LOG
+    log.write_text("\r\n".join([*log.read_text().split(), "2,0.1"]))
+    assert [row["epoch"] for row in read_log(tmp_path)] == ["1"]
+    train(config(), faces(), tmp_path)
+    assert [row["epoch"] for row in read_log(tmp_path)] == ["1", "2"]
+
+
+def test_a_full_disk_leaves_what_was_saved_before(tmp_path: Path) -> None:
+    run = Run(config(), faces(), tmp_path)
+    run.advance()
+    saved, limits = (tmp_path / CHECKPOINT).read_bytes(), resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(saved) // 2, limits[1]))
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            run.save()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert (tmp_path / CHECKPOINT).read_bytes() == saved
+    assert {path.name for path in tmp_path.iterdir()} == {CHECKPOINT, LOG, "config.json"}
 
 
 def test_a_run_can_be_read_back_whole(tmp_path: Path) -> None:

@@ -11,8 +11,8 @@ from service.vision.mtcnn import DetectionParameters
 from service.vision.types import DecodedImage, UInt8Array
 from training.config import ConfigError
 from training.data import Faces
-from training.distill import load_view
-from training.engine import Run
+from training.distill import load_source, load_view, save_source
+from training.engine import Run, build
 from training.evaluate import STORE
 from training.presets import to_network
 from training.scene_crops import scene_crops
@@ -66,6 +66,17 @@ def test_what_teachers_say_of_a_face_in_a_scene_is_half_of_what_they_say_of_it_a
     assert (of_it - of_pixels)[in_scene].abs().amax(1).min() > 0.1
     said = torch.where(in_scene[:, None], (of_it + of_pixels) / 2, of_pixels)
     torch.testing.assert_close(view.taught.float(), said, atol=0.01, rtol=0)
+
+
+def test_views_in_scenes_are_not_continued_with_another_detector(tmp_path: Path) -> None:
+    settings = config(augmentation=replace(STILL, in_scenes=0.5))
+    network = build(config()).eval()
+    write_views(config(), faces(), [network], tmp_path / "framed", 0)
+    assert "detector" not in load_source(tmp_path / "framed")
+    write_views(settings, faces(), [network], tmp_path / "views", 0)
+    save_source(load_source(tmp_path / "views") | {"detector": "an older one"}, tmp_path / "views")
+    with pytest.raises(ConfigError, match="begun with other detector"):
+        write_views(settings, faces(), [network], tmp_path / "views", 1)
 
 
 def test_scenes_are_for_views_alone(tmp_path: Path) -> None:
