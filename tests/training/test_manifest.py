@@ -1,5 +1,7 @@
+import shutil
 from pathlib import Path
 
+import onnx
 import pytest
 
 from training import manifest
@@ -39,3 +41,17 @@ def test_a_model_that_is_not_there_is_told_with_those_that_are(tmp_path: Path) -
 
 def test_the_store_says_of_the_detector_what_is_registered() -> None:
     assert manifest.section(STORE, "detector") == register.entries(STORE)
+
+
+def test_a_detector_made_in_a_copy_of_the_store_replaces_that_of_the_store(tmp_path: Path) -> None:
+    copy, store = (Path(shutil.copytree(STORE, tmp_path / name)) for name in ("copy", "store"))
+    graph = onnx.load(str(copy / "mtcnn" / "rnet.onnx"))
+    graph.doc_string = "another"
+    onnx.save(graph, str(copy / "mtcnn" / "rnet.onnx"))
+    register.register(copy, store)
+    assert manifest.section(store, "detector") == register.entries(copy) == register.entries(store)
+    assert manifest.section(store, "detector") != manifest.section(STORE, "detector")
+    assert manifest.models(store) == manifest.models(STORE)
+    assert sorted(path.name for path in (store / "mtcnn").iterdir()) == sorted(
+        path.name for path in (STORE / "mtcnn").iterdir()
+    )

@@ -27,8 +27,9 @@ from tqdm import trange
 from service.vision.mtcnn import DetectionParameters
 from service.vision.tables import rows_at
 from service.vision.types import UInt8Array
-from training.data import DataError
+from training.arguments import told
 from training.engine import divided
+from training.manifest import ExportError
 from training.mtcnn.crops import crops
 from training.mtcnn.pictures import add_arguments, files, pictures
 from training.mtcnn.students import Answers, SmallPNet, SmallRNet, begin
@@ -144,14 +145,14 @@ def answered(student: SmallPNet | SmallRNet, examples: Examples) -> Answers:
 
 @torch.no_grad()
 def write(student: SmallPNet | SmallRNet, path: Path, sample: UInt8Array) -> None:
-    """Write the graph. Raises ValueError where ONNX Runtime and PyTorch differ on the sample (N, H, W, 3)."""
+    """Write the graph. Raises ExportError where ONNX Runtime and PyTorch differ on a sample (N, H, W, 3)."""
     onnx.save_model(onnx.load_from_string(student.graph()), str(path))
     logits, boxes = student(torch.from_numpy(sample).permute(0, 3, 1, 2).float())
     served = Graph(path).run({student.input: sample})
     for values, expected in zip(served, (logits.sigmoid(), boxes), strict=False):
         difference = float(np.abs(values - expected.numpy()).max())
         if difference > PARITY:
-            raise ValueError(f"{path.name} differs from PyTorch by {difference:.2g}, more than {PARITY}")
+            raise ExportError(f"{path.name} differs from PyTorch by {difference:.2g}, more than {PARITY}")
 
 
 def main() -> None:
@@ -160,13 +161,11 @@ def main() -> None:
     parser.add_argument("network", choices=PLANS)
     add_arguments(parser, others="is left out")
     arguments = parser.parse_args()
-    halved = files([arguments.halved])[::2] if arguments.halved else []
     torch.set_num_threads(1)  # the networks are tiny: two threads take longer
     torch.manual_seed(PLANS[arguments.network].seed)
-    try:
+    with told("distill"):
+        halved = files([arguments.halved])[::2] if arguments.halved else []
         make(arguments.network, arguments.store, [*files(arguments.pictures), *halved], arguments.faces)
-    except (DataError, ValueError) as error:
-        raise SystemExit(f"distill: {error}") from error
 
 
 def make(network: str, store: Path, learned: Sequence[Path], faces: Path) -> None:

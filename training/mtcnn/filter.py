@@ -34,8 +34,9 @@ from service.vision.mtcnn import ONET, RNET, DetectionParameters, run_on_crops
 from service.vision.proposals import AROUND, Candidates, ProposalStage
 from service.vision.pyramid import halve
 from service.vision.types import Float32Array, UInt8Array
-from training.data import DataError
+from training.arguments import told
 from training.engine import divided
+from training.manifest import ExportError
 from training.mtcnn.build import GraphBuilder
 from training.mtcnn.pictures import add_arguments, files, pictures, varied
 from training.mtcnn.tiles import scenes_with_faces
@@ -191,12 +192,12 @@ def probabilities(network: Perceptron, surroundings: UInt8Array) -> Float32Array
 
 
 def write(network: Perceptron, path: Path, sample: UInt8Array) -> None:
-    """Write the graph. Raises ValueError where ONNX Runtime and PyTorch differ on the sample."""
+    """Write the graph. Raises ExportError where ONNX Runtime and PyTorch differ on the sample."""
     onnx.save_model(onnx.load_from_string(build(network)), str(path))
     (served,) = Graph(path).run({"surroundings": sample})
     difference = float(np.abs(served - probabilities(network, sample)).max())
     if difference > PARITY:
-        raise ValueError(f"{path.name} differs from PyTorch by {difference:.2g}, more than {PARITY}")
+        raise ExportError(f"{path.name} differs from PyTorch by {difference:.2g}, more than {PARITY}")
 
 
 def judgement(network: Perceptron, examples: Examples) -> str:
@@ -215,10 +216,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     add_arguments(parser, others="judges instead")
     arguments = parser.parse_args()
-    try:
+    with told("filter"):
         make(arguments.store, files(arguments.pictures), arguments.faces, arguments.halved)
-    except (DataError, ValueError) as error:
-        raise SystemExit(f"filter: {error}") from error
 
 
 def make(store: Path, learned: Sequence[Path], faces: Path, halved_folder: Path | None) -> None:

@@ -34,8 +34,10 @@ from service.vision.proposals import ProposalStage
 from service.vision.pyramid import halve
 from service.vision.tables import joined, rows_at
 from service.vision.types import Float32Array, UInt8Array
-from training.data import SIDE, DataError
+from training.arguments import told
+from training.data import SIDE
 from training.engine import divided
+from training.manifest import ExportError
 from training.mtcnn.build import FloatArray, build_features, build_onet, load_weights
 from training.mtcnn.pictures import add_arguments, files, pictures, rescaled
 from training.mtcnn.students import array, give, published_weights
@@ -278,7 +280,7 @@ def judgement(opinion: Opinion, shown: Shown) -> str:
 
 
 def write(opinion: Opinion, path: Path, sample: UInt8Array) -> None:
-    """Write O-Net's graph. Raises ValueError where it and PyTorch differ on the sample (N, 48, 48, 3)."""
+    """Write O-Net's graph. Raises ExportError where it and PyTorch differ on the sample (N, 48, 48, 3)."""
     published = load_weights("onet")
     path.write_bytes(build_onet(published, opinion.weights()))
     probability, _, _, face = Graph(path).run({"crops": sample})
@@ -286,7 +288,7 @@ def write(opinion: Opinion, path: Path, sample: UInt8Array) -> None:
     expected = np.maximum(probability, probabilities(opinion, features))
     difference = float(np.abs(face - expected).max())
     if difference > PARITY:
-        raise ValueError(f"{path.name} differs from PyTorch by {difference:.2g}, more than {PARITY}")
+        raise ExportError(f"{path.name} differs from PyTorch by {difference:.2g}, more than {PARITY}")
 
 
 def main() -> None:
@@ -295,10 +297,8 @@ def main() -> None:
     add_arguments(parser, others="judges instead")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    try:
+    with told("opinion"):
         make(arguments.store, files(arguments.pictures), arguments.faces, arguments.halved)
-    except (DataError, ValueError) as error:
-        raise SystemExit(f"opinion: {error}") from error
 
 
 def make(store: Path, learned: Sequence[Path], faces: Path, halved_folder: Path | None) -> None:

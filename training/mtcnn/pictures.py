@@ -2,12 +2,14 @@
 
 from argparse import ArgumentParser
 from collections.abc import Iterable, Iterator
+from itertools import islice
 from pathlib import Path
 
 import cv2
 import numpy as np
 
 from service.vision.types import UInt8Array
+from training.data import DataError
 
 STORE = Path(__file__).parents[2] / "model_store"
 LARGEST_SIDE = 1600
@@ -25,28 +27,44 @@ def add_arguments(parser: ArgumentParser, *, others: str) -> None:
     )
     parser.add_argument("--faces", type=Path, required=True, help="FER2013, in any of its forms")
     parser.add_argument("--halved", type=Path, help=f"a folder; every second image {others}")
-    parser.add_argument("--store", type=Path, default=STORE)
+    parser.add_argument("--store", type=Path, default=STORE, help="or a copy of it, until `register` is run")
 
 
 def files(paths: Iterable[Path]) -> list[Path]:
-    """These files and those in these folders, by name."""
-    return [file for path in paths for file in (sorted(path.rglob("*.*")) if path.is_dir() else [path])]
+    """These files and those in these folders, by name. Raises DataError for a folder without any."""
+    found: list[Path] = []
+    for path in paths:
+        there = [file for file in sorted(path.rglob("*.*")) if file.is_file()] if path.is_dir() else [path]
+        if not there:
+            raise DataError(f"{path} holds no pictures")
+        found += there
+    return found
 
 
 def pictures(paths: Iterable[Path]) -> Iterator[UInt8Array]:
-    """RGB pictures (H, W, 3) of images, and of one in 25 frames of videos; at most 1600 pixels a side.
+    """Upright RGB (H, W, 3) of images, and of one in 25 frames of videos; at most 1600 pixels a side.
 
-    Raises ValueError for a file that OpenCV cannot read.
+    Raises DataError for a file that OpenCV cannot read.
     """
     for path in paths:
-        video = cv2.VideoCapture(str(path))
-        index = 0
-        while (frame := video.read()[1]) is not None:
-            if index % EVERY_FRAME == 0:
-                yield rescaled(np.asarray(frame[:, :, ::-1]), min(1.0, LARGEST_SIDE / max(frame.shape)))
-            index += 1
-        if index == 0:
-            raise ValueError(f"{path} cannot be read as an image or a video")
+        shown = False
+        for frame in islice(_frames(path), 0, None, EVERY_FRAME):
+            yield rescaled(np.asarray(frame[:, :, ::-1]), min(1.0, LARGEST_SIDE / max(frame.shape)))
+            shown = True
+        if not shown:
+            raise DataError(f"{path} cannot be read as an image or a video")
+
+
+def _frames(path: Path) -> Iterator[UInt8Array]:
+    """BGR, of an image or a video."""
+    # As a video, for which OpenCV would take it, an image lies as the camera lay.
+    image = cv2.imread(str(path)) if cv2.haveImageReader(str(path)) else None
+    if image is not None:
+        yield np.asarray(image, np.uint8)
+        return
+    video = cv2.VideoCapture(str(path))
+    while (frame := video.read()[1]) is not None:
+        yield np.asarray(frame, np.uint8)
 
 
 def rescaled(picture: UInt8Array, factor: float) -> UInt8Array:

@@ -1,8 +1,17 @@
-"""Enter the detector's graphs into the model store's manifest: `python -m training.mtcnn.register`."""
+"""Put the detector's graphs into the model store and its manifest.
 
+    python -m training.mtcnn.register --store COPY
+
+They were made in a copy of the store: one with some graphs of another detector is refused by the service.
+"""
+
+import argparse
+import shutil
 from pathlib import Path
 
 from training import manifest
+from training.arguments import told
+from training.files import aside
 from training.mtcnn.pictures import STORE
 
 # P-Net and R-Net were the published ones first; the third P-Net learned from sampled levels, and the last of
@@ -37,9 +46,23 @@ def entries(store: Path) -> dict[str, manifest.Entry]:
     }
 
 
+def register(copy: Path, store: Path) -> None:
+    """Take the detector's graphs over from a copy of the store."""
+    found = entries(copy)
+    for entry in found.values():
+        with aside(store / entry["file"]) as path:
+            shutil.copyfile(copy / entry["file"], path)
+    manifest.update(store, "detector", found)
+
+
 def main() -> None:
-    """Write one entry for each graph of the detector."""
-    manifest.update(STORE, "detector", entries(STORE))
+    """Parse the command line, and change the store."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument(
+        "--store", type=Path, default=STORE, help="the copy; of the store itself, its manifest"
+    )
+    with told("register"):
+        register(parser.parse_args().store, STORE)
 
 
 if __name__ == "__main__":
