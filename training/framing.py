@@ -36,9 +36,7 @@ def enlarge(face: UInt8Array) -> DecodedImage:
 
 def in_frame(face: Face) -> list[float]:
     """The region's corners and the landmarks (14 numbers), in units of the frame's side."""
-    marks = face.landmarks
-    points = (marks.left_eye, marks.right_eye, marks.nose, marks.mouth_left, marks.mouth_right)
-    pixels = [*face.region, *(value for point in points for value in (point.x, point.y))]
+    pixels = [*face.region, *(value for point in face.landmarks.points for value in (point.x, point.y))]
     return [(value - BORDER) / FRAME for value in pixels]
 
 

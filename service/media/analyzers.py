@@ -125,5 +125,4 @@ def _as_on_the_wire(analysis: Analysis) -> Analysis:
 
 
 def _rounded(marks: Landmarks) -> Landmarks:
-    points = (marks.left_eye, marks.right_eye, marks.nose, marks.mouth_left, marks.mouth_right)
-    return Landmarks(*(Point(round(point.x, 2), round(point.y, 2)) for point in points))
+    return Landmarks(*(Point(round(point.x, 2), round(point.y, 2)) for point in marks.points))

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from service.media.analyzers import Model
-from service.vision.types import EMOTIONS, Analysis, AnalyzedFace, Landmarks
+from service.vision.types import EMOTIONS, LANDMARKS, Analysis, AnalyzedFace, Landmarks
 
 Record = dict[str, Any]
 Row = dict[str, Any]
@@ -14,7 +14,6 @@ Columns = Mapping[str, type]
 
 # They break a line, or tell a terminal what to do; names of files may hold them.
 _CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
-_POINTS = ("left_eye", "right_eye", "nose", "mouth_left", "mouth_right")
 BOX_COLUMNS: Columns = {"x": int, "y": int, "width": int, "height": int}
 EMOTION_COLUMNS: Columns = {
     "dominant_emotion": str,
@@ -33,7 +32,7 @@ PHOTO_COLUMNS: Columns = {
     "face": int,
     **BOX_COLUMNS,
     "detection_confidence": float,
-    **{f"{point}_{axis}": float for point in _POINTS for axis in "xy"},
+    **{f"{point}_{axis}": float for point in LANDMARKS for axis in "xy"},
     **EMOTION_COLUMNS,
 }
 
@@ -117,5 +116,5 @@ def _face_columns(face: Record) -> Row:
 
 
 def _landmarks(marks: Landmarks) -> Record:
-    points = {name: getattr(marks, name) for name in _POINTS}
-    return {name: {"x": point.x, "y": point.y} for name, point in points.items()}
+    named = zip(LANDMARKS, marks.points, strict=True)
+    return {name: {"x": point.x, "y": point.y} for name, point in named}

@@ -13,7 +13,17 @@ from service.media.analyzers import Model, wire_face
 from service.media.errors import RefusedError, ServerError
 from service.telemetry.tracing import NO_TRACING, Tracing
 from service.vision.pipeline import AnalysisOptions
-from service.vision.types import EMOTIONS, Analysis, AnalyzedFace, Box, Landmarks, Point, Timings, UInt8Array
+from service.vision.types import (
+    EMOTIONS,
+    LANDMARKS,
+    Analysis,
+    AnalyzedFace,
+    Box,
+    Landmarks,
+    Point,
+    Timings,
+    UInt8Array,
+)
 
 # A server that answered once is waited for; an address that never did may be a mistake.
 _ATTEMPTS, _FIRST_ATTEMPTS = 8, 3
@@ -24,7 +34,6 @@ _AWAY = frozenset({429, 502, 503})
 _RETRIED = _AWAY | {504}  # a service that is busy may be too late for any image
 # What reading an answer raises that the service did not write.
 _UNREADABLE = (ArithmeticError, KeyError, RecursionError, TypeError, ValueError)
-_POINTS = ("left_eye", "right_eye", "nose", "mouth_left", "mouth_right")
 
 
 class Waiter(Protocol):
@@ -211,7 +220,7 @@ def _analysis(answer: dict[str, Any]) -> Analysis:
 
 def _face(face: dict[str, Any]) -> AnalyzedFace:
     marks = face["landmarks"]
-    landmarks = Landmarks(*(Point(marks[name]["x"], marks[name]["y"]) for name in _POINTS))
+    landmarks = Landmarks(*(Point(marks[name]["x"], marks[name]["y"]) for name in LANDMARKS))
     probabilities = [face["probabilities"][name] for name in EMOTIONS]
     return wire_face(
         Box(**face["box"]), face["detection_confidence"], landmarks, probabilities, face["uncertain"]

@@ -109,8 +109,7 @@ def _draw_face(pixels: UInt8Array, face: AnalyzedFace) -> None:
     # A dark rim keeps the line visible on any ground; inside a thin line it would hide the face.
     _draw_frame(pixels, box, grow=1, width=width + (2 if width > 1 else 1), color=_BLACK)
     _draw_frame(pixels, box, grow=0, width=width, color=color)
-    marks = face.face.landmarks
-    for point in (marks.left_eye, marks.right_eye, marks.nose, marks.mouth_left, marks.mouth_right):
+    for point in face.face.landmarks.points:
         _draw_dot(pixels, point, max(0.5, 0.018 * box.width), color)
 
 

@@ -1,7 +1,7 @@
 """What the vision code speaks in: frozen values, and the small Protocol its graphs satisfy."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from math import ceil
 from typing import Any, Literal, Protocol, TypeVar
 
@@ -81,6 +81,14 @@ class Landmarks:
     nose: Point
     mouth_left: Point
     mouth_right: Point
+
+    @property
+    def points(self) -> tuple[Point, ...]:
+        """All of them, in the order of LANDMARKS."""
+        return self.left_eye, self.right_eye, self.nose, self.mouth_left, self.mouth_right
+
+
+LANDMARKS = tuple(field.name for field in fields(Landmarks))
 
 
 @dataclass(frozen=True, slots=True)
