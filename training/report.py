@@ -55,6 +55,12 @@ class Page:
         place = f"`samples/{name}.png`, drawn from your copy of the data and not committed"
         self.parts.append(f"{caption}: {place}.")
 
+    def before(self, title: str) -> str:
+        """A part of the page as it was last written, from this line on; nothing where it was not."""
+        path = self.folder / "README.md"
+        _, found, rest = (path.read_text() if path.exists() else "").partition(f"{title}\n")
+        return (found + rest.partition("\n## ")[0]).strip()
+
     def write(self) -> None:
         (self.folder / "README.md").write_text("\n\n".join(self.parts) + "\n")
 
@@ -83,7 +89,7 @@ def write_report(
     found = report(answers, subject.test, subject.entry["uncertain_below"])
     _head(page, subject, found)
     _data(page, subject.train)
-    _training(page, runs)
+    training_curves(page, runs)
     _answers(page, found, answers, subject.test)
     _detection(page, subject, subject.test.first(images), haar_python)
     _robustness(page, out / "robustness.json", subject)
@@ -130,12 +136,15 @@ def _data(page: Page, faces: Faces) -> None:
     )  # fmt: skip
 
 
-def _training(page: Page, runs: Path) -> None:
+def training_curves(page: Page, runs: Path) -> None:
+    """Figure 5, of the logs of all runs; where there are none, what the page had before."""
     logs = {path.parent.name: read_log(path.parent) for path in sorted(runs.glob("*/log.csv"))}
-    page.text("## Accuracy while training (figure 5)")
+    title = "## Accuracy while training (figure 5)"
     if not logs:
-        page.text("No runs were at hand.")
+        # The runs of a graph may be gone long before its report is drawn again.
+        page.text(page.before(title) or f"{title}\n\nNo runs were at hand.")
         return
+    page.text(title)
     caption = "Accuracy by epoch; `-taught` is what was learned from others before the last step."
     page.figure(figures.accuracy_curves(logs), "fig05-accuracy", caption)
 

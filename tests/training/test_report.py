@@ -1,9 +1,13 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
 from training import figures
 from training.detectors import as_face, reframed
+from training.engine import COLUMNS
+from training.report import Page, training_curves
 from training.shufflenet import Architecture
 
 from .helpers import faces
@@ -43,3 +47,22 @@ def test_samples_have_two_panels_a_face() -> None:
     some = faces(3)
     drawn = figures.samples(some.images, np.full((3, 7), 1 / 7), some.labels)
     assert len(drawn.axes) == 6
+
+
+def test_curves_of_runs_that_are_gone_stay_in_the_report(tmp_path: Path) -> None:
+    def written(runs: str) -> str:
+        page = Page(tmp_path)
+        page.text("# A page")
+        training_curves(page, tmp_path / runs)
+        page.text("## Something else")
+        page.write()
+        return (tmp_path / "README.md").read_text()
+
+    assert "No runs were at hand." in written("gone")
+    (tmp_path / "runs" / "fast").mkdir(parents=True)
+    (tmp_path / "runs" / "fast" / "log.csv").write_text(f"{','.join(COLUMNS)}\n1,2.0,0.3,0.2,9.0\n")
+    drawn = written("runs")
+    assert "](fig05-accuracy.png)" in drawn
+    edited = drawn.replace("Accuracy by epoch", "Accuracy by epoch, long ago")
+    (tmp_path / "README.md").write_text(edited)
+    assert written("gone") == edited
