@@ -33,6 +33,8 @@ VOTES = (
 # For each of EMOTIONS, its column in VOTES.
 VOTE_OF_EMOTION = (4, 5, 6, 1, 3, 2, 0)
 KAGGLE_FILES, FERPLUS_FILE = ("fer2013.csv", "icml_face_data.csv"), "fer2013new.csv"
+# The folder of the image release on Kaggle with both test splits: test/happy/PublicTest_88305.jpg.
+BOTH_TESTS = "test"
 KAGGLE_USAGE = {"train": "Training", "public_test": "PublicTest", "private_test": "PrivateTest"}
 
 
@@ -85,8 +87,8 @@ class Faces:
 def load(source: Path, split: str, ferplus: Path | None = None) -> Faces:
     """Load a split (train, public_test, private_test) from whichever form `source` is in.
 
-    source: a folder with contact sheets (`labels.csv` and `<split>.png`), a folder of images
-    (`<split>/<emotion>/*.png`), or Kaggle's `fer2013.csv` / `icml_face_data.csv`, or a folder with that.
+    source: a folder with contact sheets (`labels.csv` and `<split>.png`), a folder of images (see
+    `load_folders`), or Kaggle's `fer2013.csv` / `icml_face_data.csv`, or a folder with that.
     ferplus: FER+'s `fer2013new.csv`, whose rows follow those of Kaggle's file; for that form alone. Where
     Kaggle's file is found in a folder, that which lies beside it is taken unless another is named.
     """
@@ -167,23 +169,27 @@ def load_kaggle(path: Path, split: str, ferplus: Path | None = None) -> Faces:
 
 
 def load_folders(folder: Path, split: str) -> Faces:
-    """Image folders: `<split>/<emotion>/*`, as the image releases of FER2013 have them.
+    """Image folders: `<split>/<emotion>/*`, or both test splits in `test/<emotion>`, told apart by names.
 
     The first so many have as large a share of each emotion as all.
     """
-    there = {path.name for path in (folder / split).glob("*") if path.is_dir()}
+    place, names = folder / split, "*"
+    if not place.exists() and (folder / BOTH_TESTS).exists():
+        place, names = folder / BOTH_TESTS, f"{KAGGLE_USAGE[split]}_*"
+    there = {path.name for path in place.glob("*") if path.is_dir()}
     if (known := there & set(EMOTIONS)) and (others := there - known):
-        raise DataError(f"{folder / split} has folders that are no emotion: {', '.join(sorted(others))}")
+        raise DataError(f"{place} has folders that are no emotion: {', '.join(sorted(others))}")
     images, labels = [], []
     for index, emotion in enumerate(EMOTIONS):
-        for path in sorted((folder / split / emotion).glob("*")):
+        for path in sorted((place / emotion).glob(names)):
             image = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
             if image is None or image.shape != (SIDE, SIDE):
                 raise DataError(f"{path} is no {SIDE}x{SIDE} image")
             images.append(np.asarray(image, dtype=np.uint8))
             labels.append(index)
     if not images:
-        raise DataError(f"{folder / split} holds no folder named for an emotion ({', '.join(EMOTIONS)})")
+        within = f" with {names}" if place != folder / split else ""
+        raise DataError(f"{place} holds no folder named for an emotion{within} ({', '.join(EMOTIONS)})")
     votes = np.full((len(images), len(VOTES)), np.nan, np.float32)
     found = Faces(np.stack(images), np.array(labels, np.int64), votes)
     return found.subset(_spread(found.labels))

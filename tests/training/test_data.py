@@ -88,6 +88,19 @@ def test_image_folders(tmp_path: Path) -> None:
     assert faces.images[:, 0, 0].tolist() == [20, 10]
 
 
+def test_one_folder_of_both_test_splits_is_told_apart_by_names(tmp_path: Path) -> None:
+    for index, name in enumerate(("train/sad/a", "test/sad/PublicTest_2", "test/happy/PrivateTest_3")):
+        path = tmp_path / f"{name}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(path), np.full((48, 48), index, np.uint8))
+    found = {split: load(tmp_path, split) for split in ("train", "public_test", "private_test")}
+    assert [int(faces.images.max()) for faces in found.values()] == [0, 1, 2]
+    assert [faces.labels.tolist() for faces in found.values()] == [[4], [4], [3]]
+    (tmp_path / "test" / "sad" / "PublicTest_2.png").unlink()
+    with pytest.raises(DataError, match=r"test holds no .* emotion with PublicTest_\*"):
+        load(tmp_path, "public_test")
+
+
 def test_the_first_images_of_folders_are_a_sample_of_all(tmp_path: Path) -> None:
     for emotion, count in (("angry", 2), ("fear", 8), ("happy", 6)):
         folder = tmp_path / "train" / emotion
