@@ -16,7 +16,7 @@ from training.arguments import told
 from training.data import Faces, load
 from training.evaluate import STORE, probabilities
 from training.label_sets import FER2013
-from training.metrics import Report, report
+from training.metrics import Report, percent, report
 
 
 def among(faces: Faces, others: Faces) -> NDArray[np.bool_]:
@@ -40,7 +40,7 @@ def table(store: Path, public: Faces, known: NDArray[np.bool_]) -> str:
     lines = [
         f"{len(parts['known'])} of {len(public)} images of the public test split are in the training split"
     ]
-    lines += [f"{'graph':<16}{'images':<8}{'accuracy':>10}{'macro F1':>10}{'ECE':>8}{'FER+':>9}"]
+    lines += [f"{'graph':<16}{'images':<8}{'accuracy':>10}{'macro F1':>10}{'ECE':>8}{'FER+':>14}"]
     for name, entry in manifest.models(store).items():
         if entry["label_set"] != FER2013:
             continue
@@ -54,7 +54,7 @@ def table(store: Path, public: Faces, known: NDArray[np.bool_]) -> str:
 
 
 def _figures(found: Report) -> str:
-    return f"{found.accuracy:>10.2%}{found.macro_f1:>10.3f}{found.ece:>8.2%}{found.ferplus_accuracy:>9.2%}"
+    return f"{found.accuracy:>10.2%}{found.macro_f1:>10.3f}{found.ece:>8.2%}{percent(found.ferplus_accuracy):>14}"
 
 
 def main() -> None:

@@ -30,6 +30,7 @@ from training.distill import (
 )
 from training.files import aside, write_text
 from training.heads import cross_entropy, of_labels, outputs
+from training.label_sets import has_votes
 from training.presets import augment, class_balanced, mix, random_flip, to_network
 from training.replay import Step, replayed
 from training.shufflenet import EMOTIONS, ShuffleNetV2
@@ -81,6 +82,12 @@ def fit_tensors(config: Config, fit: Faces, device: torch.device) -> tuple[Tenso
     """Images (N, 1, 48, 48) uint8 and targets (N, 7 or 14) of the faces to train on."""
     images = torch.from_numpy(fit.images)[:, None].to(device)
     return images, targets(fit, config.smoothing, bool(config.votes)).to(device)
+
+
+def need_votes(config: Config, faces: Faces) -> None:
+    """Raise DataError where a head for the votes would learn nothing, and count in the loss."""
+    if config.votes and not has_votes(faces):
+        raise DataError("the data has no FER+ votes: pass --ferplus with fer2013new.csv, or --set votes=0")
 
 
 def compute_device() -> torch.device:

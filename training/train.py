@@ -14,7 +14,7 @@ from training.begin import digest
 from training.config import Config, ConfigError, override
 from training.data import load
 from training.distill import Distillation
-from training.engine import train
+from training.engine import need_votes, train
 from training.recipe import PRESETS
 
 
@@ -47,8 +47,8 @@ def run(arguments: argparse.Namespace) -> None:
         torch.set_num_threads(arguments.threads)
     with told("train", resumes=True):
         config = configure(arguments)
-        faces = load(arguments.data, "train", arguments.ferplus)
-        faces = faces.first(arguments.images)
+        faces = load(arguments.data, "train", arguments.ferplus).first(arguments.images)
+        need_votes(config, faces)
         train(config, faces, arguments.run, arguments.begin_with, resized=arguments.resize)
 
 

@@ -30,6 +30,7 @@ from training.engine import (
     fit_tensors,
     load_network,
     make_folder,
+    need_votes,
     placed,
     split_held_out,
 )
@@ -219,6 +220,7 @@ def main() -> None:
     with told("views", resumes=True):
         config = override(VIEWS, arguments.settings)
         faces = load(arguments.data, "train", arguments.ferplus).first(arguments.images)
+        need_votes(config, faces)
         teachers = [teacher(arguments.run.parent, name) for name in arguments.teachers]
         write_views(config, faces, teachers, arguments.run, arguments.count)
 

@@ -150,12 +150,17 @@ def test_wrong_settings_end_with_a_sentence(command: Command, data: Path, tmp_pa
     assert code == "train: epochs must be a whole number from 1 to 100000, not 1000000"
     code, _ = command(train, "--data", data, "--run", tmp_path / "run", "--resize")
     assert code == "train: --resize needs --begin-with: what shall be resized?"
+    code, _ = command(train, "--data", data, "--run", tmp_path / "run")
+    told = "the data has no FER+ votes: pass --ferplus with fer2013new.csv, or --set votes=0"
+    assert code == f"train: {told}"
+    code, _ = command(views, "--data", data, "--run", tmp_path / "run", "--teachers", "any")
+    assert code == f"views: {told}"
     assert not (tmp_path / "run").exists()
 
 
 def test_a_folder_that_cannot_be_made_ends_with_a_sentence(command: Command, data: Path) -> None:
     file = data / "train" / "happy" / "1.png"
-    code, _ = command(train, "--data", data, "--run", file / "run")
+    code, _ = command(train, "--data", data, "--run", file / "run", "--set", "votes=0")
     assert code == f"train: {file / 'run'}: Not a directory"
     code, _ = command(recipe, "--data", data, "--runs", file)
     assert code == f"recipe: {file / 'vgg'}: Not a directory"
@@ -175,6 +180,6 @@ def test_an_interrupted_command_says_how_to_go_on(
         raise KeyboardInterrupt
 
     monkeypatch.setattr(train, "train", interrupt)
-    code, said = command(train, "--data", data, "--run", tmp_path / "run")
+    code, said = command(train, "--data", data, "--run", tmp_path / "run", "--set", "votes=0")
     assert code == 130
     assert said == "train: interrupted; the same command goes on where it was last saved\n"
