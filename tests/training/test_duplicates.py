@@ -26,3 +26,4 @@ def test_figures_are_told_of_both_parts_and_of_all() -> None:
 def test_without_known_images_all_are_new() -> None:
     rows = table(STORE, faces(14), np.zeros(14, np.bool_)).splitlines()
     assert [row.split()[1] for row in rows[2:4]] == ["all", "new"]
+    assert all(row.endswith(" not measured") for row in rows[2:])  # no votes
