@@ -4,7 +4,10 @@ The detector frames a face a little differently from FER2013, never twice alike,
 is new to networks that learned FER2013's frames alone. They meet it in views (`training.views`).
 """
 
+import signal
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from functools import cache
 from hashlib import sha256
 from itertools import repeat
@@ -34,8 +37,22 @@ def scene_crops(images: UInt8Array, seed: int) -> UInt8Array:
     """
     # Spawned, for a fork would inherit what PyTorch's threads hold.
     with ProcessPoolExecutor(usable_cpus(), get_context("spawn")) as pool:
-        crops = pool.map(_scene_crop, images, range(len(images)), repeat(seed), chunksize=CHUNK)
+        with ignoring_interruption():
+            crops = pool.map(_scene_crop, images, range(len(images)), repeat(seed), chunksize=CHUNK)
         return np.array(list(crops), np.uint8).reshape(images.shape)
+
+
+@contextmanager
+def ignoring_interruption() -> Iterator[None]:
+    """Processes that are started here leave a Ctrl-C, which reaches them too, to this one.
+
+    A pool whose processes end by themselves waits for them for ever.
+    """
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _scene_crop(image: UInt8Array, index: int, seed: int) -> UInt8Array:

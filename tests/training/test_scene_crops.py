@@ -1,3 +1,6 @@
+import signal
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,7 +18,7 @@ from training.distill import load_source, load_view, save_source
 from training.engine import Run, build
 from training.evaluate import STORE
 from training.presets import to_network
-from training.scene_crops import scene_crops
+from training.scene_crops import ignoring_interruption, scene_crops
 from training.scenes import load_detector
 from training.views import opinion, teacher, write_views
 
@@ -82,3 +85,12 @@ def test_views_in_scenes_are_not_continued_with_another_detector(tmp_path: Path)
 def test_scenes_are_for_views_alone(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="in_scenes is for views"):
         Run(config(augmentation=replace(STILL, in_scenes=0.5)), faces(), tmp_path / "run")
+
+
+def test_processes_that_crop_leave_an_interruption_to_the_command() -> None:
+    program = "import signal; print(signal.getsignal(signal.SIGINT) == signal.SIG_IGN)"
+    before = signal.getsignal(signal.SIGINT)
+    with ignoring_interruption():
+        started = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert started.stdout == "True\n"
+    assert signal.getsignal(signal.SIGINT) is before
