@@ -54,7 +54,8 @@ def table(store: Path, public: Faces, known: NDArray[np.bool_]) -> str:
 
 
 def _figures(found: Report) -> str:
-    return f"{found.accuracy:>10.2%}{found.macro_f1:>10.3f}{found.ece:>8.2%}{percent(found.ferplus_accuracy):>14}"
+    ferplus = percent(found.ferplus_accuracy)
+    return f"{found.accuracy:>10.2%}{found.macro_f1:>10.3f}{found.ece:>8.2%}{ferplus:>14}"
 
 
 def main() -> None:
