@@ -141,16 +141,16 @@ lock:
 
 # About an hour and a half; the store itself changes at the end. The three photos of the benchmark are kept out of it.
 PICTURES ?= $(filter-out %/multiface.jpg %/phone-12mp.jpg %/group-1.jpg,$(sort $(wildcard $(DATA)/photos/*))) $(DATA)/videos
-SHOWN = --pictures $(PICTURES) --faces $(DATA)/fer2013 --halved $(DATA)/detection/wider_subset/images --store $(RUNS)/detector
+SHOWN = --pictures $(PICTURES) --faces $(DATA)/fer2013 --halved $(DATA)/detection/wider_subset/images --store build/detector
 detector: $(TRAIN_VENV)/.training
-	mkdir -p $(RUNS)
-	rm -rf $(RUNS)/detector
-	cp -r model_store $(RUNS)/detector
+	mkdir -p build
+	rm -rf build/detector
+	cp -r model_store build/detector
 	$(TRAIN)/python -m training.mtcnn.distill pnet $(SHOWN)
 	$(TRAIN)/python -m training.mtcnn.distill rnet $(SHOWN)
 	$(TRAIN)/python -m training.mtcnn.opinion $(SHOWN)
 	$(TRAIN)/python -m training.mtcnn.filter $(SHOWN)
-	$(TRAIN)/python -m training.mtcnn.register --store $(RUNS)/detector
+	$(TRAIN)/python -m training.mtcnn.register --store build/detector
 
 train: $(TRAIN_VENV)/.training
 	$(TRAIN)/python -m training.recipe --variant $(MODEL) --data $(DATA)/fer2013 --runs $(RUNS)
