@@ -2,7 +2,6 @@
 
 import json
 import os
-import sys
 from pathlib import Path
 from typing import Annotated, NoReturn
 
@@ -16,6 +15,7 @@ except ValueError as error:
 from service.lifespan import load
 from service.main import create_app
 from service.media import commands
+from service.media.photos import standard_output
 from service.runtime.decoder_pool import DecoderError
 from service.runtime.model_store import EmotionEntry, ModelStore, ModelStoreError
 from service.server import ListenError, end_on_signals, listen, serve_until_stopped
@@ -41,7 +41,7 @@ def root(
 ) -> None:
     """Find the faces in images and tell how likely people would call each expression."""
     if version:
-        typer.echo(__version__)
+        _print(__version__)
         raise typer.Exit
 
 
@@ -83,17 +83,18 @@ def models(model_store: StoreOption = None) -> None:
     except ModelStoreError as error:
         _fail(str(error))
     default = settings.default_model or store.manifest.default
-    typer.echo(f"{'model':<18} {'version':<8} {'bytes':>10}  {'accuracy on':<18} digest")
-    for name, entry in store.manifest.emotion.items():
-        typer.echo(_row(f"{name}{' *' if name == default else ''}", entry))
+    rows = [
+        _row(f"{name}{' *' if name == default else ''}", entry)
+        for name, entry in store.manifest.emotion.items()
+    ]
+    _print("\n".join((f"{'model':<18} {'version':<8} {'bytes':>10}  {'accuracy on':<18} digest", *rows)))
 
 
 @app.command()
 def openapi() -> None:
     """Print the OpenAPI document."""
     settings = Settings.model_construct()  # of every deployment the same
-    json.dump(create_app(settings, tracing=NO_TRACING).openapi(), sys.stdout, indent=2)
-    typer.echo()
+    _print(json.dumps(create_app(settings, tracing=NO_TRACING).openapi(), indent=2))
 
 
 commands.register(app)
@@ -108,6 +109,12 @@ def _row(name: str, entry: EmotionEntry) -> str:
     accuracy = entry.measured.get(f"{entry.label_set}_public_accuracy")
     shown = f"{entry.label_set:<8} " + (f"{accuracy:.2%}" if accuracy is not None else "-")
     return f"{name:<18} {entry.version:<8} {entry.bytes:>10}  {shown:<18} sha256:{entry.sha256}"
+
+
+def _print(text: str) -> None:
+    """To the end of it: a full disk is told, and that nobody reads it is no error to tell of."""
+    with commands.told_in_one_line(), standard_output() as stdout:
+        stdout.write(f"{text}\n")
 
 
 def _settings(**overrides: object) -> Settings:

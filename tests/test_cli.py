@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[1]
 
 
@@ -40,6 +42,29 @@ def test_openapi_prints_the_document() -> None:
     assert json.loads(process.stdout)["info"]["title"] == "fer-service"
     # It is of no deployment.
     assert run("openapi", FER_PORT="many", FER_METRICS="false").stdout == process.stdout
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="it has no such pipes")
+@pytest.mark.parametrize("command", ["models", "openapi", "--version"])
+def test_output_that_nobody_reads_ends_a_command_quietly(command: str) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    process = subprocess.run(
+        [sys.executable, "-m", "service.cli", command],
+        stdout=writer, stderr=subprocess.PIPE, timeout=60, check=False, cwd=ROOT,
+    )  # fmt: skip
+    os.close(writer)
+    assert (process.returncode, process.stderr) == (141, b"")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="it has no such file")
+def test_output_that_cannot_be_written_is_told_in_one_line() -> None:
+    with Path("/dev/full").open("wb") as full:
+        process = subprocess.run(
+            [sys.executable, "-m", "service.cli", "models"],
+            stdout=full, stderr=subprocess.PIPE, timeout=60, check=False, cwd=ROOT,
+        )  # fmt: skip
+    assert (process.returncode, process.stderr) == (2, b"fer-service: output: No space left on device\n")
 
 
 def test_a_bad_setting_stops_the_start() -> None:

@@ -53,7 +53,7 @@ def run_photos(run: PhotoRun, analyzer: Analyzer, journal: Journal | None) -> Re
 @contextmanager
 def _writer(run: PhotoRun) -> Iterator[Writer]:
     if run.out is None:
-        with _standard_output() as stdout:
+        with standard_output() as stdout:
             _take_every_name(stdout, run.format)
             writer = photo_writer(run.format, stdout, None)
             yield writer
@@ -74,10 +74,10 @@ def _writer(run: PhotoRun) -> Iterator[Writer]:
 
 
 @contextmanager
-def _standard_output() -> Iterator[TextIO]:
+def standard_output() -> Iterator[TextIO]:
     """Written to the end of it, so that what fails is told; raises ReaderGoneError where nobody reads it."""
     if sys.stdout is None:
-        raise SourceError("there is no standard output: say where to write with --out")
+        raise SourceError("there is no standard output to write to")
     try:
         yield sys.stdout
         sys.stdout.flush()
