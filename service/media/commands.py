@@ -27,7 +27,7 @@ from service.media.overwriting import behind_links, refuse_overwriting, refuse_r
 from service.media.photos import PhotoRun, run_photos
 from service.media.records import on_one_line, readable
 from service.media.run import Annotations, Report
-from service.media.sources import PHOTO_SUFFIXES, find_photos
+from service.media.sources import PHOTO_SUFFIXES, common_folder, find_photos
 from service.media.writers import PhotoFormat
 from service.runtime.cpus import usable_cpus
 from service.runtime.model_store import ModelStore, ModelStoreError
@@ -133,7 +133,7 @@ def analyze(  # noqa: PLR0917 - options, which are passed by name
         found = find_photos(photos, recursive, exclude=annotate)
         refuse_overwriting({"--out": target}, found)
         refuse_replacing("--out", Path(out) if out else None)
-        annotations = Annotations.beside(annotate, found) if annotate else None
+        annotations = Annotations.beside(annotate, found, common_folder(photos)) if annotate else None
         if annotate:
             annotate.mkdir(parents=True, exist_ok=True)
         analyzer = stack.enter_context(_analyzer(options, model_store, server, api_key, interruption.wait))

@@ -52,12 +52,11 @@ class Annotations:
     root: Path
 
     @classmethod
-    def beside(cls, folder: Path, photos: Sequence[Path]) -> "Annotations":
-        """Annotations of these photos.
+    def beside(cls, folder: Path, photos: Sequence[Path], root: str) -> "Annotations":
+        """Annotations of these photos, which are all somewhere in `root`.
 
         Raises SourceError where a picture would take the place of a photo, or of another photo's picture.
         """
-        root = os.path.commonpath([os.path.dirname(os.path.abspath(photo)) for photo in photos])
         places = Annotations(folder, Path(root))
         originals = {inode(photo) for photo in photos} - {None}
         taken: dict[Path, Path] = {}

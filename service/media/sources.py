@@ -51,17 +51,30 @@ def find_files(
     return list(found)
 
 
+def common_folder(arguments: Sequence[str]) -> str:
+    """The folder that all these arguments are in, or look into: the same when more is in it another time."""
+    return os.path.commonpath([os.path.abspath(_searched(argument)) for argument in arguments])
+
+
+def _searched(argument: str) -> Path:
+    path = Path(argument)
+    if path.is_dir():
+        return path
+    return path.parent if path.exists() else _before_magic(path)
+
+
 def _expand(
     argument: str, recursive: bool, suffixes: AbstractSet[str], exclude: Path | None
 ) -> Iterator[Path]:
     path = Path(argument)
     if path.is_dir():
-        found, searched = _in_folder(path, recursive, suffixes), path
+        found = _in_folder(path, recursive, suffixes)
     elif glob.has_magic(argument) and not path.exists():
-        found, searched = _matches(argument, recursive, suffixes), _before_magic(path)
+        found = _matches(argument, recursive, suffixes)
     else:
         yield path
         return
+    searched = _searched(argument)
     # The folder to leave out matters where it is met on the way, not where everything is inside.
     met = exclude is not None and _inside(exclude, searched) and not _inside(searched, exclude)
     yield from (one for one in found if not (met and exclude and _inside(one, exclude)))

@@ -1,7 +1,6 @@
 """What `--ray` does before and after the cluster's part, which `make ray-test` covers."""
 
 import os
-from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -11,7 +10,7 @@ import pytest
 
 from service.media.cluster.folder import Folder
 from service.media.cluster.output import SCHEMA, Output
-from service.media.cluster.places import Files, Place, find
+from service.media.cluster.places import Place, find
 from service.media.errors import JournalError, SourceError
 from service.media.records import failed_record
 from service.media.sources import PHOTO_SUFFIXES
@@ -60,22 +59,17 @@ def test_a_name_that_is_no_utf_8_is_kept_for_the_report(folder: Path) -> None:
         Place.of(os.fsdecode(b"/caf\xe9"))
 
 
-class Counted(dict[str, int | None]):
-    """Counts how often it is gone through."""
+@pytest.mark.parametrize("scheme", ["", "file://"])
+def test_a_file_is_named_by_the_folder_handed_in_whatever_else_is_there(folder: Path, scheme: str) -> None:
+    def named(*arguments: Path) -> list[str]:
+        files = find([f"{scheme}{one}" for one in arguments], True, *SUFFIXES)
+        return [files.below(path) for path in files.sizes]
 
-    rounds = 0
-
-    def __iter__(self) -> Iterator[str]:
-        self.rounds += 1
-        return super().__iter__()
-
-
-def test_the_folder_that_all_are_in_is_sought_once() -> None:
-    sizes = Counted({f"/films/{show}/{number}.mp4": 1 for show in "ab" for number in range(3)})
-    files = Files(Place.of("/"), sizes)
-    assert [files.below(path) for path in list(sizes)[2:4]] == ["a/2.mp4", "b/0.mp4"]
-    assert sizes.rounds == 2  # once for the line above
-    assert Files(files.place, {"/films/one.mp4": 1}).below("/films/one.mp4") == "one.mp4"
+    assert named(folder / "deeper") == named(folder / "deeper" / "c.jpg") == ["c.jpg"]
+    assert named(folder / "deeper", folder) == ["deeper/c.jpg", "a.PNG", "b.jpg"]
+    (folder / "a.PNG").unlink()
+    (folder / "b.jpg").unlink()
+    assert named(folder) == ["deeper/c.jpg"]
 
 
 def test_what_cannot_be_one_run_is_refused(folder: Path) -> None:

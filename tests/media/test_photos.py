@@ -255,9 +255,20 @@ def test_annotated_pictures_mirror_the_folders_and_spare_the_photos(run: Run, fo
         assert picture.size == (512, 512)
     before = (folder / "a.jpg").read_bytes()
     with pytest.raises(SourceError, match="would overwrite the photos"):
-        Annotations.beside(folder, [folder / "a.jpg"])
+        Annotations.beside(folder, [folder / "a.jpg"], str(folder))
     assert run("analyze", folder / "a.jpg", "--annotate", folder).exit_code == 2
     assert (folder / "a.jpg").read_bytes() == before
+
+
+def test_a_picture_has_its_place_whatever_else_is_in_the_folder(
+    run: Run, photo: bytes, tmp_path: Path
+) -> None:
+    (tmp_path / "photos" / "2026").mkdir(parents=True)
+    (tmp_path / "photos" / "2026" / "a.jpg").write_bytes(photo)
+    for arguments in ([tmp_path / "photos", "-r"], [tmp_path / "photos" / "*" / "*.jpg"]):
+        assert run("analyze", *arguments, "--annotate", tmp_path / "to").exit_code == 0
+        assert (tmp_path / "to" / "2026" / "a.jpg").exists()
+        shutil.rmtree(tmp_path / "to")
 
 
 def test_a_file_is_no_folder_for_pictures(run: Run, tmp_path: Path) -> None:
@@ -281,7 +292,7 @@ def test_no_annotated_picture_leaves_its_folder(folder: Path, monkeypatch: pytes
     target = folder.parent / "annotated"
     monkeypatch.chdir(folder / "deeper")
     above, here = Path("../a.jpg"), Path("e.jpg")
-    places = Annotations.beside(target, [above, here])
+    places = Annotations.beside(target, [above, here], str(folder))
     assert [places.of(photo) for photo in (above, here)] == [target / "a.jpg", target / "deeper" / "e.jpg"]
 
 
@@ -291,16 +302,17 @@ def test_a_link_to_a_photo_is_not_written_through(folder: Path, link: Callable[[
     target.mkdir()
     link(target / "a.jpg", folder / "b.JPG")
     with pytest.raises(SourceError, match="would overwrite the photos"):
-        Annotations.beside(target, [folder / "a.jpg", folder / "b.JPG"])
+        Annotations.beside(target, [folder / "a.jpg", folder / "b.JPG"], str(folder))
 
 
 def test_two_photos_never_share_an_annotated_picture(folder: Path) -> None:
     photo, twin = folder / "f.webp", folder / "f.webp.jpg"
     shutil.copy(folder / "a.jpg", twin)
     with pytest.raises(SourceError, match="would both be annotated as"):
-        Annotations.beside(folder.parent / "annotated", [photo, twin])
+        Annotations.beside(folder.parent / "annotated", [photo, twin], str(folder))
     # The same photo, named in two ways, is no other photo.
-    Annotations.beside(folder.parent / "annotated", [photo, folder / "deeper" / ".." / "f.webp"])
+    again = folder / "deeper" / ".." / "f.webp"
+    Annotations.beside(folder.parent / "annotated", [photo, again], str(folder))
 
 
 def test_an_interrupted_run_goes_on_without_doubles_or_loss(analyzer: LocalAnalyzer, folder: Path) -> None:

@@ -44,7 +44,7 @@ class FilmJob:
     restart: bool
 
     def name(self, path: str) -> str:
-        """A film's name in the output folder: its path below the folder that all films are in."""
+        """A film's name in the output folder: its path below the folder that was handed in."""
         return self.files.below(path)
 
 

@@ -4,7 +4,6 @@ import os
 from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import PurePosixPath
 
 from pyarrow import ArrowInvalid
@@ -12,7 +11,7 @@ from pyarrow.fs import FileInfo, FileSelector, FileSystem, FileType
 
 from service.media.errors import SourceError
 from service.media.records import readable
-from service.media.sources import find_files
+from service.media.sources import common_folder, find_files
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,15 +40,17 @@ class Place:
         return f"{self.path.rstrip('/')}/{name}"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Files:
     """Files of one file system, by path, with their sizes in bytes (None: there is no such file).
 
+    root: the folder that all that was asked for is in.
     misnamed: those of them that are there, but under a name that is no UTF-8, which pyarrow cannot ask for.
     """
 
     place: Place
     sizes: dict[str, int | None]
+    root: str
     misnamed: frozenset[str] = frozenset()
 
     def name(self, path: str) -> str:
@@ -63,13 +64,8 @@ class Files:
         return "no such file, or a folder that cannot be listed" if self.sizes[path] is None else None
 
     def below(self, path: str) -> str:
-        """A file's path below the folder that all of them are in."""
-        return path[len(self._root) :].lstrip("/")
-
-    @cached_property
-    def _root(self) -> str:
-        # Kept: it takes a look at every file, and each file's name needs it.
-        return os.path.commonpath([os.path.dirname(path) for path in self.sizes])
+        """A file's path below the root: the same when more files have come to be there."""
+        return path[len(self.root) :].lstrip("/")
 
 
 def find(arguments: Sequence[str], recursive: bool, suffixes: AbstractSet[str], what: str) -> Files:
@@ -83,7 +79,7 @@ def find(arguments: Sequence[str], recursive: bool, suffixes: AbstractSet[str], 
         raise SourceError("local paths and URIs cannot be mixed in one run")
     if not remote[0]:
         found = find_files(arguments, recursive, suffixes, what)
-        return _sized(Place.of("/"), [_absolute(str(path)) for path in found])
+        return _sized(Place.of("/"), [_absolute(str(path)) for path in found], common_folder(arguments))
     places = [Place.of(argument) for argument in arguments]
     if any(place.filesystem != places[0].filesystem for place in places):
         raise SourceError("everything that a run reads must be in one file system")
@@ -93,7 +89,9 @@ def find(arguments: Sequence[str], recursive: bool, suffixes: AbstractSet[str], 
         if not listed:
             raise SourceError(f"no {what} in {argument}" + ("" if recursive else " (see --recursive)"))
         sizes |= listed
-    return Files(places[0], sizes)
+    # A place that is itself among what was found is a file.
+    folders = [os.path.dirname(one.path) if one.path in sizes else one.path for one in places]
+    return Files(places[0], sizes, os.path.commonpath(folders))
 
 
 def _listed(place: Place, recursive: bool, suffixes: AbstractSet[str]) -> dict[str, int | None]:
@@ -117,12 +115,12 @@ def _wanted(path: PurePosixPath, suffixes: AbstractSet[str]) -> bool:
     return path.suffix.lower() in suffixes and not any(part.startswith(".") for part in path.parts)
 
 
-def _sized(place: Place, paths: list[str]) -> Files:
+def _sized(place: Place, paths: list[str], root: str) -> Files:
     named = [path for path in paths if readable(path) == path]
     misnamed = frozenset(readable(path) for path in paths if readable(path) != path)
     infos = place.filesystem.get_file_info(named)
     sizes = {path: _size(info) for path, info in zip(named, infos, strict=True)}
-    return Files(place, sizes | dict.fromkeys(misnamed), misnamed)
+    return Files(place, sizes | dict.fromkeys(misnamed), root, misnamed)
 
 
 def _size(info: FileInfo) -> int | None:
