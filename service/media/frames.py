@@ -19,6 +19,7 @@ from av.stream import Disposition
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
+from service.media.aside import Aside
 from service.media.errors import SourceError
 from service.vision.types import UInt8Array
 
@@ -50,11 +51,14 @@ class Video:
     began: when a camera's first frame came, by this machine's clock; None for a film.
     """
 
-    def __init__(self, container: InputContainer, live: bool) -> None:
-        """container: a film, or a device of libavdevice (live), which is the caller's to describe."""
+    def __init__(self, container: InputContainer, live: bool, aside: Aside | None = None) -> None:
+        """container: a film, or a device of libavdevice (live), which is the caller's to describe.
+
+        aside: what to read with, which this closes at the end.
+        """
         self.live, self.decoded, self.damaged = live, 0, 0
         self.began: datetime | None = None
-        self._container = container
+        self._container, self._aside = container, aside or Aside()
         self._stream = next(_moving(container))
         self._stream.thread_type = "AUTO"
         self._origin = None if live or container.start_time is None else container.start_time / _MICROSECONDS
@@ -63,15 +67,17 @@ class Video:
     @classmethod
     def open(cls, source: str) -> "Video":
         """Open a file, or a camera by its number or its /dev/video path. Raises SourceError."""
-        device = camera(source)
+        device, aside = camera(source), Aside()
         try:
-            container = av.open(device, format="v4l2") if device else av.open(_place(source))
+            container = aside(lambda: av.open(device, format="v4l2") if device else av.open(_place(source)))
         except (av.FFmpegError, ValueError, OSError) as error:
+            aside.close()
             raise SourceError(f"{source} cannot be opened as a video: {_reason(error)}") from error
         if next(_moving(container), None) is None:
+            aside.close()
             container.close()
             raise SourceError(f"{source} holds no video")
-        return cls(container, live=device is not None)
+        return cls(container, live=device is not None, aside=aside)
 
     @property
     def duration_s(self) -> float | None:
@@ -104,7 +110,9 @@ class Video:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._container.close()
+        self._aside.close()
+        if not self._aside.busy:
+            self._container.close()
 
     def _decode(self) -> Iterator[VideoFrame]:
         """All frames, those that the decoder still holds at the end included."""
@@ -117,7 +125,7 @@ class Video:
 
     def _next(self, packets: "Iterator[Packet[Any]]") -> "Packet[Any] | None":
         try:
-            return next(packets, None)
+            return self._aside(lambda: next(packets, None))
         except av.FFmpegError as error:
             raise SourceError(f"the video broke off after {self._last:.1f} s: {_reason(error)}") from error
 

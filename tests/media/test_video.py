@@ -6,12 +6,15 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections import Counter
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from threading import Event
+from typing import Any, NoReturn
 
 import av
 import httpx
@@ -20,6 +23,7 @@ import typer
 from PIL import Image
 
 from service.media.analyzers import LocalAnalyzer
+from service.media.aside import Aside, Result
 from service.media.commands import told_in_one_line
 from service.media.errors import ServerError
 from service.media.frames import Video
@@ -170,6 +174,35 @@ def test_an_end_before_the_end_completes_what_was_seen(
         assert len(list(made.decode(video=0))) == 5
     assert paths.timeline
     assert paths.timeline.stat().st_size > 10_000
+
+
+class Stalling(Aside):
+    """Reads a film up to its tenth packet, which never comes: somebody presses Ctrl-C."""
+
+    calls, goes_on = 0, Event()
+
+    def __call__(self, call: Callable[[], Result]) -> Result:
+        self.calls += 1
+        return super().__call__(call if self.calls < 10 else self._stall)
+
+    def _stall(self) -> NoReturn:
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+        self.goes_on.wait()
+        raise ServerError("nobody waits for this")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a signal cannot be sent to one of its threads")
+def test_a_source_that_stalls_can_be_interrupted(film: Path, analyzer: LocalAnalyzer, tmp_path: Path) -> None:
+    paths, aside = Paths(tmp_path / "r.csv", summary=tmp_path / "s.json"), Stalling()
+    todo = VideoRun("film", 0.0, 0.5, [], paths, False, 1, 60)
+    with Video(av.open(str(film)), live=False, aside=aside) as video:
+        assert not run_video(todo, video, analyzer, lambda _line: None)
+    assert aside.busy
+    aside.goes_on.set()
+    assert paths.summary
+    assert json.loads(paths.summary.read_text())["programme"]["frames"] > 0
+    assert paths.rows
+    assert rows(paths.rows)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="it has no such locks")
