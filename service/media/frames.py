@@ -3,7 +3,8 @@
 import math
 import os
 import sys
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,6 +22,7 @@ from av.video.stream import VideoStream
 
 from service.media.aside import Aside
 from service.media.errors import SourceError
+from service.media.parallel import while_they_come
 from service.vision.types import UInt8Array
 
 _MICROSECONDS = 1_000_000
@@ -28,8 +30,9 @@ _MICROSECONDS = 1_000_000
 _TOLERANCE_S = 1e-6
 # A frame so much earlier than the one before is no frame out of order: the film's clock began anew.
 _REWIND_S = 1.0
-# A frame so far off, where the next one follows the one before, has a damaged time.
+# A frame so far off, where one of the next few follows the one before, has a damaged time.
 _ASTRAY_S = 10.0
+_AHEAD = 4
 # No film's pixels are longer than this; a file that says so is wrong, and would take all memory.
 _LONGEST_PIXEL = 4
 # The display matrices of no, one, two and three quarter turns to the left.
@@ -94,7 +97,8 @@ class Video:
     def frames(self, every_s: float) -> Iterator[Frame]:
         """Decode every frame, and give the first one at or after each multiple of every_s (0: all)."""
         due = -math.inf
-        for frame, following in _and_next(self._decode(), ahead=not self.live):
+        # A camera's frames are not waited for.
+        for frame, following in _and_next(self._decode(), 0 if self.live else _AHEAD):
             if self.live and not self.decoded:
                 self.began = datetime.now(UTC)
             index, time = self.decoded, self._time(frame, following)
@@ -129,7 +133,7 @@ class Video:
         except av.FFmpegError as error:
             raise SourceError(f"the video broke off after {self._last:.1f} s: {_reason(error)}") from error
 
-    def _time(self, frame: VideoFrame, following: VideoFrame | None) -> float:
+    def _time(self, frame: VideoFrame, following: Sequence[float]) -> float:
         """From the frame's own timestamp; where it is missing or wrong, one nominal frame after the last."""
         stamp = _stamp(frame)
         if stamp is None or self._astray(stamp, following):
@@ -144,14 +148,13 @@ class Video:
         self._last = max(self._last, stamp - self._origin)
         return self._last
 
-    def _astray(self, stamp: float, following: VideoFrame | None) -> bool:
+    def _astray(self, stamp: float, following: Sequence[float]) -> bool:
         """Believed, one such time would move all that come after it by hours."""
-        after = _stamp(following) if following else None
+        before = self._origin if self._stamp == -math.inf else self._stamp
         return (
-            after is not None
-            and abs(stamp - self._stamp) > _ASTRAY_S
-            and 0 <= after - self._stamp < _ASTRAY_S
-            and not 0 <= after - stamp < _ASTRAY_S
+            before is not None
+            and abs(stamp - before) > _ASTRAY_S
+            and any(0 <= after - before < _ASTRAY_S for after in following)
         )
 
     @property
@@ -188,23 +191,22 @@ def _stamp(frame: VideoFrame) -> float | None:
     return None if frame.pts is None or frame.time_base is None else float(frame.pts * frame.time_base)
 
 
-def _and_next(frames: Iterator[VideoFrame], ahead: bool) -> Iterator[tuple[VideoFrame, VideoFrame | None]]:
-    """Each frame with the one after it; without, where not ahead, as a camera's frames are not waited for."""
-    held: VideoFrame | None = None
-    try:
-        for frame in frames:
-            if not ahead:
-                yield frame, None
-                continue
-            if held:
-                yield held, frame
-            held = frame
-    except SourceError:
-        if held:
-            yield held, None
-        raise
-    if held:
-        yield held, None
+def _and_next(frames: Iterator[VideoFrame], ahead: int) -> Iterator[tuple[VideoFrame, list[float]]]:
+    """Each frame with the times of so many after it, as far as there are any."""
+    held: deque[VideoFrame] = deque()
+    broken: list[Exception] = []
+    for frame in while_they_come(frames, broken):
+        held.append(frame)
+        if len(held) > ahead:
+            yield held.popleft(), _stamps(held)
+    while held:
+        yield held.popleft(), _stamps(held)
+    if broken:
+        raise broken[0]
+
+
+def _stamps(frames: Iterable[VideoFrame]) -> list[float]:
+    return [stamp for frame in frames if (stamp := _stamp(frame)) is not None]
 
 
 def camera(source: str) -> str | None:

@@ -24,7 +24,7 @@ def in_order(
     waiting: deque[Future[Result]] = deque()
     broken: list[Exception] = []
     try:
-        for item in _while_they_come(items, broken):
+        for item in while_they_come(items, broken):
             waiting.append(pool.submit(call, item))
             if len(waiting) >= IN_FLIGHT_PER_WORKER * workers:
                 yield waiting.popleft().result()
@@ -36,7 +36,7 @@ def in_order(
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _while_they_come(items: Iterable[Item], broken: list[Exception]) -> Iterator[Item]:
+def while_they_come(items: Iterable[Item], broken: list[Exception]) -> Iterator[Item]:
     """The items, with what breaks them off put in `broken`."""
     try:
         yield from items

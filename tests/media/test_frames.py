@@ -7,6 +7,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+from av.container import OutputContainer
 from av.stream import Disposition
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
@@ -61,20 +62,28 @@ def test_time_goes_on_where_the_clock_of_a_joined_film_begins_anew(tmp_path: Pat
     assert [frame.index for frame in read(path, 0.5)] == list(range(0, 60, 5))
 
 
-@pytest.mark.parametrize("astray", [1, 50, 98])
-def test_one_damaged_time_moves_no_other(tmp_path: Path, astray: int) -> None:
+def still(container: OutputContainer) -> VideoStream:
+    """A stream whose pictures are encoded one by one."""
+    stream = container.add_stream("libx264", rate=25, options={"tune": "zerolatency"})
+    assert isinstance(stream, VideoStream)
+    stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+    return stream
+
+
+@pytest.mark.parametrize("astray", [{0}, {0, 1}, {50}, {98}, {1, 2, 3, 4}, {50, 51}, {95, 96, 97, 98}])
+def test_a_few_damaged_times_move_no_others(tmp_path: Path, astray: set[int]) -> None:
     path, times = tmp_path / "astray.ts", [i / 25 for i in range(100)]
     with av.open(str(path), "w") as container:
-        stream = container.add_stream("libx264", rate=25, options={"tune": "zerolatency"})
-        assert isinstance(stream, VideoStream)
-        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        stream, other = still(container), still(container)
         for number in range(100):
             picture = VideoFrame.from_ndarray(np.zeros((48, 64, 3), np.uint8), format="rgb24")
             picture.pts, picture.time_base = number, Fraction(1, 25)
+            container.mux(other.encode(picture))
             (packet,) = stream.encode(picture)
             assert packet.pts is not None
             assert packet.time_base
-            packet.pts += round(20_000 / packet.time_base) * (number == astray)
+            # Never two in line with each other.
+            packet.pts += round((20_000 + 100 * number) / packet.time_base) * (number in astray)
             container.mux(packet)
     assert [frame.time_s for frame in read(path)] == pytest.approx(times)
 
