@@ -14,6 +14,7 @@ import numpy as np
 
 from service.media.analyzers import Analyzer, Model
 from service.media.audience import Moment, Segment, Window, Windows, moments
+from service.media.errors import RefusedError
 from service.media.frames import Frame, Video
 from service.media.parallel import in_order
 from service.media.records import BOX_COLUMNS, EMOTION_COLUMNS, Columns, Row, box_fields
@@ -29,6 +30,7 @@ FACE_COLUMNS: Columns = {
     **EMOTION_COLUMNS,
 }
 _THUMBNAIL_WIDTH = 240
+_MOST_REFUSED = 10
 # Between reports, in terms of the time that one takes.
 _PAUSE = 20
 # A step of no length could not be drawn.
@@ -76,16 +78,27 @@ class Sample:
         )
 
 
-def samples(video: Video, analyzer: Analyzer, every_s: float, workers: int) -> Generator[Sample, None, None]:
-    """Analyze a frame each `every_s` seconds, several at once, and follow the faces from one to the next."""
+def samples(
+    video: Video, analyzer: Analyzer, every_s: float, workers: int, refused: Callable[[RefusedError], None]
+) -> Generator[Sample, None, None]:
+    """Analyze a frame each `every_s` seconds, several at once, and follow the faces from one to the next.
 
-    def analyze(frame: Frame) -> tuple[Frame, Analysis]:
-        return frame, analyzer.frame(frame.pixels)
+    refused: called for each frame that the server refuses, which is passed over unless it raises.
+    """
+
+    def analyze(frame: Frame) -> tuple[Frame, Analysis | RefusedError]:
+        try:
+            return frame, analyzer.frame(frame.pixels)
+        except RefusedError as error:
+            return frame, error
 
     parameters = TrackingParameters(memory=max(1.0, 2.5 * every_s))
     memory = Memory()
     with closing(in_order(analyze, video.frames(every_s), workers)) as analyzed:
         for frame, analysis in analyzed:
+            if isinstance(analysis, RefusedError):
+                refused(analysis)
+                continue
             if memory.size != (analysis.width, analysis.height):
                 memory = Memory((analysis.width, analysis.height), next_id=memory.next_id)
             tracks, memory = remember(analysis, memory, frame.time_s, frame.time_s, parameters)
@@ -98,6 +111,7 @@ class Programme:
     """The running aggregate of a programme; its memory grows with windows and faces, not with frames.
 
     thumbnails: keep a small picture of each window's first frame, for the moments that turn out to matter.
+    refused: frames that the server refused, and were passed over; refusal: why it refused the last one.
     """
 
     def __init__(
@@ -105,12 +119,14 @@ class Programme:
     ) -> None:
         self.name, self.every_s = name, every_s
         self.whole, self.segments = Segment(name, 0.0, None), list(segments)
+        self.refused, self.refusal = 0, ""
         self._windows = Windows(window_s)
-        self._end_s = 0.0
+        self._end_s, self._refused_in_a_row = 0.0, 0
         self._pictures: dict[int, bytes] | None = {} if thumbnails else None
 
     def add(self, sample: Sample) -> None:
         """Count in a frame."""
+        self._refused_in_a_row = 0
         time_s = sample.frame.time_s
         faces = [(one.track.id, one.face.probabilities) for one in sample.sightings]
         self._windows.add(time_s, faces)
@@ -119,6 +135,16 @@ class Programme:
                 segment.tally.add(faces)
         self._end_s = max(self._end_s, time_s + self.every_s)
         self._keep_picture(sample.frame)
+
+    def refuse(self, error: RefusedError) -> None:
+        """Count a frame that is passed over. Raises the error where it is hardly of that frame alone.
+
+        So it is at the first one of all, and at the tenth in a row.
+        """
+        self.refused, self.refusal = self.refused + 1, str(error)
+        self._refused_in_a_row += 1
+        if not self.begun or self._refused_in_a_row == _MOST_REFUSED:
+            raise error
 
     def ended(self, end_s: float, complete: bool) -> None:
         """No frame comes any more, and the last one was over then, not when the next one would be due.
@@ -163,6 +189,7 @@ class Programme:
             "model": {"name": model.name, "version": model.version, "digest": model.digest},
             "frames_decoded": video.decoded,
             "packets_damaged": video.damaged,
+            "frames_refused": self.refused,
             "programme": self.whole.as_json(self._end_s),
             "segments": [segment.as_json(self._end_s) for segment in self.segments],
             "moments": [moment.as_json() for moment in self.moments],

@@ -66,7 +66,7 @@ class _Session:
         """Take in frame after frame; False when interrupted."""
         run, shown_s = self.run, 0.0
         reporter = Reporter(run.report_every_s, lambda: self.report(complete=False))
-        found = samples(self.video, self.analyzer, run.every_s, run.workers)
+        found = samples(self.video, self.analyzer, run.every_s, run.workers, self.programme.refuse)
         try:
             with closing(found), playing(self.video.duration_s) as meter:
                 for sample in found:
@@ -88,6 +88,9 @@ class _Session:
             write_timeline(self.run.paths.timeline, self.programme, self.analyzer.model.name)
         if self.video.damaged:
             self.say(f"{self.video.damaged} damaged packet(s) could not be decoded and were passed over")
+        if self.programme.refused:
+            refused, why = self.programme.refused, self.programme.refusal
+            self.say(f"{refused} frame(s) were refused and passed over: {why}")
 
     def report(self, complete: bool) -> None:
         """Tell the aggregate so far, and write it down."""

@@ -25,7 +25,7 @@ from PIL import Image
 from service.media.analyzers import LocalAnalyzer
 from service.media.aside import Aside, Result
 from service.media.commands import told_in_one_line
-from service.media.errors import ServerError
+from service.media.errors import RefusedError, ServerError
 from service.media.frames import Video
 from service.media.outputs import Paths, frame_outputs
 from service.media.programme import Reporter, samples
@@ -176,6 +176,45 @@ def test_an_end_before_the_end_completes_what_was_seen(
     assert paths.timeline.stat().st_size > 10_000
 
 
+class Refusing(Interrupted):
+    """A server that refuses these frames, by their number."""
+
+    def __init__(self, inner: LocalAnalyzer, *frames: range) -> None:
+        super().__init__(inner)
+        self._refused = [number for numbers in frames for number in numbers]
+
+    def frame(self, pixels: UInt8Array) -> Analysis:
+        self.calls += 1
+        if self.calls in self._refused:
+            raise RefusedError(f"not number {self.calls}")
+        return self._inner.frame(pixels)
+
+
+def test_frames_that_a_server_refuses_are_passed_over_and_counted(
+    film: Path, analyzer: LocalAnalyzer, tmp_path: Path
+) -> None:
+    paths = Paths(summary=tmp_path / "s.json")
+    refusing = Refusing(analyzer, range(2, 11), range(12, 15))
+    complete, said = watch(film, refusing, paths, report_every_s=60)
+    assert complete
+    assert said[-1] == "12 frame(s) were refused and passed over: not number 14"
+    assert paths.summary
+    figures = json.loads(paths.summary.read_text())
+    assert (figures["complete"], figures["frames_refused"]) == (True, 12)
+    assert (figures["frames_decoded"], figures["programme"]["frames"]) == (32, 4)
+
+
+@pytest.mark.parametrize("numbers", [range(1, 2), range(3, 13)])
+def test_a_server_that_refuses_the_film_ends_it(
+    film: Path, analyzer: LocalAnalyzer, tmp_path: Path, numbers: range
+) -> None:
+    paths = Paths(summary=tmp_path / "s.json")
+    assert paths.summary
+    with pytest.raises(RefusedError, match=f"not number {numbers[-1]}"):
+        watch(film, Refusing(analyzer, numbers), paths, report_every_s=60)
+    assert paths.summary.exists() == (numbers[0] > 1)
+
+
 class Stalling(Aside):
     """Reads a film up to its tenth packet, which never comes: somebody presses Ctrl-C."""
 
@@ -260,7 +299,8 @@ def test_reports_that_take_long_come_seldom() -> None:
 
 def test_the_label_that_is_shown_is_doubted_not_the_frame_alone(film: Path, analyzer: LocalAnalyzer) -> None:
     analyzer.model = replace(analyzer.model, uncertain_below=1.0)
-    with Video.open(str(film)) as video, closing(samples(video, analyzer, 0.2, 1)) as found:
+    refused: list[RefusedError] = []
+    with Video.open(str(film)) as video, closing(samples(video, analyzer, 0.2, 1, refused.append)) as found:
         first = next(found)
     assert [face.face.uncertain for face in first.sightings] == [False]
     assert [face.uncertain for face in first.smoothed()] == [True]
