@@ -1,11 +1,14 @@
 """Calls that may not return for hours, made where they hold nobody up."""
 
 from collections.abc import Callable
-from queue import SimpleQueue
+from contextlib import suppress
+from queue import Empty, SimpleQueue
 from threading import Thread
 from typing import Any, TypeVar
 
 Result = TypeVar("Result")
+
+_LOOK_UP_S = 0.5
 
 
 class Aside:
@@ -25,12 +28,15 @@ class Aside:
         """What the call returns, or raises."""
         self.busy = True
         self._calls.put(call)
-        answer: Result
-        answer, error = self._answers.get()
+        while True:
+            # Not for ever: a signal that comes just before a wait begins does not end it.
+            with suppress(Empty):
+                answer, error = self._answers.get(timeout=_LOOK_UP_S)
+                break
         self.busy = False
         if error:
             raise error
-        return answer
+        return answer  # type: ignore[no-any-return]
 
     def close(self) -> None:
         """End the thread, as soon as it is free."""

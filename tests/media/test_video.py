@@ -216,13 +216,13 @@ def test_a_server_that_refuses_the_film_ends_it(
 
 
 class Stalling(Aside):
-    """Reads a film up to its tenth packet, which never comes: somebody presses Ctrl-C."""
+    """Reads a film up to its thirtieth packet, which never comes: somebody presses Ctrl-C."""
 
     calls, goes_on = 0, Event()
 
     def __call__(self, call: Callable[[], Result]) -> Result:
         self.calls += 1
-        return super().__call__(call if self.calls < 10 else self._stall)
+        return super().__call__(call if self.calls < 30 else self._stall)
 
     def _stall(self) -> NoReturn:
         signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
