@@ -75,6 +75,9 @@ def _stream(container: OutputContainer) -> VideoStream:
     assert isinstance(stream, VideoStream)
     stream.pix_fmt = "yuv420p"
     stream.codec_context.time_base = Fraction(1, _TICKS_PER_S)
+    # Pictures that are sent out of order would be shown later than they should be, in formats whose times
+    # cannot be less than 0, and the last ones perhaps never.
+    stream.codec_context.max_b_frames = 0
     return stream
 
 
