@@ -31,7 +31,6 @@ def test_a_picture_can_be_shown_for_a_day(tmp_path: Path) -> None:
         writer.write(hours * 3600, np.full((48, 64, 3), 10 * hours, np.uint8))
     writer.close()
     with av.open(str(tmp_path / "film.mp4")) as film:
-        assert film.duration == pytest.approx(25 * 3600e6, abs=1e6)  # else the last hour is not played
         frames = [(frame.time, frame.to_ndarray(format="gray")[0, 0]) for frame in film.decode(video=0)]
     assert [time for time, _ in frames] == [hours * 3600 for hours in range(26)]
     assert np.diff([int(gray) for _, gray in frames]).nonzero()[0].tolist() == [0, 24]
@@ -39,13 +38,15 @@ def test_a_picture_can_be_shown_for_a_day(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("suffix", ["mp4", "mkv", "mov", "ts", "flv"])
 def test_each_picture_has_its_own_time(tmp_path: Path, suffix: str) -> None:
-    times, path = [0.0, 0.2, 0.4, 0.7, 2.0, 2.2], tmp_path / f"film.{suffix}"
+    times, path = [0.0, 0.2, 0.4, 0.7, 2.0, 3600.0], tmp_path / f"film.{suffix}"
     writer = VideoWriter(path)
     for number, time_s in enumerate(times):
         writer.write(time_s, np.full((48, 64, 3), 40 * number, np.uint8))
     writer.close()
     with av.open(str(path)) as film:
         assert [frame.time for frame in film.decode(video=0)] == pytest.approx(times, abs=1e-3)
+        if suffix != "ts":  # which does not say how long it is
+            assert film.duration == pytest.approx(3600e6, abs=1e6)
 
 
 @pytest.mark.parametrize("name", ["20:15.mp4", "pipe:film.mp4"])
