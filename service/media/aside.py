@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 Result = TypeVar("Result")
 
-_LOOK_UP_S = 0.5
+_CHECK_S = 0.5
 
 
 class Aside:
@@ -16,10 +16,11 @@ class Aside:
 
     Ctrl-C cannot break into a library that waits for a stalled network. It breaks into the wait for this
     thread instead; `busy` tells then that the call goes on, perhaps for ever, and no other is to be made.
+    check: called now and then during a wait, and ends it by raising, as threads are told of no Ctrl-C.
     """
 
-    def __init__(self) -> None:
-        self.busy = False
+    def __init__(self, check: Callable[[], None] = lambda: None) -> None:
+        self.busy, self._check = False, check
         self._calls: SimpleQueue[Callable[[], Any] | None] = SimpleQueue()
         self._answers: SimpleQueue[tuple[Any, Exception | None]] = SimpleQueue()
         Thread(target=self._work, name="fer-aside", daemon=True).start()
@@ -31,8 +32,9 @@ class Aside:
         while True:
             # Not for ever: a signal that comes just before a wait begins does not end it.
             with suppress(Empty):
-                answer, error = self._answers.get(timeout=_LOOK_UP_S)
+                answer, error = self._answers.get(timeout=_CHECK_S)
                 break
+            self._check()
         self.busy = False
         if error:
             raise error

@@ -8,7 +8,7 @@ import math
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -136,7 +136,7 @@ def analyze(  # noqa: PLR0917 - options, which are passed by name
         annotations = Annotations.beside(annotate, found, common_folder(photos)) if annotate else None
         if annotate:
             annotate.mkdir(parents=True, exist_ok=True)
-        analyzer = stack.enter_context(_analyzer(options, model_store, server, api_key, interruption.wait))
+        analyzer = stack.enter_context(_analyzer(options, model_store, server, api_key, interruption))
         journal = None
         if target:
             identity = {
@@ -234,7 +234,7 @@ def video(  # noqa: PLR0917
         if thumbnails and not timeline:
             raise SourceError("--thumbnails shows in --timeline only: say where that goes")
         opened = stack.enter_context(Video.open(source))
-        analyzer = stack.enter_context(_analyzer(options, model_store, server, api_key, interruption.wait))
+        analyzer = stack.enter_context(_analyzer(options, model_store, server, api_key, interruption))
         complete = run_video(run, opened, analyzer, _say)
         raise typer.Exit(0 if complete or opened.live else INTERRUPTED)
 
@@ -271,7 +271,7 @@ def _analyzer(
     model_store: Path | None,
     server: str | None,
     api_key: str | None,
-    wait: Callable[[float], None],
+    interruption: Interruption,
 ) -> Iterator[Analyzer]:
     if server is not None:  # empty, as a variable that is not set, is no wish to have the work done here
         if model_store:
@@ -280,7 +280,9 @@ def _analyzer(
             from service.media.remote import RemoteAnalyzer  # noqa: PLC0415 - only where the extra is installed
         with (
             closing(tracing_for(os.environ)) as tracing,
-            closing(RemoteAnalyzer(server, api_key, options, wait, tracing)) as remote,
+            closing(
+                RemoteAnalyzer(server, api_key, options, interruption.wait, tracing, check=interruption.check)
+            ) as remote,
         ):
             yield remote
     else:

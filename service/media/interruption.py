@@ -37,10 +37,14 @@ class Interruption:
             os.dup2(nowhere, terminal)
         self.signalled(number, frame)
 
+    def check(self) -> None:
+        """Raise ServerError once the run is interrupted."""
+        if self._interrupted:
+            raise ServerError("interrupted")
+
     def wait(self, seconds: float) -> None:
         """Wait so long. Raises ServerError once the run is interrupted: nobody waits for the server."""
         until = monotonic() + seconds
         while (left := until - monotonic()) > 0:
-            if self._interrupted:
-                raise ServerError("interrupted")
+            self.check()
             sleep(min(left, _CHECK_S))

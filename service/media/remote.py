@@ -3,13 +3,14 @@
 import re
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import Any, Literal, Protocol
 
 import cv2
 import httpx
 
 from service.media.analyzers import Model, wire_face
+from service.media.aside import Aside
 from service.media.errors import RefusedError, ServerError
 from service.telemetry.tracing import NO_TRACING, Tracing
 from service.vision.pipeline import AnalysisOptions
@@ -49,7 +50,7 @@ class RemoteAnalyzer:
 
     url: where the service answers, with a path if it is mounted under one. api_key: for `X-API-Key`.
     A service that is full or gone is asked again a few times before the run is given up. tracing: each
-    request is a span, whose context is sent along.
+    request is a span, whose context is sent along. check: raises ServerError where nobody waits any more.
     """
 
     def __init__(
@@ -59,13 +60,15 @@ class RemoteAnalyzer:
         options: AnalysisOptions,
         wait: Waiter = time.sleep,
         tracing: Tracing = NO_TRACING,
+        *,
+        check: Callable[[], None] = lambda: None,
     ) -> None:
         # HTTP has no way to send others, and what httpx says of them would show the key.
         if api_key and not (api_key.isascii() and api_key.isprintable() and api_key == api_key.strip()):
             raise ServerError("the API key is not printable ASCII, or begins or ends with a space")
         headers = {"X-API-Key": api_key} if api_key else {}
         self._client = httpx.Client(headers=headers, timeout=60)
-        self._url, self._wait, self._tracing = url.rstrip("/"), wait, tracing
+        self._url, self._wait, self._tracing, self._check = url.rstrip("/"), wait, tracing, check
         # What is told ends up in logs.
         self._shown = re.sub(r"//[^/?#]*@", "//", self._url)
         self._query = _query(options)
@@ -130,9 +133,9 @@ class RemoteAnalyzer:
     def _traced(self, request: httpx.Request) -> httpx.Response:
         # A query may hold what is nobody's business, and so may the name and password before a host.
         url = str(request.url.copy_with(userinfo=b"", query=None))
-        with self._tracing.client(request.method, url) as span:
+        with self._tracing.client(request.method, url) as span, closing(Aside(self._check)) as aside:
             request.headers.update(span.headers)
-            answer = self._client.send(request)
+            answer = aside(lambda: self._client.send(request))
             span.ended(None, answer.status_code, None)
             return answer
 

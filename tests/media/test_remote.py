@@ -3,6 +3,7 @@
 import json
 import re
 import signal
+import socket
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -68,6 +69,16 @@ def test_a_full_server_is_asked_again_when_it_says() -> None:
         assert analyzer.model.name == "m"
         analyzer.close()
     assert waits == [7.0, 0.5]
+
+
+def test_nobody_waits_for_a_server_that_does_not_answer_after_an_interrupt() -> None:
+    interruption = Interruption()
+    with pytest.raises(KeyboardInterrupt):
+        interruption.signalled(signal.SIGINT, None)
+    with socket.create_server(("127.0.0.1", 0)) as deaf:
+        url = f"http://127.0.0.1:{deaf.getsockname()[1]}"
+        with pytest.raises(ServerError, match="interrupted"):
+            RemoteAnalyzer(url, None, AnalysisOptions(), check=interruption.check)
 
 
 def test_a_server_that_is_gone_ends_the_run() -> None:
