@@ -46,7 +46,8 @@ def find_files(
     for argument in arguments:
         files = list(_expand(argument, recursive, suffixes, exclude))
         if not files:
-            raise SourceError(f"no {what} in {argument}" + ("" if recursive else " (see --recursive)"))
+            told = argument or repr(argument)
+            raise SourceError(f"no {what} in {told}" + ("" if recursive else " (see --recursive)"))
         found.update(dict.fromkeys(files))
     return list(found)
 
@@ -67,6 +68,8 @@ def _expand(
     argument: str, recursive: bool, suffixes: AbstractSet[str], exclude: Path | None
 ) -> Iterator[Path]:
     path = Path(argument)
+    if not argument:  # as a variable that is not set; to `Path`, the current folder
+        return
     if path.is_dir():
         found = _in_folder(path, recursive, suffixes)
     elif glob.has_magic(argument) and not path.exists():

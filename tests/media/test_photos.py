@@ -96,6 +96,12 @@ def test_a_pattern_without_a_photo_is_told(folder: Path) -> None:
             find_photos([argument], recursive=False)
 
 
+def test_an_empty_name_is_not_the_current_folder(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(folder)
+    with pytest.raises(SourceError, match="no photo in '' "):
+        find_photos([""], recursive=False)
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="it has no such terminals")
 def test_the_bar_on_the_terminal_takes_nothing_of_what_is_piped(photo: bytes, tmp_path: Path) -> None:
     (tmp_path / "a.jpg").write_bytes(photo)
