@@ -228,6 +228,7 @@ def video(  # noqa: PLR0917
             thumbnails=thumbnails,
             workers=workers or _workers(server),
             report_every_s=_seconds("--report-every", report_every),
+            held=interruption.held,
         )
         if segments and not summary:
             raise SourceError("--segments shows in --summary only: say where that goes")

@@ -2,14 +2,14 @@
 
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from time import monotonic, sleep
 from types import FrameType
-from typing import NoReturn
 
 from service.media.errors import ServerError
 
-Handler = Callable[[int, FrameType | None], NoReturn]
+Handler = Callable[[int, FrameType | None], None]
 
 _CHECK_S = 0.1
 
@@ -21,15 +21,27 @@ class Interruption:
     """
 
     def __init__(self) -> None:
-        self._interrupted = False
+        self._interrupted = self._held = False
         self._terminals = [stream for stream in (1, 2) if os.isatty(stream)]
 
-    def signalled(self, _number: int, _frame: FrameType | None) -> NoReturn:
+    def signalled(self, _number: int, _frame: FrameType | None) -> None:
         """For `signal.signal`."""
-        self._interrupted = True
-        raise KeyboardInterrupt
+        again, self._interrupted = self._interrupted, True
+        if again or not self._held:
+            raise KeyboardInterrupt
 
-    def hung_up(self, number: int, frame: FrameType | None) -> NoReturn:
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Around what should be done as a whole: the first interrupt comes after it, another one at once."""
+        self._held = True
+        try:
+            yield
+        finally:
+            self._held = False
+        if self._interrupted:
+            raise KeyboardInterrupt
+
+    def hung_up(self, number: int, frame: FrameType | None) -> None:
         """For `signal.signal` of SIGHUP, where the terminal is gone, and whatever is told to it an error."""
         signal.signal(number, signal.SIG_IGN)  # the shell may say so, too, while the outputs are completed
         nowhere = os.open(os.devnull, os.O_WRONLY)

@@ -1,7 +1,7 @@
 """`fer-service video`: from frames to rows, timeline and summary. Needs the `[media]` extra."""
 
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass
 
 from service.media.analyzers import Analyzer
@@ -18,6 +18,7 @@ class VideoRun:
     """What to do. name: of the programme; every_s: seconds between analyzed frames.
 
     window_s: seconds of a step of the timeline. report_every_s: how often a live camera's figures are told.
+    held: around what no interrupt should break into.
     """
 
     name: str
@@ -28,6 +29,7 @@ class VideoRun:
     thumbnails: bool
     workers: int
     report_every_s: float
+    held: Callable[[], AbstractContextManager[None]] = nullcontext
 
 
 def run_video(run: VideoRun, video: Video, analyzer: Analyzer, say: Callable[[str], None]) -> bool:
@@ -70,8 +72,9 @@ class _Session:
         try:
             with closing(found), playing(self.video.duration_s) as meter:
                 for sample in found:
-                    outputs.add(sample)
-                    self.programme.add(sample)
+                    with run.held():  # else a frame would be in some outputs and not in the others
+                        outputs.add(sample)
+                        self.programme.add(sample)
                     meter.advance(sample.frame.time_s - shown_s)
                     shown_s = sample.frame.time_s
                     if self.video.live:

@@ -8,8 +8,8 @@ import subprocess
 import sys
 import threading
 from collections import Counter
-from collections.abc import Callable
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -27,6 +27,7 @@ from service.media.aside import Aside, Result
 from service.media.commands import told_in_one_line
 from service.media.errors import RefusedError, ServerError
 from service.media.frames import Video
+from service.media.interruption import Interruption
 from service.media.outputs import Paths, frame_outputs
 from service.media.programme import Reporter, samples
 from service.media.video import VideoRun, run_video
@@ -174,6 +175,43 @@ def test_an_end_before_the_end_completes_what_was_seen(
         assert len(list(made.decode(video=0))) == 5
     assert paths.timeline
     assert paths.timeline.stat().st_size > 10_000
+
+
+def test_an_interrupt_leaves_no_frame_in_some_outputs_only(
+    film: Path, analyzer: LocalAnalyzer, tmp_path: Path
+) -> None:
+    paths, interruption, frames = Paths(tmp_path / "r.jsonl", summary=tmp_path / "s.json"), Interruption(), []
+
+    @contextmanager
+    def held() -> Iterator[None]:
+        with interruption.held():
+            frames.append(1)
+            if len(frames) == 3:
+                interruption.signalled(signal.SIGINT, None)
+            yield
+
+    todo = VideoRun("film", 0.2, 0.5, [], paths, False, 1, 60, held)
+    with Video.open(str(film)) as video:
+        assert not run_video(todo, video, analyzer, lambda _line: None)
+    assert paths.rows
+    assert paths.rows.read_text().count("\n") == 3
+    assert paths.summary
+    assert json.loads(paths.summary.read_text())["programme"]["frames"] == 3
+
+
+def test_the_second_interrupt_is_not_held_back() -> None:
+    interruption, reached = Interruption(), list[str]()
+
+    def interrupted_twice() -> None:
+        with interruption.held():
+            interruption.signalled(signal.SIGINT, None)
+            reached.append("after the first")
+            interruption.signalled(signal.SIGINT, None)
+            reached.append("after the second")
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted_twice()
+    assert reached == ["after the first"]
 
 
 class Refusing(Interrupted):
