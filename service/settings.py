@@ -127,8 +127,8 @@ def _names(dotenv: Path) -> list[str]:
     with dotenv.open(encoding="utf-8") as file:
         lines = list(parse_stream(file))
     for line in lines:
-        nothing = line.error or (line.key and line.value is None)
-        if nothing and PREFIX in line.original.string.upper():
+        name_alone = line.key and line.value is None and line.key.upper().startswith(PREFIX)
+        if name_alone or (line.error and PREFIX in line.original.string.upper()):
             raise SettingsError(f"the file .env, line {line.original.line}: it is no NAME=value")
     return [line.key for line in lines if line.key]
 

@@ -104,6 +104,16 @@ def test_a_line_that_would_set_nothing_is_told(
         read_settings()
 
 
+@pytest.mark.parametrize("line", ["TRANSFER_TOKEN", "TOKEN  # FER_PORT is below"])
+def test_another_name_alone_is_passed_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, line: str
+) -> None:
+    """In a file that Docker reads, too, it stands for the variable of the shell."""
+    (tmp_path / ".env").write_text(f"{line}\nFER_PORT=9000\n")
+    monkeypatch.chdir(tmp_path)
+    assert read_settings().port == 9000
+
+
 @pytest.mark.parametrize(
     "name", ["FER_API_KEY", "FER_API_KEYS_FILE", "fer_key", "fer_worker", "FER_MODEL_STORES"]
 )
