@@ -1,5 +1,6 @@
 """The camera on the page, with a fake device that shows a real face."""
 
+import json
 import re
 from collections.abc import Callable
 from threading import Event
@@ -374,6 +375,31 @@ def test_a_lost_stream_is_opened_again(visit: Visitor, client: httpx.Client) -> 
         page.clock.fast_forward(2000)
         expect(face).to_have_count(1)
         expect(alert).to_have_count(0)
+
+
+def test_a_loss_is_told_that_has_the_code_of_a_frame_that_failed(
+    visit: Visitor, client: httpx.Client
+) -> None:
+    page = visit(client).page
+    problem = {"title": "Not ready", "detail": "Not now.", "code": "not_ready"}
+    answers: list[str | bytes] = []
+
+    def route(socket: WebSocketRoute) -> None:
+        def answer(text: str | bytes) -> None:
+            answers.append(text)
+            if len(answers) == 1:
+                socket.send(text)
+            elif len(answers) == 2:
+                socket.send(json.dumps({"frame": 2, "status": "error", "error": problem}))
+                socket.close(code=1001, reason="not_ready: the service is shutting down")
+
+        socket.connect_to_server().on_message(answer)
+
+    page.route_web_socket("**/stream", route)
+    page.clock.install()
+    page.locator("#tab-camera").click()
+    page.get_by_role("button", name="Start the camera").click()
+    expect(page.get_by_role("alert")).to_contain_text("The connection is lost")
 
 
 def test_a_stream_that_stays_lost_ends_the_live_view(visit: Visitor, client: httpx.Client) -> None:

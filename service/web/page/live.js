@@ -307,7 +307,7 @@ export class Live {
    * @param {Problem | undefined} problem
    */
   #tell(problem) {
-    if (problem && problem.code === this.told?.code) return;
+    if (problem && problem.code === this.told?.code && problem.title === this.told.title) return;
     this.told = problem;
     byId("live-problem").replaceChildren(...(problem ? [problemCard(problem)] : []));
   }
