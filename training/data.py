@@ -174,7 +174,7 @@ def load_folders(folder: Path, split: str) -> Faces:
     The first so many have as large a share of each emotion as all.
     """
     place, names = folder / split, "*"
-    if not place.exists() and (folder / BOTH_TESTS).exists():
+    if split != "train" and not place.exists() and (folder / BOTH_TESTS).exists():
         place, names = folder / BOTH_TESTS, f"{KAGGLE_USAGE[split]}_*"
     there = {path.name for path in place.glob("*") if path.is_dir()}
     if (known := there & set(EMOTIONS)) and (others := there - known):

@@ -99,6 +99,9 @@ def test_one_folder_of_both_test_splits_is_told_apart_by_names(tmp_path: Path) -
     (tmp_path / "test" / "sad" / "PublicTest_2.png").unlink()
     with pytest.raises(DataError, match=r"test holds no .* emotion with PublicTest_\*"):
         load(tmp_path, "public_test")
+    (tmp_path / "train").rename(tmp_path / "training")
+    with pytest.raises(DataError, match=r"train holds no folder named for an emotion \("):
+        load(tmp_path, "train")
 
 
 def test_the_first_images_of_folders_are_a_sample_of_all(tmp_path: Path) -> None:
