@@ -18,7 +18,7 @@ from service.api.execution import ClientGoneError
 from service.api.headers import DEFAULTS
 from service.runtime.engine import ClosedError
 from service.telemetry.metrics import Metrics
-from service.telemetry.tracing import NO_TRACING, Exchange, Tracing
+from service.telemetry.tracing import NO_TRACING, RequestSpan, Tracing
 
 REQUEST_ID_HEADER = "X-Request-ID"
 # An id goes into logs and headers: what could break either is not accepted.
@@ -188,7 +188,7 @@ def _raw(headers: Mapping[str, str]) -> list[tuple[bytes, bytes]]:
 _DEFAULTS = _raw(DEFAULTS)
 
 
-def _identify(scope: Scope, request_id: str, span: Exchange) -> None:
+def _identify(scope: Scope, request_id: str, span: RequestSpan) -> None:
     """Put the ids where handlers (`Request.state`) and log lines find them."""
     scope.setdefault("state", {})["request_id"] = request_id
     # Never taken back: the server gives each request a context of its own.

@@ -70,14 +70,14 @@ class Mailbox:
 
 
 @dataclass(frozen=True, slots=True)
-class Ending:
+class CloseFrame:
     """What a socket is closed with."""
 
     code: int
     reason: str
 
 
-class Session:
+class StreamSession:
     """One client's stream, from the handshake to the close frame."""
 
     def __init__(
@@ -99,12 +99,13 @@ class Session:
         with self._runtime.streams.admit(self._mailbox.close):
             await sockets.accept(self._socket)
             try:
-                ending = await self._first_ending()
-                await sockets.close(self._socket, ending.code, ending.reason)
+                end = await self._serve()
+                await sockets.close(self._socket, end.code, end.reason)
             except WebSocketDisconnect:
                 return
 
-    async def _first_ending(self) -> Ending:
+    async def _serve(self) -> CloseFrame:
+        """Read and answer until one of both ends; what the socket is then closed with."""
         reading = asyncio.ensure_future(self._read())
         answering = asyncio.ensure_future(self._answer())
         try:
@@ -117,12 +118,12 @@ class Session:
             # What they raise holds this frame: a circle that would keep the last picture.
             del reading, answering
 
-    async def _read(self) -> Ending:
+    async def _read(self) -> CloseFrame:
         """Take frames in as fast as they come."""
         while True:
             data = await self._receive()
             if data is None:
-                return Ending(sockets.NORMAL, f"no frame for {self._settings.stream_idle_timeout_s:g} s")
+                return CloseFrame(sockets.NORMAL, f"no frame for {self._settings.stream_idle_timeout_s:g} s")
             if len(data) > self._settings.max_body_bytes:
                 raise BodyTooLargeError(f"the frame is larger than {self._settings.max_body_bytes} bytes")
             if self._mailbox.put(data):
@@ -147,14 +148,14 @@ class Session:
             # Text is no image, and the decoder says so.
             return message.get("bytes") or (message.get("text") or "").encode()
 
-    async def _answer(self) -> Ending:
+    async def _answer(self) -> CloseFrame:
         """Answer the newest frame, again and again, until the service stops."""
         while frame := await self._mailbox.take():
             self._working = True
             answer = await self._answer_one(frame)
             await self._socket.send_text(to_json(answer).decode())
             self._working, self._heard = False, monotonic()
-        return Ending(sockets.GOING_AWAY, sockets.STOPPING)
+        return CloseFrame(sockets.GOING_AWAY, sockets.STOPPING)
 
     async def _answer_one(self, frame: Frame) -> StreamFrame | StreamError:
         try:

@@ -20,7 +20,7 @@ from opentelemetry.semconv.attributes.service_attributes import SERVICE_NAME, SE
 from opentelemetry.semconv.attributes.url_attributes import URL_FULL, URL_PATH, URL_SCHEME
 from opentelemetry.trace import Link, Span, SpanKind, StatusCode
 
-from service.telemetry.tracing import Exchange, TracingError
+from service.telemetry.tracing import RequestSpan, TracingError
 from service.version import __version__
 from service.vision.types import Analysis
 
@@ -52,18 +52,18 @@ class OpenTelemetry:
         return cls(provider)
 
     @contextmanager
-    def server(self, method: str, scheme: str, headers: Mapping[str, str]) -> Iterator[Exchange]:
+    def server(self, method: str, scheme: str, headers: Mapping[str, str]) -> Iterator[RequestSpan]:
         """See Tracing."""
         caller = propagate.extract(headers)
         attributes = {HTTP_REQUEST_METHOD: method, URL_SCHEME: scheme}
         with self._current(method, SpanKind.SERVER, attributes, caller) as span:
-            yield _Answered(span, method)
+            yield _ServerSpan(span, method)
 
     @contextmanager
-    def client(self, method: str, url: str) -> Iterator[Exchange]:
+    def client(self, method: str, url: str) -> Iterator[RequestSpan]:
         """See Tracing."""
         with self._current(method, SpanKind.CLIENT, {HTTP_REQUEST_METHOD: method, URL_FULL: url}) as span:
-            yield _Asked(span)
+            yield _ClientSpan(span)
 
     @contextmanager
     def span(self, name: str) -> Iterator[None]:
@@ -129,8 +129,8 @@ class OpenTelemetry:
                 raise
 
 
-class _Asked:
-    """A request of ours, and what other services are told of its trace."""
+class _ClientSpan:
+    """The span of a request that is sent from here; its headers tell the other service of the trace."""
 
     def __init__(self, span: Span) -> None:
         self._span = span
@@ -150,8 +150,8 @@ class _Asked:
             self._span.set_status(StatusCode.ERROR)
 
 
-class _Answered:
-    """A request of somebody else."""
+class _ServerSpan:
+    """The span of a request that is answered here."""
 
     def __init__(self, span: Span, method: str) -> None:
         self._span, self._method = span, method

@@ -14,7 +14,7 @@ class TracingError(Exception):
     """The environment asks for traces that cannot be had; the message says what to do."""
 
 
-class Exchange(Protocol):
+class RequestSpan(Protocol):
     """The span of one request, on the side that answers or on the side that asks."""
 
     @property
@@ -37,11 +37,11 @@ class Tracing(Protocol):
 
     def server(
         self, method: str, scheme: str, headers: Mapping[str, str], /
-    ) -> AbstractContextManager[Exchange]:
+    ) -> AbstractContextManager[RequestSpan]:
         """Around one request that is answered here. headers: may name the caller's trace, in lower case."""
         ...
 
-    def client(self, method: str, url: str, /) -> AbstractContextManager[Exchange]:
+    def client(self, method: str, url: str, /) -> AbstractContextManager[RequestSpan]:
         """Around one request that is sent from here. url: without a query."""
         ...
 
@@ -66,7 +66,7 @@ class Tracing(Protocol):
         ...
 
 
-class _NoExchange:
+class _NoSpan:
     ids: Mapping[str, str] = {}
     headers: Mapping[str, str] = {}
 
@@ -79,11 +79,11 @@ class _NoTracing:
 
     def server(
         self, _method: str, _scheme: str, _headers: Mapping[str, str], /
-    ) -> AbstractContextManager[Exchange]:
-        return nullcontext(_NoExchange())
+    ) -> AbstractContextManager[RequestSpan]:
+        return nullcontext(_NoSpan())
 
-    def client(self, _method: str, _url: str, /) -> AbstractContextManager[Exchange]:
-        return nullcontext(_NoExchange())
+    def client(self, _method: str, _url: str, /) -> AbstractContextManager[RequestSpan]:
+        return nullcontext(_NoSpan())
 
     def span(self, _name: str, /) -> AbstractContextManager[object]:
         return nullcontext()

@@ -23,7 +23,7 @@ from websockets.typing import Subprotocol
 from service.api.errors import problem_of
 from service.api.schemas import StreamFrame
 from service.api.sockets import refuse
-from service.api.streaming import Mailbox, Session
+from service.api.streaming import Mailbox, StreamSession
 from service.keys import digest
 from service.runtime.engine import OverloadedError
 from service.runtime.model_store import DETECTOR_GRAPHS
@@ -243,7 +243,7 @@ def test_nothing_is_kept_of_a_stream_whose_client_left(client: httpx.Client, pho
         with opened(client) as stream:
             ask(stream, photo)
         until(lambda: "fer_streams 0.0" in client.get("/metrics").text)
-        assert not [one for one in gc.get_objects() if isinstance(one, Session)]
+        assert not [one for one in gc.get_objects() if isinstance(one, StreamSession)]
     finally:
         gc.enable()
 

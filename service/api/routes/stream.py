@@ -10,7 +10,7 @@ from service.api.deps import (
     runtime_of,
     settings_of,
 )
-from service.api.streaming import Session
+from service.api.streaming import StreamSession
 
 router = APIRouter()
 
@@ -20,4 +20,4 @@ async def stream(socket: WebSocket) -> None:
     """Binary frames in, one JSON answer for each processed one out; the newest frame wins."""
     query, runtime = query_of(socket), runtime_of(socket)
     runtime.pipeline.classifier(query.options.model)  # an unknown model is told before the first frame
-    await Session(socket, settings_of(socket), runtime, metrics_of(socket), query).run()
+    await StreamSession(socket, settings_of(socket), runtime, metrics_of(socket), query).run()
