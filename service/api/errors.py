@@ -145,10 +145,23 @@ def problem_of(error: Exception, request_id: str) -> Problem:
         # As text: renderers that format tracebacks themselves may print local variables, and so pixels.
         trace = "".join(traceback.format_exception(error))
         structlog.get_logger("fer").error("internal error", exception=trace)
-        return _problem(
+        return problem_details(
             kind, "An unexpected error occurred; the log has it under this request id.", request_id
         )
-    return _problem(kind, f"{error}"[:1].upper() + f"{error}"[1:], request_id)
+    text = str(error)
+    return problem_details(kind, text[:1].upper() + text[1:], request_id)
+
+
+def problem_details(kind: Kind, detail: str, request_id: str) -> Problem:
+    """Problem details of a kind, whatever the exception."""
+    return Problem(
+        type=f"urn:fer-service:problem:{kind.code}",
+        title=kind.title,
+        status=kind.status,
+        detail=detail,
+        code=kind.code,
+        request_id=request_id,
+    )
 
 
 def error_response(error: Exception, request_id: str) -> Response:
@@ -186,7 +199,7 @@ async def _on_invalid_parameter(connection: Request | WebSocket, error: Exceptio
     # Where a parameter has several values, the place ends with the number of the one that is wrong.
     name = [part for part in first["loc"] if isinstance(part, str)][-1]
     detail = f"{name}: {first['msg']}"
-    problem = _problem(INVALID_PARAMETER, detail, connection.state.request_id)
+    problem = problem_details(INVALID_PARAMETER, detail, connection.state.request_id)
     if isinstance(connection, WebSocket):
         await sockets.refuse(connection, problem)
         return None
@@ -200,7 +213,7 @@ async def _on_http_error(request: Request, error: Exception) -> Response:
     kind = known.get(error.status_code, fallback)
     _count(request, kind)
     detail = f"{request.method} is not possible on this path, or nothing is there."
-    response = _respond(_problem(kind, detail, request.state.request_id))
+    response = _respond(problem_details(kind, detail, request.state.request_id))
     response.headers.update(error.headers or {})
     return response
 
@@ -208,17 +221,6 @@ async def _on_http_error(request: Request, error: Exception) -> Response:
 def _count(connection: HTTPConnection, kind: Kind) -> None:
     connection.app.state.metrics.rejected(kind.code)
     connection.state.problem_code = kind.code
-
-
-def _problem(kind: Kind, detail: str, request_id: str) -> Problem:
-    return Problem(
-        type=f"urn:fer-service:problem:{kind.code}",
-        title=kind.title,
-        status=kind.status,
-        detail=detail,
-        code=kind.code,
-        request_id=request_id,
-    )
 
 
 def _respond(problem: Problem) -> Response:

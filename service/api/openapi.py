@@ -8,11 +8,14 @@ from service.api.deps import TIMEOUT_HEADER, DetectQuery
 from service.api.errors import (
     ALL_KINDS,
     INVALID_PARAMETER,
+    KINDS,
     PROBLEM_MEDIA_TYPE,
     Kind,
+    problem_details,
 )
 from service.api.schemas import AnalyzeRequest, JsonImage, Problem, StreamError, StreamFrame, Told
-from service.vision.image import ACCEPTED_FORMATS
+from service.vision.errors import InvalidImageError
+from service.vision.headers import ACCEPTED_FORMATS
 
 Json = dict[str, Any]
 Responses = dict[int | str, Json]
@@ -88,16 +91,9 @@ ANALYZE_PARAMETERS: Json = {
 }
 
 
-def problem_example(kind: Kind, detail: str) -> Json:
+def _problem_example(kind: Kind) -> Json:
     """Problem details as a client would get them."""
-    return Problem(
-        type=f"urn:fer-service:problem:{kind.code}",
-        title=kind.title,
-        status=kind.status,
-        detail=detail,
-        code=kind.code,
-        request_id=_REQUEST_ID,
-    ).model_dump()
+    return problem_details(kind, _DETAILS[kind.code], _REQUEST_ID).model_dump()
 
 
 _DETAILS = {
@@ -127,7 +123,7 @@ def problem_responses(*codes: str) -> Responses:
 
 def _problem_response(status: int, kinds: list[Kind]) -> Json:
     same = [kind for kind in kinds if kind.status == status]
-    examples = {kind.code: {"value": problem_example(kind, _DETAILS[kind.code])} for kind in same}
+    examples = {kind.code: {"value": _problem_example(kind)} for kind in same}
     response: Json = {
         "description": "; ".join(kind.title for kind in same),
         "content": {
@@ -185,13 +181,7 @@ BATCH_RESPONSES: Responses = {
                 "example": {
                     "results": [
                         {"status": "ok", "result": DETECTION_EXAMPLE},
-                        {
-                            "status": "error",
-                            "error": problem_example(
-                                next(k for k in ALL_KINDS if k.code == "invalid_image"),
-                                _DETAILS["invalid_image"],
-                            ),
-                        },
+                        {"status": "error", "error": _problem_example(KINDS[InvalidImageError])},
                     ]
                 }
             }
