@@ -1,4 +1,4 @@
-"""Image bytes to an upright RGB array: the formats of ACCEPTED_FORMATS, and no surprise in cost."""
+"""Image bytes to an upright RGB array: the formats of `headers.ACCEPTED_FORMATS`, and no surprise in cost."""
 
 import re
 import struct
@@ -15,24 +15,9 @@ import simplejpeg
 # The unused one registers a format that Pillow would otherwise find by loading all its plugins at first need.
 from PIL import AvifImagePlugin, Image, ImageFile, TiffImagePlugin  # noqa: F401
 
-from service.vision.errors import ImageError, ImageTooLargeError, InvalidImageError, UnsupportedFormatError
-from service.vision.headers import (
-    ACCEPTED_FORMATS,
-    Header,
-    exif_orientation,
-    png_is_whole,
-    read_header,
-)
+from service.vision.errors import ImageError, InvalidImageError
+from service.vision.headers import Header, exif_orientation, png_is_whole, read_header
 from service.vision.types import DecodedImage, UInt8Array
-
-__all__ = [
-    "ACCEPTED_FORMATS",
-    "ImageError",
-    "ImageTooLargeError",
-    "InvalidImageError",
-    "UnsupportedFormatError",
-    "decode",
-]
 
 # The service runs its own pool of threads; a decoder that starts more would overrun the CPU quota. Both
 # libraries take these from module globals only.

@@ -19,7 +19,7 @@ from service.main import create_app
 from service.runtime.model_store import ModelStore
 from service.settings import Settings
 from service.telemetry.metrics import Metrics
-from service.vision.image import ACCEPTED_FORMATS
+from service.vision.headers import ACCEPTED_FORMATS
 from service.vision.pipeline import EmotionPipeline
 from tests.conftest import Gated, Serve, until
 

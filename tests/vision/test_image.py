@@ -15,14 +15,9 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from service.vision.image import (
-    ACCEPTED_FORMATS,
-    ImageError,
-    ImageTooLargeError,
-    InvalidImageError,
-    UnsupportedFormatError,
-    decode,
-)
+from service.vision.errors import ImageError, ImageTooLargeError, InvalidImageError, UnsupportedFormatError
+from service.vision.headers import ACCEPTED_FORMATS
+from service.vision.image import decode
 from service.vision.mtcnn import default_min_face_size
 from service.vision.types import DecodedImage, UInt8Array
 
