@@ -1,10 +1,10 @@
 """Start and stop: load and check the graphs, warm them up, and at the end drain and close."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from time import monotonic
 
-import anyio.to_thread
 import structlog
 from fastapi import FastAPI
 
@@ -30,19 +30,17 @@ log = structlog.get_logger("fer")
 
 @asynccontextmanager
 async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-    """Load, serve, drain. Raises ModelStoreError when the graphs cannot be used."""
+    """Load, serve, drain. Raises what `load` raises."""
     settings: Settings = app.state.settings
-    store, pipeline = app.state.loaded or await anyio.to_thread.run_sync(load, settings)
+    store, pipeline = app.state.loaded or await asyncio.to_thread(load, settings)
     metrics: Metrics = app.state.metrics
     engine = Engine(settings.workers or usable_cpus(), settings.queue_size, on_drop=metrics.dropped)
     models = [(name, entry.version, digest(entry)) for name, entry in store.manifest.emotion.items()]
     metrics.describe(__version__, models, engine.capacity)
     intake = Intake(BODIES_IN_MEMORY * settings.max_body_bytes)
     tracing: Tracing = app.state.tracing
-    served, streams = (
-        pipeline.watched_by(tracing.span).helped_by(engine),
-        Streams(settings.max_streams),
-    )
+    served = pipeline.watched_by(tracing.span).helped_by(engine)
+    streams = Streams(settings.max_streams)
     app.state.runtime = runtime = Runtime(store, served, engine, streams, intake, tracing)
     log.info("ready", workers=engine.workers, model=pipeline.default, api_keys=len(settings.api_keys))
     try:
@@ -52,13 +50,13 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         log.info("stopped", all_requests_finished=finished and not runtime.cut_short)
         # What still runs has outlived its request, and must not hold up the stop.
         engine.close(wait=False)
-        await anyio.to_thread.run_sync(tracing.close)
+        await asyncio.to_thread(tracing.close)
 
 
 def load(settings: Settings) -> tuple[ModelStore, EmotionPipeline]:
     """The checked store and its pipeline, each graph run once so that the first request is no slower.
 
-    Raises ModelStoreError, DecoderError.
+    Raises ModelStoreError when the graphs cannot be used, and DecoderError.
     """
     started = monotonic()
     decoders = DecoderPool(lambda name, status: log.warning("decoder died", format=name, status=status))
