@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from numpy.typing import NDArray
@@ -22,15 +21,12 @@ class GraphError(RuntimeError):
 class OrtSession:
     """A graph on the CPU; `run` may be called from several threads at once.
 
-    graph: the bytes of an ONNX file, or its path. threads: how many threads one `run` uses.
+    graph: the bytes of an ONNX file. threads: how many one `run` uses. Raises GraphError.
     """
 
-    def __init__(self, graph: bytes | Path, threads: int = 1) -> None:
-        source = str(graph) if isinstance(graph, Path) else graph
+    def __init__(self, graph: bytes, threads: int = 1) -> None:
         try:
-            self._session = ort.InferenceSession(
-                source, _options(threads), providers=["CPUExecutionProvider"]
-            )
+            self._session = ort.InferenceSession(graph, _options(threads), providers=["CPUExecutionProvider"])
         except Exception as error:  # the runtime's errors share no base class of their own
             raise GraphError(f"ONNX Runtime {ort.__version__} cannot load the graph: {error}") from error
         self.inputs = tuple(value.name for value in self._session.get_inputs())
