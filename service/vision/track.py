@@ -12,9 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.vision.pipeline import AnalysisOptions, EmotionPipeline
-from service.vision.types import EMOTIONS, Analysis, AnalyzedFace, DecodedImage, Face
-
-Region = tuple[float, float, float, float]
+from service.vision.types import EMOTIONS, Analysis, AnalyzedFace, DecodedImage, Face, Region
 
 # Two boxes are not the same face where one is more than this many times as large as the other.
 _MOST_GROWTH = 2.0

@@ -91,22 +91,25 @@ class Landmarks:
 LANDMARKS = tuple(field.name for field in fields(Landmarks))
 
 
+# x1, y1, x2, y2 in float pixels of the upright image; may reach beyond it.
+Region = tuple[float, float, float, float]
+
+
 @dataclass(frozen=True, slots=True)
 class Face:
     """One detected face.
 
-    region: the detector's own box (x1, y1, x2, y2) in float pixels of the upright image, before it is
-    rounded and clipped for show; may reach beyond the image. The crop is cut from this one.
+    region: the detector's own box, before it is rounded and clipped for show. The crop is cut from this one.
     confidence: O-Net's `face` probability, 0..1.
-    window: what O-Net looked at to find it, in the same pixels; where a film's next frame is looked at. None
-    for faces of other detectors.
+    window: what O-Net looked at to find it; where a film's next frame is looked at. None for faces of other
+    detectors.
     """
 
     box: Box
-    region: tuple[float, float, float, float]
+    region: Region
     confidence: float
     landmarks: Landmarks
-    window: tuple[float, float, float, float] | None = None
+    window: Region | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,6 @@ from PIL import Image
 from service.vision.pipeline import AnalysisOptions, EmotionPipeline
 from service.vision.track import (
     Memory,
-    Region,
     Track,
     Tracked,
     Tracker,
@@ -32,6 +31,7 @@ from service.vision.types import (
     Face,
     Landmarks,
     Point,
+    Region,
     Timings,
     UInt8Array,
 )
