@@ -94,7 +94,7 @@ class Manifest(_Frozen):
 
 
 class ModelStore:
-    """A checked manifest and where its graphs lie."""
+    """A checked manifest and where its graphs lie. What cannot be used raises ModelStoreError."""
 
     def __init__(self, folder: Path, manifest: Manifest) -> None:
         self.folder, self.manifest = folder, manifest
@@ -168,7 +168,11 @@ class ModelStore:
 
 
 def load_pipeline(store: Path | None = None, model: str | None = None, threads: int = 1) -> EmotionPipeline:
-    """The pipeline of a model store (by default the one that comes with the service), ready to use."""
+    """The pipeline of a model store (by default the one that comes with the service), ready to use.
+
+    model: the emotion model for callers who name none; threads: see `ModelStore.pipeline`. Raises
+    ModelStoreError.
+    """
     return ModelStore.open(store).pipeline(model, threads=threads)
 
 

@@ -21,7 +21,7 @@ def areas(boxes: Float32Array) -> Float32Array:
 def overlap(boxes: Float32Array, others: Float32Array, mode: Overlap = "union") -> Float32Array:
     """Intersections (..., N) of boxes (..., 4) with each of others (N, 4).
 
-    mode: as a share of their "union", or of the smaller of the two ("min").
+    mode: as a share of their "union" (IoU), or of the smaller of the two ("min").
     """
     width = np.minimum(boxes[..., 2, None], others[:, 2]) - np.maximum(boxes[..., 0, None], others[:, 0])
     height = np.minimum(boxes[..., 3, None], others[:, 3]) - np.maximum(boxes[..., 1, None], others[:, 1])

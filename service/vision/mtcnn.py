@@ -72,8 +72,9 @@ EVERY = -1.0  # a threshold that lets all pass
 
 @dataclass(frozen=True, slots=True)
 class DetectionParameters:
-    """min_face_size: the smallest face to look for, in pixels of the full upright image.
+    """What the cascade looks for, and how closely.
 
+    min_face_size: the smallest face to look for, in pixels of the full upright image.
     thresholds: least face probability after P-Net, R-Net and O-Net.
     pyramid_factor: size of a pyramid level relative to the one before. Where it is at most 0.8, candidates of
         different levels do not overlap enough to suppress each other.

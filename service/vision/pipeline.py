@@ -151,7 +151,7 @@ class EmotionPipeline:
     def analyze_decoded(
         self, image: DecodedImage, options: AnalysisOptions, decode_ms: float = 0.0
     ) -> Analysis:
-        """The same for an image that is decoded already (a video frame)."""
+        """Analyze an image that is decoded already, as a film's frame is. decode_ms: what that took."""
         start = perf_counter()
         faces = self.detect(image, options)
         return self.describe(image, faces, options, decode_ms, (perf_counter() - start) * 1000)
@@ -206,7 +206,7 @@ class EmotionPipeline:
         )
 
     def classifier(self, model: str | None) -> EmotionClassifier:
-        """The variant of that name, or the default one."""
+        """The variant of that name, or the default one. Raises UnknownModelError."""
         name = model or self.default
         if name not in self.classifiers:
             raise UnknownModelError(f"no model {name!r}: there are {', '.join(self.classifiers)}")
