@@ -1,27 +1,21 @@
-"""What handlers ask for: dependencies for who may ask, functions for what a request says and its app holds.
+"""What handlers ask for: what a request says, and what the app that answers it holds.
 
 Query and headers are read by functions, because FastAPI takes a tenth of a millisecond of the event loop more
-for them as dependencies, of every answer and of every refusal; `openapi.PARAMETERS` documents them. The
-dependencies that are left are coroutines, though none awaits: FastAPI calls plain functions in a thread, and
-under load each of those hops waits for the interpreter lock that the workers hold.
+for them as dependencies, of every answer and of every refusal; `openapi.PARAMETERS` documents them.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from time import monotonic
-from typing import Annotated, Literal
+from typing import Literal
 
-from fastapi import Security
 from fastapi.exceptions import RequestValidationError
-from fastapi.security import APIKeyHeader, HTTPAuthorizationCredentials, HTTPBearer
 from pydantic import BaseModel, Field, ValidationError
 from starlette.requests import HTTPConnection
 
-from service import keys
-from service.api.errors import ForbiddenOriginError, InvalidParameterError, NotReadyError, UnauthorizedError
+from service.api.errors import InvalidParameterError, NotReadyError
 from service.api.intake import Intake
 from service.api.loss import Loss
-from service.api.sockets import offered_key
 from service.runtime.engine import Engine, always
 from service.runtime.model_store import ModelStore
 from service.runtime.streams import Streams
@@ -79,61 +73,7 @@ def runtime_of(connection: HTTPConnection) -> Runtime:
     return runtime
 
 
-class ApiKey(APIKeyHeader):
-    """Refuses the request unless its key is one of the configured ones (or none is configured)."""
-
-    async def __call__(self, request: HTTPConnection) -> str | None:
-        """The key, as it was sent. Raises UnauthorizedError."""
-        if not settings_of(request).api_keys:
-            return None
-        key = await super().__call__(request)
-        # As the bytes that were sent: the framework reads headers as Latin-1.
-        given = (key or "").encode("latin-1")
-        _check_key(request, given, "the header X-API-Key is missing or holds no valid key")
-        return key
-
-
 TIMEOUT_HEADER = "X-Request-Timeout-Ms"
-_HEADER, _NEEDED = "X-API-Key", "Needed where the service was started with `FER_API_KEYS`."
-require_api_key = ApiKey(name=_HEADER, scheme_name="APIKeyHeader", auto_error=False, description=_NEEDED)
-_api_key_header = APIKeyHeader(name=_HEADER, auto_error=False, description=_NEEDED)
-_bearer = HTTPBearer(auto_error=False, description="The same key, where deepface's clients send theirs.")
-
-
-async def require_key_or_bearer(
-    connection: HTTPConnection,
-    key: Annotated[str | None, Security(_api_key_header)],
-    bearer: Annotated[HTTPAuthorizationCredentials | None, Security(_bearer)],
-) -> None:
-    """The same, with the key in either header."""
-    given = (key or (bearer.credentials if bearer else "")).encode("latin-1")
-    _check_key(connection, given, "neither the header X-API-Key nor a bearer token holds a valid key")
-
-
-async def require_stream_key(connection: HTTPConnection) -> None:
-    """The same for a WebSocket, whose key may be in a subprotocol."""
-    key = offered_key(connection)
-    _check_key(
-        connection, key, "neither the header X-API-Key nor a subprotocol fer.key.<key> holds a valid key"
-    )
-
-
-async def require_own_origin(connection: HTTPConnection) -> None:
-    """Refuse a WebSocket that a page of another site opens: of these, browsers ask no permission.
-
-    A client that is no browser sends no Origin. The scheme is not compared, since a proxy may end TLS.
-    """
-    origin = connection.headers.get("origin", "").lower()
-    if not origin or {"*", origin} & set(settings_of(connection).allowed_origins):
-        return
-    if origin.partition("://")[2] != connection.headers.get("host", "").lower():
-        raise ForbiddenOriginError("pages of this origin may not use the service; see FER_ALLOWED_ORIGINS")
-
-
-def _check_key(connection: HTTPConnection, key: bytes, refusal: str) -> None:
-    accepted = settings_of(connection).api_keys
-    if accepted and not keys.known(key, accepted):
-        raise UnauthorizedError(refusal)
 
 
 def deadline_of(connection: HTTPConnection) -> float:

@@ -5,8 +5,8 @@ from functools import partial
 from fastapi import APIRouter, Depends, Request, Response
 
 from service.api import openapi
+from service.api.auth import require_key_or_bearer
 from service.api.compat import CompatRequest, analyzed, read_request
-from service.api.deps import require_key_or_bearer
 from service.api.errors import NoFaceError
 from service.api.execution import Task, task_of
 from service.api.negotiation import accepted, negotiate

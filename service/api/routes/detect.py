@@ -7,7 +7,7 @@ from fastapi import APIRouter, Depends, Request, Response
 
 from service.api import openapi
 from service.api.answers import server_timing, to_json
-from service.api.deps import require_api_key
+from service.api.auth import require_api_key
 from service.api.direct import DirectRoute
 from service.api.errors import EmptyBodyError, kind_of, problem_of
 from service.api.execution import Drawn, Task, task_of

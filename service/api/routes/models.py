@@ -3,7 +3,8 @@
 from fastapi import APIRouter, Depends, Request, Response
 
 from service.api.answers import digest
-from service.api.deps import require_api_key, runtime_of
+from service.api.auth import require_api_key
+from service.api.deps import runtime_of
 from service.api.openapi import problem_responses
 from service.api.schemas import ModelInfo, Models
 from service.runtime.model_store import EmotionEntry

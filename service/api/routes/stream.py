@@ -2,14 +2,8 @@
 
 from fastapi import APIRouter, Depends, WebSocket
 
-from service.api.deps import (
-    metrics_of,
-    query_of,
-    require_own_origin,
-    require_stream_key,
-    runtime_of,
-    settings_of,
-)
+from service.api.auth import require_own_origin, require_stream_key
+from service.api.deps import metrics_of, query_of, runtime_of, settings_of
 from service.api.streaming import StreamSession
 
 router = APIRouter()
