@@ -113,7 +113,6 @@ format: $(VENV)/.dev
 	$(BIN)/ruff format .
 
 openapi: $(VENV)/.service
-	mkdir -p openapi
 	$(BIN)/fer-service openapi > openapi/openapi.json
 
 # Needs uv; writes the exact versions and hashes that every other target installs.
@@ -199,20 +198,9 @@ $(VENV)/.dev: $(VENV)/.service requirements/dev.txt
 	$(BIN)/pip install -q --disable-pip-version-check --require-hashes -r requirements/dev.txt
 	touch $@
 
-$(VENV)/.deploy: $(VENV)/.dev requirements/deploy.txt
-	$(BIN)/pip install -q --disable-pip-version-check --require-hashes -r requirements/deploy.txt
-	touch $@
-
-$(VENV)/.browser: $(VENV)/.dev requirements/browser.txt
-	$(BIN)/pip install -q --disable-pip-version-check --require-hashes -r requirements/browser.txt
-	touch $@
-
-$(VENV)/.observability: $(VENV)/.dev requirements/observability.txt
-	$(BIN)/pip install -q --disable-pip-version-check --require-hashes -r requirements/observability.txt
-	touch $@
-
-$(VENV)/.load: $(VENV)/.dev requirements/load.txt
-	$(BIN)/pip install -q --disable-pip-version-check --require-hashes -r requirements/load.txt
+# .deploy, .browser, .observability and .load.
+$(VENV)/.%: $(VENV)/.dev requirements/%.txt
+	$(BIN)/pip install -q --disable-pip-version-check --require-hashes -r requirements/$*.txt
 	touch $@
 
 $(FUZZ_VENV)/.fuzz: requirements/dev.txt requirements/fuzz.txt
