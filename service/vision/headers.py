@@ -341,18 +341,28 @@ def _webp(data: bytes, _max_pixels: int) -> Header:
 _BYTE_ORDERS = {b"II": "<", b"MM": ">"}
 _TIFF_HEADER_LENGTH = 8
 _SHORT = 3
+# By a value's type: its bytes (BYTE, SHORT, LONG, RATIONAL, UNDEFINED), and struct's letter for an integer.
 _TYPE_SIZES = {1: 1, 3: 2, 4: 4, 5: 8, 7: 1}
 _INTEGERS = {1: "B", 3: "H", 4: "I"}
 _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC = 256, 257, 258, 259, 262
 _STRIP_OFFSETS, _ORIENTATION, _SAMPLES, _ROWS_PER_STRIP, _STRIP_LENGTHS = 273, 274, 277, 278, 279
-_PLANAR, _SAMPLE_FORMAT, _SIGNED = 284, 339, 2
 _TILE_WIDTH, _TILE_HEIGHT, _TILE_OFFSETS, _TILE_LENGTHS = 322, 323, 324, 325
+_PLANAR, _SAMPLE_FORMAT = 284, 339
+# For the decoder alone: FillOrder, T4Options, T6Options, Predictor and YCbCrPositioning; then ColorMap,
+# ExtraSamples, JPEGTables, YCbCrCoefficients, YCbCrSubSampling and ReferenceBlackWhite.
+_MORE_SCALARS, _MORE_TAGS = {266, 292, 293, 317, 531}, {320, 338, 347, 529, 530, 532}
 # Scalars first, then what may hold many values. Everything else (other pages, EXIF, ICC, XMP) is left out.
-_TIFF_SCALARS = frozenset({256, 257, 259, 262, 266, 274, 277, 278, 284, 292, 293, 317, 322, 323, 531})
-_TIFF_TAGS = _TIFF_SCALARS | {258, 273, 279, 320, 324, 325, 338, 339, 347, 529, 530, 532}
+_TIFF_SCALARS = frozenset({
+    _WIDTH, _HEIGHT, _COMPRESSION, _PHOTOMETRIC, _ORIENTATION, _SAMPLES, _ROWS_PER_STRIP, _PLANAR,
+    _TILE_WIDTH, _TILE_HEIGHT, *_MORE_SCALARS,
+})  # fmt: skip
+_TIFF_TAGS = _TIFF_SCALARS | {
+    _BITS, _STRIP_OFFSETS, _STRIP_LENGTHS, _TILE_OFFSETS, _TILE_LENGTHS, _SAMPLE_FORMAT, *_MORE_TAGS,
+}  # fmt: skip
 # None, CCITT, LZW, JPEG, Deflate (twice), PackBits. Old-style JPEG (6) and the rare ones stay outside.
-_TIFF_JPEG, _JPEG_PADDING = 7, 16
 _TIFF_COMPRESSIONS = frozenset({1, 2, 3, 4, 5, 7, 8, 32946, 32773})
+_TIFF_JPEG, _SIGNED = 7, 2  # values of Compression and SampleFormat
+_JPEG_PADDING = 16  # of a strip's last bytes, in which a JPEG must end
 
 
 @dataclass(frozen=True, slots=True)
