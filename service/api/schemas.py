@@ -11,6 +11,13 @@ from service.vision.types import EMOTIONS, LabelSet
 Emotion = Annotated[str, WithJsonSchema({"enum": list(EMOTIONS), "type": "string"})]
 ImageFormat = Annotated[str, WithJsonSchema({"enum": list(ACCEPTED_FORMATS), "type": "string"})]
 Probability = Annotated[float, Field(ge=0, le=1)]
+Digest = Annotated[str, Field(description="sha256 of the graph file.", pattern="^sha256:[0-9a-f]{64}$")]
+FrameNumber = Annotated[
+    int, Field(description="Which one: counts the messages that the client sent, from 1.")
+]
+Dropped = Annotated[
+    int, Field(description="Frames since the last answer that newer ones replaced, unanswered.")
+]
 
 
 class Wire(BaseModel):
@@ -122,7 +129,7 @@ class ModelRef(Told):
 
     name: str
     version: str
-    digest: Annotated[str, Field(description="sha256 of the graph file.", pattern="^sha256:[0-9a-f]{64}$")]
+    digest: Digest
 
 
 @dataclass(slots=True, kw_only=True)
@@ -193,10 +200,8 @@ class StreamFrame(Told):
     """A frame of a stream that was analyzed; faces come largest first."""
 
     status: Literal["ok"] = "ok"
-    frame: Annotated[int, Field(description="Which one: counts the messages that the client sent, from 1.")]
-    dropped: Annotated[
-        int, Field(description="Frames since the last answer that newer ones replaced, unanswered.")
-    ]
+    frame: FrameNumber
+    dropped: Dropped
     full_search: Annotated[
         bool, Field(description="False where faces were looked for only where they were in the frame before.")
     ]
@@ -210,8 +215,8 @@ class StreamError(Wire):
     """A frame of a stream that could not be analyzed; the stream goes on."""
 
     status: Literal["error"] = "error"
-    frame: int = Field(description="Which one: counts the messages that the client sent, from 1.")
-    dropped: int = Field(description="Frames since the last answer that newer ones replaced, unanswered.")
+    frame: FrameNumber
+    dropped: Dropped
     error: Problem
 
 
@@ -220,7 +225,7 @@ class ModelInfo(Wire):
 
     name: str
     version: str
-    digest: str = Field(description="sha256 of the graph file.", pattern="^sha256:[0-9a-f]{64}$")
+    digest: Digest
     default: bool
     bytes: int = Field(description="Size of the graph file.")
     labels: list[str] = Field(examples=[list(EMOTIONS)])
