@@ -4,7 +4,7 @@ import { EMOTIONS, LINE_COLORS, LINE_DASHES, percent } from "./emotions.js";
 /** @typedef {Record<import("./api.js").Emotion, number>} Probabilities */
 /** @typedef {{at: number, faces: Map<number, Probabilities>}} Sample */
 
-export const WINDOW_MS = 30_000;
+const WINDOW_MS = 30_000;
 /** A line is broken where nothing is known for longer. */
 const GAP_MS = 1500;
 const MARGIN = { left: 52, right: 78, top: 12, bottom: 26 };
