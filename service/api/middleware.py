@@ -34,7 +34,7 @@ log = structlog.get_logger("fer.access")
 
 
 class RequestMiddleware:
-    """Outermost, as plain ASGI, so that it sees each answer's status, errors included."""
+    """Around all but CORS, as plain ASGI, so that it sees each answer's status, errors included."""
 
     def __init__(self, app: ASGIApp, metrics: Metrics, tracing: Tracing) -> None:
         self.app, self.metrics, self.tracing = app, metrics, tracing

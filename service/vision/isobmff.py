@@ -1,4 +1,4 @@
-"""How large the pictures inside a HEIF or AVIF file claim to be, without decoding any.
+"""HEIF and AVIF: how large the pictures in a file claim to be, and the file without what no decoder needs.
 
 The container states sizes, and so does the AV1 data inside. libheif holds the second to the first; the AVIF
 decoder does not, and would decode a picture of 268 megapixels out of a container that says 10 x 10.

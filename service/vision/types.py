@@ -170,7 +170,11 @@ class Timings:
 
 @dataclass(frozen=True, slots=True)
 class Analysis:
-    """All that was found in one image; faces largest first."""
+    """All that was found in one image; faces largest first.
+
+    width, height: of the upright image, in pixels; format, exif_orientation: the file's; model: which emotion
+    variant answered.
+    """
 
     width: int
     height: int
