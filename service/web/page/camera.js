@@ -4,8 +4,8 @@
 const LONGEST_SIDE = 640;
 const JPEG_QUALITY = 0.8;
 
-/** Frames of the camera as JPEG. */
-export class Frames {
+/** The camera, and its frames as JPEG. */
+export class Camera {
   /** @param {HTMLVideoElement} video */
   constructor(video) {
     this.video = video;

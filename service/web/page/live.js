@@ -1,6 +1,6 @@
 // @ts-check
 import { Chart } from "./chart.js";
-import { Frames } from "./camera.js";
+import { Camera } from "./camera.js";
 import { announce, byId, el } from "./dom.js";
 import { FaceCard, drawOverlay } from "./faces.js";
 import { verdict } from "./emotions.js";
@@ -41,7 +41,7 @@ export class Live {
   constructor(failed) {
     this.failed = failed;
     this.video = /** @type {HTMLVideoElement} */ (byId("video"));
-    this.frames = new Frames(this.video);
+    this.camera = new Camera(this.video);
     this.chart = new Chart(/** @type {HTMLCanvasElement} */ (byId("chart")));
     this.calm = matchMedia("(prefers-reduced-motion: reduce)");
     /** @type {Map<number, FaceCard>} */
@@ -61,7 +61,7 @@ export class Live {
     this.answers = [];
     // When the chart was last drawn, the read-outs written, the faces spoken of.
     this.drawn = this.read = this.spoken = 0;
-    byId("camera-toggle").addEventListener("click", () => (this.frames.running ? this.stop() : this.#start()));
+    byId("camera-toggle").addEventListener("click", () => (this.camera.running ? this.stop() : this.#start()));
     byId("mirror").addEventListener("change", () => this.#mirror());
     byId("camera").addEventListener("change", () => this.#changeCamera());
     byId("chart-face").addEventListener("change", () => this.#drawChart());
@@ -71,8 +71,8 @@ export class Live {
 
   /** Let go of the camera and of the connection; a start that still waits for the permission is taken back. */
   stop() {
-    if (!this.frames.running) return;
-    this.frames.stop();
+    if (!this.camera.running) return;
+    this.camera.stop();
     clearTimeout(this.retry);
     this.stream?.close();
     this.stream = undefined;
@@ -96,7 +96,7 @@ export class Live {
     toggle.textContent = "Cancel";
     try {
       const wanted = /** @type {HTMLSelectElement} */ (byId("camera")).value;
-      if (!(await this.frames.start(wanted, () => this.#sendFrame(), () => this.#end(CAMERA_GONE)))) return;
+      if (!(await this.camera.start(wanted, () => this.#sendFrame(), () => this.#end(CAMERA_GONE)))) return;
     } catch (error) {
       toggle.textContent = START;
       this.#fail(cameraProblem(error));
@@ -114,24 +114,24 @@ export class Live {
 
   /** Browsers tell which cameras there are, and their names, only once one of them was allowed. */
   async #offerCameras() {
-    const cameras = await this.frames.cameras();
+    const cameras = await this.camera.cameras();
     const options = cameras.map(({ deviceId, label }) => el("option", { value: deviceId }, label));
     const select = /** @type {HTMLSelectElement} */ (byId("camera"));
     select.replaceChildren(...options);
-    select.value = this.frames.device;
+    select.value = this.camera.device;
     byId("camera-choice").hidden = cameras.length < 2;
   }
 
   /** Only who sees himself expects a mirror: a phone's back camera needs none. */
   #turnAround() {
-    if (this.facesAway === this.frames.facesAway) return;
-    this.facesAway = this.frames.facesAway;
+    if (this.facesAway === this.camera.facesAway) return;
+    this.facesAway = this.camera.facesAway;
     /** @type {HTMLInputElement} */ (byId("mirror")).checked = !this.facesAway;
     this.#mirror();
   }
 
   #changeCamera() {
-    if (!this.frames.running) return;
+    if (!this.camera.running) return;
     this.stop();
     this.#start();
   }
@@ -169,7 +169,7 @@ export class Live {
       byId("live-overlay").replaceChildren();
     }
     if (!stream?.ready) return;
-    this.frames.grab((frame) => {
+    this.camera.grab((frame) => {
       if (stream === this.stream && stream.ready) stream.send(frame);
     });
   }
@@ -196,8 +196,8 @@ export class Live {
   #showCards({ faces, image }) {
     this.#keepCards(faces.map((face) => face.id ?? 0));
     byId("live-empty").textContent = "No face in view";
-    const scale = { width: this.frames.width / image.width, height: this.frames.height / image.height };
-    for (const face of faces) this.cards.get(face.id ?? 0)?.update(face, this.frames.canvas, scale);
+    const scale = { width: this.camera.width / image.width, height: this.camera.height / image.height };
+    for (const face of faces) this.cards.get(face.id ?? 0)?.update(face, this.camera.canvas, scale);
   }
 
   /**
