@@ -115,28 +115,20 @@ format: $(VENV)/.dev
 openapi: $(VENV)/.service
 	$(BIN)/fer-service openapi > openapi/openapi.json
 
+COMPILE := uv pip compile --universal --generate-hashes --no-header -q
 # Needs uv; writes the exact versions and hashes that every other target installs.
 lock:
-	uv pip compile pyproject.toml --universal --generate-hashes --no-header -q -o requirements/service.txt
-	uv pip compile pyproject.toml --group dev --universal --generate-hashes --no-header -q \
-		-c requirements/service.txt -o requirements/dev.txt
-	uv pip compile pyproject.toml --extra tracing --universal --generate-hashes --no-header -q \
-		-c requirements/dev.txt -o requirements/tracing.txt
-	uv pip compile --group build --universal --generate-hashes --no-header -q \
-		-c requirements/service.txt -o requirements/build.txt
-	uv pip compile pyproject.toml --group deploy --universal --generate-hashes --no-header -q \
-		-c requirements/dev.txt -o requirements/deploy.txt
-	uv pip compile pyproject.toml --group browser --universal --generate-hashes --no-header -q \
-		-c requirements/dev.txt -o requirements/browser.txt
-	uv pip compile --group audit --universal --generate-hashes --no-header -q -o requirements/audit.txt
-	uv pip compile pyproject.toml --group load --universal --generate-hashes --no-header -q \
-		-c requirements/dev.txt -o requirements/load.txt
-	uv pip compile pyproject.toml --group fuzz --universal --generate-hashes --no-header -q \
-		-c requirements/dev.txt -o requirements/fuzz.txt
-	uv pip compile pyproject.toml --group observability --universal --generate-hashes --no-header -q \
-		-c requirements/dev.txt -o requirements/observability.txt
-	uv pip compile pyproject.toml --extra media --extra ray --group dev --group ray --universal --generate-hashes \
-		--no-header -q -c requirements/dev.txt -o requirements/ray.txt
+	$(COMPILE) pyproject.toml -o requirements/service.txt
+	$(COMPILE) pyproject.toml --group dev -c requirements/service.txt -o requirements/dev.txt
+	$(COMPILE) pyproject.toml --extra tracing -c requirements/dev.txt -o requirements/tracing.txt
+	$(COMPILE) --group build -c requirements/service.txt -o requirements/build.txt
+	$(COMPILE) pyproject.toml --group deploy -c requirements/dev.txt -o requirements/deploy.txt
+	$(COMPILE) pyproject.toml --group browser -c requirements/dev.txt -o requirements/browser.txt
+	$(COMPILE) --group audit -o requirements/audit.txt
+	$(COMPILE) pyproject.toml --group load -c requirements/dev.txt -o requirements/load.txt
+	$(COMPILE) pyproject.toml --group fuzz -c requirements/dev.txt -o requirements/fuzz.txt
+	$(COMPILE) pyproject.toml --group observability -c requirements/dev.txt -o requirements/observability.txt
+	$(COMPILE) pyproject.toml --extra media --extra ray --group dev --group ray -c requirements/dev.txt -o requirements/ray.txt
 
 # About an hour and a half; the store itself changes at the end. The three photos of the benchmark are kept out of it.
 PICTURES ?= $(filter-out %/multiface.jpg %/phone-12mp.jpg %/group-1.jpg,$(sort $(wildcard $(DATA)/photos/*))) $(DATA)/videos
@@ -188,36 +180,39 @@ evaluate-container: $(VENV)/.dev
 clean:
 	rm -rf $(VENV) $(TRAIN_VENV) $(RAY_VENV) $(HAAR_VENV) $(PEERS_VENV) $(AUDIT_VENV) $(FUZZ_VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache
 
+# Exactly the versions of a list, whose hashes must be right.
+LOCKED := pip install -q --disable-pip-version-check --require-hashes -r
+
 $(VENV)/.service: requirements/service.txt pyproject.toml
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install -q --disable-pip-version-check --require-hashes -r requirements/service.txt
+	$(BIN)/$(LOCKED) requirements/service.txt
 	$(BIN)/pip install -q --disable-pip-version-check --no-deps -e .
 	touch $@
 
 $(VENV)/.dev: $(VENV)/.service requirements/dev.txt
-	$(BIN)/pip install -q --disable-pip-version-check --require-hashes -r requirements/dev.txt
+	$(BIN)/$(LOCKED) requirements/dev.txt
 	touch $@
 
 # .deploy, .browser, .observability and .load.
 $(VENV)/.%: $(VENV)/.dev requirements/%.txt
-	$(BIN)/pip install -q --disable-pip-version-check --require-hashes -r requirements/$*.txt
+	$(BIN)/$(LOCKED) requirements/$*.txt
 	touch $@
 
 $(FUZZ_VENV)/.fuzz: requirements/dev.txt requirements/fuzz.txt
 	$(PYTHON) -m venv $(FUZZ_VENV)
-	$(FUZZ_VENV)/bin/pip install -q --disable-pip-version-check --require-hashes -r requirements/dev.txt
-	$(FUZZ_VENV)/bin/pip install -q --disable-pip-version-check --require-hashes -r requirements/fuzz.txt
+	$(FUZZ_VENV)/bin/$(LOCKED) requirements/dev.txt
+	$(FUZZ_VENV)/bin/$(LOCKED) requirements/fuzz.txt
 	$(FUZZ_VENV)/bin/pip install -q --disable-pip-version-check --no-deps -e .
 	touch $@
 
 $(AUDIT_VENV)/.audit: requirements/audit.txt
 	$(PYTHON) -m venv $(AUDIT_VENV)
-	$(AUDIT_VENV)/bin/pip install -q --disable-pip-version-check --require-hashes -r requirements/audit.txt
+	$(AUDIT_VENV)/bin/$(LOCKED) requirements/audit.txt
 	touch $@
 
 $(RAY_VENV)/.ray: requirements/ray.txt pyproject.toml
 	$(PYTHON) -m venv $(RAY_VENV)
-	$(RAY_VENV)/bin/pip install -q --disable-pip-version-check --require-hashes -r requirements/ray.txt
+	$(RAY_VENV)/bin/$(LOCKED) requirements/ray.txt
 	$(RAY_VENV)/bin/pip install -q --disable-pip-version-check --no-deps -e .
 	touch $@
 
