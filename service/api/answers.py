@@ -20,14 +20,14 @@ from service.api.schemas import (
     StreamFace,
     StreamFrame,
     TimingsSchema,
-    Told,
+    Unvalidated,
     Wire,
 )
 from service.runtime.model_store import EmotionEntry
 from service.vision.track import Tracked, TrackedFace
 from service.vision.types import EMOTIONS, Analysis, AnalyzedFace, Landmarks, Point, UInt8Array
 
-_SENT: tuple[type[Told | Wire], ...] = (Detection, Batch, StreamFrame, StreamError)
+_SENT: tuple[type[Unvalidated | Wire], ...] = (Detection, Batch, StreamFrame, StreamError)
 _SERIALIZERS = {kind: TypeAdapter(kind).serializer for kind in _SENT}
 
 
@@ -65,7 +65,7 @@ def stream_frame(
     )
 
 
-def to_json(answer: Told | Wire) -> bytes:
+def to_json(answer: Unvalidated | Wire) -> bytes:
     """An answer as it is sent; what a face has not is left out."""
     return _SERIALIZERS[type(answer)].to_json(answer, exclude_none=True)
 

@@ -13,7 +13,7 @@ from service.api.errors import (
     Kind,
     problem_details,
 )
-from service.api.schemas import AnalyzeRequest, JsonImage, Problem, StreamError, StreamFrame, Told
+from service.api.schemas import AnalyzeRequest, JsonImage, Problem, StreamError, StreamFrame, Unvalidated
 from service.vision.errors import InvalidImageError
 from service.vision.headers import ACCEPTED_FORMATS
 
@@ -261,7 +261,7 @@ ANALYZE_BODY: Json = {
 
 _Mode = Literal["validation", "serialization"]
 # What no route's signature names: bodies read by hand, problems, and what goes over the WebSocket.
-_UNLISTED: tuple[tuple[tuple[type[Told | BaseModel], ...], _Mode], ...] = (
+_UNLISTED: tuple[tuple[tuple[type[Unvalidated | BaseModel], ...], _Mode], ...] = (
     ((Problem, JsonImage, AnalyzeRequest), "validation"),
     ((StreamFrame, StreamError), "serialization"),
 )

@@ -21,16 +21,16 @@ Dropped = Annotated[
 
 
 class Wire(BaseModel):
-    """Frozen, and strict about its own field names."""
+    """Base of the other wire types: validated, frozen, and strict about its own field names."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class Told:
-    """What is told of an analysis: made as it is, since it is our own.
+class Unvalidated:
+    """Base of what an answer says of an analysis: plain dataclasses, neither validated nor frozen.
 
-    Checked, as what comes over the wire is, or frozen, an answer would take a tenth of a millisecond more of
-    the event loop.
+    The values are our own, and validated or frozen an answer would take a tenth of a millisecond more of the
+    event loop.
     """
 
     __slots__ = ()
@@ -44,7 +44,7 @@ class JsonImage(Wire):
 
 
 @dataclass(slots=True, kw_only=True)
-class ImageInfo(Told):
+class ImageInfo(Unvalidated):
     """The image as it was received; width and height are those of the upright picture."""
 
     width: Annotated[int, Field(description="Pixels, after the EXIF orientation is applied.")]
@@ -56,7 +56,7 @@ class ImageInfo(Told):
 
 
 @dataclass(slots=True, kw_only=True)
-class BoxSchema(Told):
+class BoxSchema(Unvalidated):
     """Whole pixels of the upright image, clipped to it."""
 
     x: int
@@ -66,7 +66,7 @@ class BoxSchema(Told):
 
 
 @dataclass(slots=True, kw_only=True)
-class PointSchema(Told):
+class PointSchema(Unvalidated):
     """Pixels of the upright image."""
 
     x: float
@@ -74,7 +74,7 @@ class PointSchema(Told):
 
 
 @dataclass(slots=True, kw_only=True)
-class LandmarksSchema(Told):
+class LandmarksSchema(Unvalidated):
     """Five points. Left and right are the viewer's (the image's), not the person's."""
 
     left_eye: PointSchema
@@ -85,7 +85,7 @@ class LandmarksSchema(Told):
 
 
 @dataclass(slots=True, kw_only=True)
-class Probabilities(Told):
+class Probabilities(Unvalidated):
     """How likely people would call the expression each of the seven; sums to 1."""
 
     angry: Probability
@@ -98,7 +98,7 @@ class Probabilities(Told):
 
 
 @dataclass(slots=True, kw_only=True)
-class FaceSchema(Told):
+class FaceSchema(Unvalidated):
     """One face."""
 
     box: BoxSchema
@@ -124,7 +124,7 @@ class FaceSchema(Told):
 
 
 @dataclass(slots=True, kw_only=True)
-class ModelRef(Told):
+class ModelRef(Unvalidated):
     """Which emotion model answered."""
 
     name: str
@@ -133,7 +133,7 @@ class ModelRef(Told):
 
 
 @dataclass(slots=True, kw_only=True)
-class TimingsSchema(Told):
+class TimingsSchema(Unvalidated):
     """Milliseconds. queue: waiting for a worker; total: from the last byte of the body to the answer."""
 
     queue: float
@@ -145,7 +145,7 @@ class TimingsSchema(Told):
 
 
 @dataclass(slots=True, kw_only=True)
-class Detection(Told):
+class Detection(Unvalidated):
     """The answer for one image; faces come largest first."""
 
     image: ImageInfo
@@ -196,7 +196,7 @@ class StreamFace(FaceSchema):
 
 
 @dataclass(slots=True, kw_only=True)
-class StreamFrame(Told):
+class StreamFrame(Unvalidated):
     """A frame of a stream that was analyzed; faces come largest first."""
 
     status: Literal["ok"] = "ok"
