@@ -36,9 +36,11 @@ class Ending:
         if self._timer is not None:
             self._timer.cancel()
         error, self._error = self._error, None
-        if error is None or kind is not asyncio.CancelledError:
+        if error is None:
             return
         self._task.uncancel()
+        if kind is not asyncio.CancelledError:
+            return  # a block inside of this one was ended, too
         try:
             raise error from None
         finally:
@@ -49,7 +51,10 @@ class Ending:
         if self._left or self._error:
             return
         if asyncio.current_task() is self._task:
-            raise error
+            try:
+                raise error
+            finally:
+                del error  # as above
         self._error = error
         self._task.cancel()
 

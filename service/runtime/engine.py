@@ -88,7 +88,6 @@ class _Job(Generic[T]):
     def expire(self) -> None:
         """Tell the caller, on the event loop, that the deadline has passed."""
         if not self.ended.done():
-            self._error = ExpiredError()
             self.ended.set_result(None)
 
     def cancel(self) -> None:
@@ -98,9 +97,9 @@ class _Job(Generic[T]):
     def result(self) -> Finished[T]:
         """What the call returned, or its exception; once it was made or expired, and only once."""
         error, self._error = self._error, None
-        if error is None:
-            assert self._finished is not None
+        if error is None and self._finished is not None:
             return self._finished
+        error = error or ExpiredError()  # also where it was made since, and forgotten
         try:
             raise error
         finally:

@@ -4,6 +4,7 @@ import asyncio
 import math
 from collections.abc import Awaitable, Callable
 from time import monotonic
+from weakref import ref
 
 import pytest
 
@@ -132,3 +133,47 @@ def test_an_end_inside_of_another_passes_on_that_of_the_outer_one() -> None:
 
     with pytest.raises(EndedError):
         run(block)
+
+
+def test_blocks_that_are_ended_at_once_leave_their_task_as_it_was() -> None:
+    async def ended() -> None:
+        with Ending() as outer, Ending() as inner:
+            asyncio.get_running_loop().call_soon(outer.by, EndedError())
+            asyncio.get_running_loop().call_soon(inner.by, ExpiredError())
+            await asyncio.Event().wait()
+
+    async def main() -> int:
+        task = asyncio.current_task()
+        assert task is not None
+        with pytest.raises(ExpiredError):
+            await ended()
+        return task.cancelling()
+
+    assert asyncio.run(main()) == 0
+
+
+class Image:
+    pass
+
+
+@pytest.mark.parametrize("itself", [True, False])
+def test_what_an_ended_block_held_is_freed(itself: bool) -> None:
+    """A request's body, which a circle of references would keep until the next full collection."""
+
+    async def ended(held: list["ref[Image]"]) -> None:
+        image = Image()
+        held.append(ref(image))
+        with Ending() as ending:
+            if itself:
+                ending.by(EndedError())
+            asyncio.get_running_loop().call_soon(ending.by, EndedError())
+            await asyncio.Event().wait()
+
+    async def main() -> Image | None:
+        held: list[ref[Image]] = []
+        with pytest.raises(EndedError):
+            await ended(held)
+        await asyncio.sleep(0)  # the event loop lets go of what it told the block
+        return held[0]()
+
+    assert asyncio.run(main()) is None

@@ -212,6 +212,28 @@ def test_work_past_its_deadline_ends_at_its_next_check() -> None:
     asyncio.run(scenario())
 
 
+def test_a_call_that_ends_right_after_its_deadline_is_late(release: Event) -> None:
+    """The event loop may learn of both before the caller's turn comes."""
+
+    async def scenario() -> None:
+        engine = Engine(1, 10)
+        deadline = monotonic() + 0.01
+        caller = asyncio.ensure_future(engine.run(release.wait, deadline))
+        await asyncio.sleep(0)
+
+        def end() -> None:
+            release.set()
+            engine.close()
+
+        asyncio.get_running_loop().call_later(-1, end)  # comes right before the deadline
+        while engine.queued or monotonic() <= deadline:
+            pass
+        with pytest.raises(ExpiredError):
+            await caller
+
+    asyncio.run(scenario())
+
+
 def test_more_than_the_queue_holds_is_refused_with_a_time_to_retry() -> None:
     async def scenario() -> None:
         engine = Engine(1, 1)
