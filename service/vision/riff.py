@@ -89,9 +89,10 @@ def _canvas(data: bytes, span: Span) -> Size:
 
 def _vp8_size(data: bytes, start: int) -> Size:
     width, height = struct.unpack_from("<HH", data, start + 6)
-    if data[start + 3 : start + 6] != _VP8_START_CODE:
+    width, height = width & 0x3FFF, height & 0x3FFF
+    if data[start + 3 : start + 6] != _VP8_START_CODE or not (width and height):
         raise InvalidImageError("the WebP image is damaged")
-    return width & 0x3FFF, height & 0x3FFF
+    return width, height
 
 
 def _vp8l_size(data: bytes, start: int) -> Size:

@@ -659,6 +659,9 @@ LYING = {
     + bytes(100),
     "tiff without a size": tiff({258: 8, 259: 1, 262: 1, 273: 8, 279: 100}),
     "webp picture larger than its canvas": webp_canvas(8, 8, encoded(PORTRAIT, "WEBP")[12:]),
+    "webp without pixels, with their alpha": webp_canvas(
+        8, 8, b"ALPH\0\0\0\0VP8 \x0a\0\0\0\0\0\0\x9d\x01\x2a\0\0\x08\0"
+    ),
     "heif picture larger than its container": resized_container(
         (DATA / "astronaut-rotated.heic").read_bytes(), 8, 8
     ),
