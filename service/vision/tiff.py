@@ -33,7 +33,6 @@ _TAGS = _SCALARS | {
 # None, CCITT, LZW, JPEG, Deflate (twice), PackBits. Old-style JPEG (6) and the rare ones stay outside.
 _COMPRESSIONS = frozenset({1, 2, 3, 4, 5, 7, 8, 32946, 32773})
 _JPEG, _SIGNED = 7, 2  # values of Compression and SampleFormat
-_JPEG_PADDING = 16  # of a strip's last bytes, in which a JPEG must end
 # Pixels that tiles may have beyond four times the picture's.
 _PADDING = 4_000_000
 
@@ -77,7 +76,7 @@ def tiff_picture(data: bytes) -> TiffPicture:
         # Pillow reads them as if every second sample were another pixel.
         raise InvalidImageError("uncompressed TIFF images of more than 8 bits in planes are not supported")
     _check_layout(tags, width, height)
-    if _value(tags, _COMPRESSION, 1) == _JPEG and b"\xff\xd9" not in _end(data, tags):
+    if _value(tags, _COMPRESSION, 1) == _JPEG and not _last_jpeg_ends(data, tags):
         raise InvalidImageError("the TIFF image is cut short")  # the decoder would make up the rest
     orientation = _value(tags, _ORIENTATION, 1)
     return TiffPicture(
@@ -145,11 +144,11 @@ def _check_layout(tags: Mapping[int, _Tag], width: int, height: int) -> None:
         raise InvalidImageError("the TIFF image's strips or tiles do not fit its size")
 
 
-def _end(data: bytes, tags: Mapping[int, _Tag]) -> bytes:
-    """The end of the last strip or tile, and of what pads it."""
+def _last_jpeg_ends(data: bytes, tags: Mapping[int, _Tag]) -> bool:
+    """Whether the last strip or tile has its end mark, which padding may follow."""
     numbers = (_TILE_OFFSETS, _TILE_LENGTHS) if _TILE_OFFSETS in tags else (_STRIP_OFFSETS, _STRIP_LENGTHS)
     start, length = (tags[number].last if number in tags else 0 for number in numbers)
-    return data[start + max(0, length - _JPEG_PADDING) : start + length]
+    return data.rfind(b"\xff\xd9", start, start + length) >= 0
 
 
 def _with_directory(data: bytes, order: str, tags: Mapping[int, _Tag]) -> bytes:

@@ -559,6 +559,15 @@ def test_a_tiff_whose_last_jpeg_strip_is_cut_is_refused(rows: int) -> None:
         decoded(data[: end - 2_000] + bytes(2_002) + data[end + 2 :])
 
 
+def test_a_jpeg_strip_may_be_padded() -> None:
+    data = bytearray(encoded(PORTRAIT, "TIFF", compression="jpeg", quality=90, tiffinfo={278: 256}))
+    at = data.index(struct.pack("<HHI", 279, 4, 1)) + 8
+    (length,) = struct.unpack_from("<I", data, at)
+    struct.pack_into("<I", data, at, length + 100)
+
+    assert difference(decoded(bytes(data)).pixels, RGB) < 5
+
+
 @pytest.mark.parametrize("name", [*ENCODINGS, "heif"])
 def test_damaged_bytes_give_a_picture_or_a_refusal(name: str) -> None:
     data = sample(name)
