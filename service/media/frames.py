@@ -33,6 +33,8 @@ _REWIND_S = 1.0
 # A frame so far off, where one of the next few follows the one before, has a damaged time.
 _ASTRAY_S = 10.0
 _AHEAD = 4
+# FFmpeg would take a clock that was set back for one that overflowed, and count on: by 26.5 hours in a .ts.
+_CLOCK_AS_IT_IS = {"correct_ts_overflow": "0"}
 # No film's pixels are longer than this; a file that says so is wrong, and would take all memory.
 _LONGEST_PIXEL = 4
 # The display matrices of no, one, two and three quarter turns to the left.
@@ -72,7 +74,7 @@ class Video:
         """Open a file, or a camera by its number or its /dev/video path. Raises SourceError."""
         device, aside = camera(source), Aside()
         try:
-            container = aside(lambda: av.open(device, format="v4l2") if device else av.open(_place(source)))
+            container = aside(lambda: _opened(source, device))
         except (av.FFmpegError, ValueError, OSError) as error:
             aside.close()
             raise SourceError(f"{source} cannot be opened as a video: {_reason(error)}") from error
@@ -173,6 +175,12 @@ class Video:
             kind = frame.format.name
             raise SourceError(f"{kind} pictures cannot be turned into RGB: {_reason(error)}") from error
         return oriented(np.asarray(shown.to_ndarray(), np.uint8), _display_matrix(frame))
+
+
+def _opened(source: str, device: str | None) -> InputContainer:
+    if device:
+        return av.open(device, format="v4l2")
+    return av.open(_place(source), options=_CLOCK_AS_IT_IS)
 
 
 def _place(source: str) -> str:

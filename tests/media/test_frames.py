@@ -62,6 +62,19 @@ def test_time_goes_on_where_the_clock_of_a_joined_film_begins_anew(tmp_path: Pat
     assert [frame.index for frame in read(path, 0.5)] == list(range(0, 60, 5))
 
 
+@pytest.mark.parametrize("starts", [(3600, 10), (2**33 / 90_000 - 1,)])
+def test_time_goes_on_where_the_clock_is_set_back_or_overflows(
+    tmp_path: Path, starts: tuple[float, ...]
+) -> None:
+    path, films = tmp_path / "set.ts", []
+    for start in starts:
+        times = [start + i / clip.FPS for i in range(20)]
+        films.append(clip.write(path, [clip.frame(None)] * 20, times).read_bytes())
+    path.write_bytes(b"".join(films))
+    expected = [i / clip.FPS for i in range(20 * len(starts))]
+    assert [frame.time_s for frame in read(path)] == pytest.approx(expected)
+
+
 def still(container: OutputContainer) -> VideoStream:
     """A stream whose pictures are encoded one by one."""
     stream = container.add_stream("libx264", rate=25, options={"tune": "zerolatency"})
