@@ -33,12 +33,12 @@ class Interruption:
     @contextmanager
     def held(self) -> Iterator[None]:
         """Around what should be done as a whole: the first interrupt comes after it, another one at once."""
-        self._held = True
+        before, self._held = self._interrupted, True
         try:
             yield
         finally:
             self._held = False
-        if self._interrupted:
+        if self._interrupted and not before:
             raise KeyboardInterrupt
 
     def hung_up(self, number: int, frame: FrameType | None) -> None:

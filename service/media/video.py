@@ -1,7 +1,7 @@
 """`fer-service video`: from frames to rows, timeline and summary. Needs the `[media]` extra."""
 
 from collections.abc import Callable
-from contextlib import AbstractContextManager, closing, nullcontext
+from contextlib import AbstractContextManager, ExitStack, closing, nullcontext
 from dataclasses import dataclass
 
 from service.media.analyzers import Analyzer
@@ -41,16 +41,20 @@ def run_video(run: VideoRun, video: Video, analyzer: Analyzer, say: Callable[[st
     """
     programme = Programme(run.name, run.every_s, run.window_s, run.segments, run.thumbnails)
     session = _Session(run, video, analyzer, programme, say)
-    try:
-        with frame_outputs(run.paths) as outputs:
-            complete = session.play(outputs)
-    except (MediaError, OSError):
-        if programme.begun:
-            session.finish(complete=False)
-        raise
-    if complete and not programme.begun:
-        raise SourceError(f"{run.name}: no picture in it can be decoded")
-    session.finish(complete)
+    with ExitStack() as completion:
+        try:
+            with frame_outputs(run.paths) as outputs:
+                try:
+                    complete = session.play(outputs)
+                finally:  # what is done by now, and perhaps took hours, is not to be cut short
+                    completion.enter_context(run.held())
+        except (MediaError, OSError):
+            if programme.begun:
+                session.finish(complete=False)
+            raise
+        if complete and not programme.begun:
+            raise SourceError(f"{run.name}: no picture in it can be decoded")
+        session.finish(complete)
     return complete
 
 

@@ -199,6 +199,23 @@ def test_an_interrupt_leaves_no_frame_in_some_outputs_only(
     assert json.loads(paths.summary.read_text())["programme"]["frames"] == 3
 
 
+@pytest.mark.parametrize("seen", [None, ServerError])
+def test_an_interrupt_while_the_outputs_are_completed_cuts_none_of_them(
+    film: Path, analyzer: LocalAnalyzer, tmp_path: Path, seen: type[BaseException] | None
+) -> None:
+    paths, interruption = Paths(summary=tmp_path / "s.json"), Interruption()
+    todo = VideoRun("film", 0.2, 0.5, [], paths, False, 1, 60, interruption.held)
+
+    def interrupted(_line: str) -> None:
+        interruption.signalled(signal.SIGINT, None)
+
+    stopped = Interrupted(analyzer, at=6 if seen else None, by=seen or KeyboardInterrupt)
+    with Video.open(str(film)) as video, pytest.raises(seen or KeyboardInterrupt):
+        run_video(todo, video, stopped, interrupted)
+    assert paths.summary
+    assert json.loads(paths.summary.read_text())["complete"] is (seen is None)
+
+
 def test_the_second_interrupt_is_not_held_back() -> None:
     interruption, reached = Interruption(), list[str]()
 
