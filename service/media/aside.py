@@ -20,13 +20,16 @@ class Aside:
     """
 
     def __init__(self, check: Callable[[], None] = lambda: None) -> None:
-        self.busy, self._check = False, check
+        self.busy, self._closed, self._check = False, False, check
         self._calls: SimpleQueue[Callable[[], Any] | None] = SimpleQueue()
-        self._answers: SimpleQueue[tuple[Any, Exception | None]] = SimpleQueue()
-        Thread(target=self._work, name="fer-aside", daemon=True).start()
+        self._answers: SimpleQueue[tuple[Any, BaseException | None]] = SimpleQueue()
+        # It knows the queues alone, so that it ends, too, where whoever has this forgets to close it.
+        Thread(target=_work, args=(self._calls, self._answers), name="fer-aside", daemon=True).start()
 
     def __call__(self, call: Callable[[], Result]) -> Result:
-        """What the call returns, or raises."""
+        """What the call returns, or raises. Raises ValueError once this is closed."""
+        if self._closed:
+            raise ValueError("it is closed, and makes no more calls")
         self.busy = True
         self._calls.put(call)
         while True:
@@ -42,11 +45,17 @@ class Aside:
 
     def close(self) -> None:
         """End the thread, as soon as it is free."""
+        self._closed = True
         self._calls.put(None)
 
-    def _work(self) -> None:
-        while call := self._calls.get():
-            try:
-                self._answers.put((call(), None))
-            except Exception as error:  # it is for who asked
-                self._answers.put((None, error))
+    __del__ = close
+
+
+def _work(
+    calls: "SimpleQueue[Callable[[], Any] | None]", answers: "SimpleQueue[tuple[Any, BaseException | None]]"
+) -> None:
+    while call := calls.get():
+        try:
+            answers.put((call(), None))
+        except BaseException as error:  # it is for who asked
+            answers.put((None, error))

@@ -270,6 +270,24 @@ def test_a_server_that_refuses_the_film_ends_it(
     assert paths.summary.exists() == (numbers[0] > 1)
 
 
+def test_what_is_made_aside_ends_as_it_would_here() -> None:
+    aside = Aside()
+    with closing(aside), pytest.raises(SystemExit):
+        aside(sys.exit)
+    with pytest.raises(ValueError, match="closed"):
+        aside(list)
+
+
+def test_a_film_that_nobody_closes_leaves_no_thread(film: Path) -> None:
+    before = set(threading.enumerate())
+    video = Video.open(str(film))
+    assert next(video.frames(0)).index == 0
+    (reading,) = set(threading.enumerate()) - before
+    del video
+    reading.join(timeout=60)
+    assert not reading.is_alive()
+
+
 class Stalling(Aside):
     """Reads a film up to its thirtieth packet, which never comes: somebody presses Ctrl-C."""
 
