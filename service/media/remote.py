@@ -4,7 +4,7 @@ import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 import cv2
 import httpx
@@ -37,20 +37,13 @@ _RETRIED = _AWAY | {504}  # a service that is busy may be too late for any image
 _UNREADABLE = (ArithmeticError, KeyError, RecursionError, TypeError, ValueError)
 
 
-class Waiter(Protocol):
-    """Waits so many seconds; `time.sleep` is one."""
-
-    def __call__(self, seconds: float, /) -> None:
-        """Return after that time."""
-        ...
-
-
 class RemoteAnalyzer:
     """Sends images to a service and gives its answers back as an Analyzer does.
 
     url: where the service answers, with a path if it is mounted under one. api_key: for `X-API-Key`.
     A service that is full or gone is asked again a few times before the run is given up. tracing: each
-    request is a span, whose context is sent along. check: raises ServerError where nobody waits any more.
+    request is a span, whose context is sent along. wait: waits so many seconds.
+    check: raises ServerError where nobody waits any more.
     """
 
     def __init__(
@@ -58,7 +51,7 @@ class RemoteAnalyzer:
         url: str,
         api_key: str | None,
         options: AnalysisOptions,
-        wait: Waiter = time.sleep,
+        wait: Callable[[float], None] = time.sleep,
         tracing: Tracing = NO_TRACING,
         *,
         check: Callable[[], None] = lambda: None,
