@@ -89,7 +89,9 @@ def _matches(pattern: str, recursive: bool, suffixes: AbstractSet[str]) -> Itera
 
 
 def _before_magic(pattern: Path) -> Path:
-    return next(parent for parent in pattern.parents if not glob.has_magic(str(parent)))
+    before = next(parent for parent in pattern.parents if not glob.has_magic(str(parent)))
+    # Behind a pattern, each of them may lead out of what stands before it.
+    return before.joinpath(*(part for part in pattern.parts[len(before.parts) :] if part == ".."))
 
 
 def _in_folder(folder: Path, recursive: bool, suffixes: AbstractSet[str]) -> Iterator[Path]:

@@ -24,7 +24,7 @@ from service.media.journal import Journal
 from service.media.photos import PhotoRun, run_photos
 from service.media.records import failed_record
 from service.media.run import Annotations, Report
-from service.media.sources import find_photos
+from service.media.sources import common_folder, find_photos
 from service.media.writers import PhotoFormat, photo_writer
 from tests.conftest import PHOTO, Serve
 from tests.media.conftest import Interrupted, Run
@@ -309,6 +309,11 @@ def test_a_link_to_a_photo_is_not_written_through(folder: Path, link: Callable[[
     link(target / "a.jpg", folder / "b.JPG")
     with pytest.raises(SourceError, match="would overwrite the photos"):
         Annotations.beside(target, [folder / "a.jpg", folder / "b.JPG"], str(folder))
+
+
+@pytest.mark.parametrize("pattern", ["a/*/../../b/*.jpg", "a/**/../b/*.jpg", "b/*.jpg"])
+def test_what_a_pattern_leads_to_is_in_the_common_folder(tmp_path: Path, pattern: str) -> None:
+    assert tmp_path.joinpath("b").is_relative_to(common_folder([f"{tmp_path}/{pattern}"]))
 
 
 def test_two_photos_never_share_an_annotated_picture(folder: Path) -> None:
