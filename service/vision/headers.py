@@ -187,7 +187,7 @@ def _jpeg_scans(data: bytes, frame: int, scan: int, end: int) -> int:
 
 _PNG_KEPT = frozenset({b"PLTE", b"tRNS", b"IDAT", b"IEND"})
 _PNG_SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # by kind of colour
-_PNG_PIECE = 1 << 20
+_PNG_PIECE, _PNG_INFLATED = 1 << 16, 1 << 20  # bytes at a time, before and after
 # Where each part begins, and how far apart its pixels are.
 _ADAM7 = (
     (0, 0, 8, 8),
@@ -234,12 +234,19 @@ def png_is_whole(body: bytes) -> bool:
     """Whether its compressed data, which may end early without any fault, has all rows of its pixels."""
     missing = sum(_png_lengths(body))
     inflater = zlib.decompressobj()
-    for kind, start, end in _png_chunks(body, 33):
-        content = body[start + 8 : end - 4] if kind == b"IDAT" else b""
-        while content and missing > 0:
-            missing -= len(inflater.decompress(content, _PNG_PIECE))
-            content = inflater.unconsumed_tail
+    for piece in _png_data(body):
+        while piece and missing > 0:
+            missing -= len(inflater.decompress(piece, _PNG_INFLATED))
+            piece = inflater.unconsumed_tail  # noqa: PLW2901
     return missing <= 0 or missing <= len(inflater.flush())
+
+
+def _png_data(body: bytes) -> Iterator[bytes]:
+    """The compressed data, in pieces: the inflater copies what it leaves of one each time."""
+    for kind, start, end in _png_chunks(body, 33):
+        if kind == b"IDAT":
+            for at in range(start + 8, end - 4, _PNG_PIECE):
+                yield body[at : min(at + _PNG_PIECE, end - 4)]
 
 
 def _png_lengths(body: bytes) -> Iterator[int]:
