@@ -42,7 +42,7 @@ STUDENT = Config(
 )
 # The students' architectures. The first stage, at 24x24, costs most and is kept narrow.
 ARCHITECTURES = {
-    "fast": Architecture((32, 80, 320), (1, 3, 4), stem=16, head=384, stem_stride=1, dropout=0.0),
+    "fast": Architecture((32, 80, 320), (1, 3, 4), stem=16, head=192, stem_stride=1, dropout=0.0),
     "balanced": Architecture((64, 192, 448), (2, 6, 6), stem=16, head=704, stem_stride=1, dropout=0.0),
 }
 EPOCHS = {"fast": 473, "balanced": 283}

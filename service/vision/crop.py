@@ -10,7 +10,7 @@ overlap with FER2013's frame is 0.756, where the box has 0.786.
 What lies outside FER2013's frame is new to the networks, so a crop that is too wide costs more than one that
 is too close, and the best is a little closer than the median. Of the 1,425 training images that no network
 learned, shown in scenes, `balanced` names 69.3, 71.9, 71.8, 71.4, 68.9 % with 0.8, 0.9, 1.0, 1.1 and 1.2
-times the box, and `fast` 68.8, 70.5, 70.8, 69.7, 66.8 % (`python -m training.robustness --held-out
+times the box, and `fast` 68.8, 70.7, 70.7, 69.2, 67.2 % (`python -m training.robustness --held-out
 --curve-images 1425`).
 
 A face that leans, as the line between its eyes does, is turned upright first: not at all up to TILTED
