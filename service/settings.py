@@ -22,6 +22,8 @@ PREFIX = "FER_"
 CLIENT_KEY = f"{PREFIX}CLIENT_API_KEY"
 # Kubernetes sets such for each service of a namespace, so FER_KEYCLOAK_PORT for one of the name fer-keycloak.
 _OF_KUBERNETES = re.compile(r".*_(SERVICE_HOST|(SERVICE_)?PORT(_.*)?)")
+# For numbers that nothing else bounds: metrics are floats, which far beyond it cannot hold them.
+_MOST = 2**53
 # How much of its letters a variable that is no setting shares with one that it is taken for.
 _ALIKE = 0.85
 
@@ -43,7 +45,7 @@ class Settings(BaseSettings):
         0, ge=0, le=1024, description="Threads that decode and infer; 0: one for each usable CPU."
     )
     queue_size: int = Field(
-        64, ge=0, description="Requests that may wait for a worker before others are refused."
+        64, ge=0, le=_MOST, description="Requests that may wait for a worker before others are refused."
     )
     request_timeout_s: float = Field(
         10, gt=0, le=3600, description="Deadline of a request, its upload included."
@@ -51,7 +53,7 @@ class Settings(BaseSettings):
     shutdown_grace_s: float = Field(
         10, ge=0, le=3600, description="Time that requests get to finish on SIGTERM."
     )
-    max_body_bytes: int = Field(20_000_000, gt=0, description="Largest request body.")
+    max_body_bytes: int = Field(20_000_000, gt=0, le=_MOST, description="Largest request body.")
     max_pixels: int = Field(
         64_000_000, gt=0, le=178_000_000, description="Largest image, width times height."
     )

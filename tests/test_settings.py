@@ -35,10 +35,22 @@ def test_a_dotenv_file_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert read_settings().workers == 3
 
 
-@pytest.mark.parametrize(("name", "value"), [("PORT", "http"), ("WORKERS", "-1"), ("LOG_LEVEL", "loud")])
+@pytest.mark.parametrize(
+    ("name", "value"), [("PORT", "http"), ("PORT", "65536"), ("WORKERS", "-1"), ("LOG_LEVEL", "loud")]
+)
 def test_a_bad_value_is_told_in_one_sentence(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
     monkeypatch.setenv(f"FER_{name}", value)
     with pytest.raises(SettingsError, match=f"^FER_{name}='{value}': [^\n]+$"):
+        read_settings()
+
+
+WHOLE = [name for name, field in Settings.model_fields.items() if field.annotation is int]
+
+
+@pytest.mark.parametrize("name", WHOLE)
+def test_a_number_that_no_metric_could_hold_is_told(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setenv(f"FER_{name.upper()}", "9" * 400)
+    with pytest.raises(SettingsError, match=f"^FER_{name.upper()}='9+': Input should be less than [^\n]+$"):
         read_settings()
 
 
