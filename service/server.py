@@ -62,9 +62,9 @@ def end_on_signals() -> None:
 def listen(settings: Settings) -> socket.socket:
     """A socket that listens where the settings say. Raises ListenError."""
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
+        listener = socket.socket(family, socket.SOCK_STREAM)  # refused where the system has no IPv6
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind((settings.host, settings.port))
         listener.listen(BACKLOG)
     except (OSError, UnicodeError, TypeError) as error:  # a name that no host can have is one of the others

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import resource
 import socket
 import subprocess
 from collections.abc import Callable
@@ -11,6 +12,8 @@ from typing import Any
 
 import pytest
 
+from service.server import ListenError, listen
+from service.settings import Settings
 from tests.faults.conftest import COMMAND
 
 SECRET = "sha256:tooshort"
@@ -61,6 +64,17 @@ def test_a_taken_port(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
         assert f"127.0.0.1 port {port}: Address already in use" in refusal(tmp_path, "--port", port)
+
+
+def test_a_socket_that_the_system_refuses() -> None:
+    """As one for `::` where it has no IPv6; here for want of a file descriptor."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (0, hard))
+    try:
+        with pytest.raises(ListenError, match=r"^cannot listen on :: port 8000: Too many open files$"):
+            listen(Settings(_env_file=None, host="::"))
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 def replaced(data: bytes, old: bytes, new: bytes) -> bytes:
