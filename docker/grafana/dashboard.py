@@ -120,7 +120,8 @@ ROWS = {
               "No data outside of containers.", "short",
               {"{{instance}}": rate("fer_cgroup_cpu_throttled_seconds_total", by="instance")}),
         Panel("Memory", "In use by the container, decoder processes included, and its limit: no data where "
-              "there is none. The service alone: resident, without its decoder processes.", "bytes",
+              "there is none. Alert at 90 %. The service alone: resident, without its decoder processes.",
+              "bytes",
               {"{{instance}}": f"fer_cgroup_memory_working_set_bytes{{{AT}}}",
                "{{instance}}: limit": f"fer_cgroup_memory_limit_bytes{{{AT}}}",
                "{{instance}}: the service alone": f"process_resident_memory_bytes{{{AT}}}"}),

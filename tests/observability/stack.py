@@ -1,4 +1,4 @@
-"""The service under a CPU quota, Prometheus and Alertmanager, with the shipped configuration on loopback."""
+"""The service under a container's limits, Prometheus and Alertmanager, as configured, on loopback."""
 
 import json
 import os
@@ -25,7 +25,12 @@ from tests.observability.conftest import ROOT, UNPACKED
 DOCKER = ROOT / "docker"
 DAY = 86_400
 STEP = 300
-CGROUPS = (Path("/sys/fs/cgroup/cpu"), Path("/sys/fs/cgroup"))
+# Of cgroup v1, which has a tree for each, or v2.
+CGROUPS = tuple(Path("/sys/fs/cgroup") / name for name in ("cpu", "memory", ""))
+LIMITS = {
+    "cpu.cfs_quota_us": "100000", "cpu.max": "100000",
+    "memory.limit_in_bytes": "2G", "memory.max": "2G",
+}  # fmt: skip
 # What the history says of each minute; the emotions are all equally frequent in it.
 BASELINE = {
     "job:fer_images:rate5m": 10.0,
@@ -123,7 +128,7 @@ def fer_service(port: int) -> Iterator["subprocess.Popen[bytes]"]:
     """The real service, small enough to be filled; in a cgroup of its own where one can be made."""
     environment = {**os.environ, "FER_QUEUE_SIZE": "2", "FER_LOG_LEVEL": "warning"}
     serve = [sys.executable, "-m", "service.cli", "serve", "--port", str(port), "--workers", "1"]
-    with cpu_quota() as wrapped:
+    with limits() as wrapped:
         started = subprocess.Popen([*wrapped, *serve], cwd=ROOT, env=environment)
         try:
             yield started
@@ -133,32 +138,33 @@ def fer_service(port: int) -> Iterator["subprocess.Popen[bytes]"]:
 
 
 @contextmanager
-def cpu_quota() -> Iterator[list[str]]:
-    """What to put before a command to run it under a quota of one CPU that it sees as in a container."""
-    root = next((root for root in CGROUPS if (root / "cgroup.procs").exists()), None)
-    own = root / f"fer-observability-{os.getpid()}" if root else None
-    if own is None or not _with_quota(own):
-        yield []
-        return
-    script = f'echo $$ > {own}/cgroup.procs && exec unshare --mount sh -c "$0" "$@"'
-    mounted = f'mount --bind {own} {root} && exec "$0" "$@"'
+def limits() -> Iterator[list[str]]:
+    """What to put before a command to run it in cgroups with LIMITS that it sees as in a container."""
+    name = f"fer-observability-{os.getpid()}"
+    made = [root / name for root in CGROUPS if (root / "cgroup.procs").exists() and _limited(root / name)]
+    join = "".join(f"echo $$ > {own}/cgroup.procs && " for own in made)
+    mount = "".join(f"mount --bind {own} {own.parent} && " for own in made)
+    wrapped = ["sh", "-c", f'{join}exec unshare --mount sh -c "$0" "$@"', f'{mount}exec "$0" "$@"']
     try:
-        yield ["sh", "-c", script, mounted]
+        yield wrapped if made else []
     finally:
-        _remove(own)
+        for own in made:
+            _remove(own)
 
 
-def _with_quota(group: Path) -> bool:
-    """Make it. False where this user or this kernel can't."""
+def _limited(group: Path) -> bool:
+    """Make it, with those of LIMITS that it has. False where this user or this kernel can't."""
     try:
         group.mkdir()
-        v1 = group / "cpu.cfs_quota_us"
-        (v1 if v1.exists() else group / "cpu.max").write_text("100000")
+        had = [(group / name, limit) for name, limit in LIMITS.items() if (group / name).exists()]
+        for file, limit in had:
+            file.write_text(limit)
     except OSError:
+        had = []
+    if not had:
         with suppress(OSError):
             group.rmdir()
-        return False
-    return True
+    return bool(had)
 
 
 def _remove(group: Path) -> None:
