@@ -88,8 +88,17 @@ class _Exchange:
             told = {name for name, _ in headers}
             defaults = (header for header in _DEFAULTS if header[0] not in told)
             ids = _raw({REQUEST_ID_HEADER: self.request_id, **self.span.headers})
-            message["headers"] = [*headers, *defaults, *ids]
+            message["headers"] = [*headers, *defaults, *ids, *self._end()]
         await self._send(message)
+
+    def _end(self) -> list[tuple[bytes, bytes]]:
+        """A header that closes the connection of one who may never send the body that was refused.
+
+        A client that asks before it sends one (RFC 9110, section 10.1.1) may go on with its next request,
+        which would be taken for that body.
+        """
+        refused = self.status is not None and self.status >= HTTPStatus.BAD_REQUEST
+        return [(b"connection", b"close")] if refused and "expect" in self.headers else []
 
     async def _fail(self, error: Exception, receive: Receive) -> None:
         code = kind_of(error).code

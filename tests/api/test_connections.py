@@ -115,6 +115,16 @@ def test_one_who_closes_hears_why_the_body_was_refused(serve: Serve, rest: bytes
         assert answer.endswith(b"}")
 
 
+def test_who_asks_before_a_body_and_is_refused_has_to_connect_anew(client: httpx.Client) -> None:
+    """Or the next request could be taken for the body."""
+    head = HEAD.replace(b" HTTP", b"?max_faces=0 HTTP") + b"Content-Length: 9\r\nExpect: 100-continue\r\n\r\n"
+    with connected(client) as connection:
+        connection.sendall(head)
+        answer = connection.recv(65536)
+    assert statuses(answer) == [b"422"]
+    assert b"connection: close" in answer
+
+
 @pytest.mark.parametrize("rest", [b"", b"no chunk\r\n", b"1;" + b"x" * 70_000])
 def test_one_who_closes_and_does_not_end_is_not_waited_for(
     serve: Serve, rest: bytes, caplog: pytest.LogCaptureFixture
