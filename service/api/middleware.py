@@ -92,13 +92,14 @@ class _Exchange:
         await self._send(message)
 
     def _end(self) -> list[tuple[bytes, bytes]]:
-        """A header that closes the connection of one who may never send the body that was refused.
+        """A header that closes the connection after a refusal that may have come before the body.
 
-        A client that asks before it sends one (RFC 9110, section 10.1.1) may go on with its next request,
-        which would be taken for that body.
+        For clients whose next request we could not tell from it: one who asks before sending a body may not
+        send it at all, and an offer of HTTP/2 is only taken out of what begins with a head (`without_offer`).
         """
         refused = self.status is not None and self.status >= HTTPStatus.BAD_REQUEST
-        return [(b"connection", b"close")] if refused and "expect" in self.headers else []
+        doubtful = "expect" in self.headers or "http2-settings" in self.headers
+        return [(b"connection", b"close")] if refused and doubtful else []
 
     async def _fail(self, error: Exception, receive: Receive) -> None:
         code = kind_of(error).code

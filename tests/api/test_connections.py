@@ -115,11 +115,14 @@ def test_one_who_closes_hears_why_the_body_was_refused(serve: Serve, rest: bytes
         assert answer.endswith(b"}")
 
 
-def test_who_asks_before_a_body_and_is_refused_has_to_connect_anew(client: httpx.Client) -> None:
-    """Or the next request could be taken for the body."""
-    head = HEAD.replace(b" HTTP", b"?max_faces=0 HTTP") + b"Content-Length: 9\r\nExpect: 100-continue\r\n\r\n"
+@pytest.mark.parametrize("doubtful", [b"Expect: 100-continue", b"Upgrade: h2c\r\nHTTP2-Settings: AA"])
+def test_after_a_refusal_nothing_is_read_that_may_not_be_the_rest_of_the_body(
+    client: httpx.Client, doubtful: bytes
+) -> None:
     with connected(client) as connection:
-        connection.sendall(head)
+        connection.sendall(
+            HEAD.replace(b" HTTP", b"?max_faces=0 HTTP") + doubtful + b"\r\nContent-Length: 9\r\n\r\n"
+        )
         answer = connection.recv(65536)
     assert statuses(answer) == [b"422"]
     assert b"connection: close" in answer
