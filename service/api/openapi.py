@@ -47,7 +47,6 @@ DETECTION_EXAMPLE: Json = {
                 "neutral": 0.0202,
             },
             "uncertain": False,
-            "crop": None,
         }
     ],
     "model": {"name": "balanced", "version": "1", "digest": "sha256:" + "0123456789abcdef" * 4},
@@ -268,15 +267,17 @@ _UNLISTED: tuple[tuple[tuple[type[Unvalidated | BaseModel], ...], _Mode], ...] =
 
 
 def complete(document: Json) -> Json:
-    """Add the schemas that hand-read bodies and problems refer to; drop the framework's own error form."""
+    """Add the schemas that hand-read bodies and problems refer to; drop the framework's names and errors."""
     schemas = document.setdefault("components", {}).setdefault("schemas", {})
     _, definitions = TypeAdapter.json_schemas(
         [(kind.__name__, mode, TypeAdapter(kind)) for kinds, mode in _UNLISTED for kind in kinds],
         ref_template="#/components/schemas/{model}",
     )
     schemas.update({name: schema for name, schema in definitions["$defs"].items() if name not in schemas})
-    for path in document["paths"].values():
-        for operation in path.values():
+    for path, operations in document["paths"].items():
+        for operation in operations.values():
+            # What generated clients call it; the framework says path and method in it a second time.
+            operation["operationId"] = path.strip("/").translate(str.maketrans("/-", "__"))
             _drop_framework_errors(operation["responses"])
     for name in ("HTTPValidationError", "ValidationError"):
         schemas.pop(name, None)

@@ -136,6 +136,13 @@ def test_openapi_document_describes_bodies_and_errors(client: httpx.Client) -> N
     assert "Problem" in document["components"]["schemas"]
 
 
+def test_openapi_operations_have_names_for_generated_clients(client: httpx.Client) -> None:
+    paths = client.get("/openapi.json").json()["paths"]
+    names = [operation["operationId"] for operations in paths.values() for operation in operations.values()]
+    probes = ["livez", "readyz", "metrics"]
+    assert names == ["detect_emotions", "detect_emotions_batch", "models", "analyze", *probes]
+
+
 @pytest.mark.parametrize(
     ("code", "request_"),
     [
