@@ -488,6 +488,7 @@ def test_a_key_opens_the_live_view_too(visit: Visitor, serve: Serve) -> None:
             page.get_by_label("This service asks for an API key").fill(key)
             page.get_by_role("button", name="Use this key").click()
             expect(page.get_by_role("button", name="Start the camera")).to_be_focused()
+            expect(page.get_by_role("alert")).to_have_count(0)
             socket = start(page)
             expect(page.locator("#live-faces .face-card")).to_have_count(1)
             assert key not in socket.url

@@ -90,6 +90,11 @@ export class Live {
     if (this.stream) this.#connect();
   }
 
+  /** What was told of the one before holds no longer. */
+  keyTaken() {
+    if (this.told?.code === "unauthorized") this.#tell(undefined);
+  }
+
   async #start() {
     const toggle = byId("camera-toggle");
     this.#tell(undefined);

@@ -68,4 +68,5 @@ async function takeKey(event) {
   byId(photosTab.getAttribute("aria-selected") === "true" ? "choose" : "camera-toggle").focus();
   announce("Key taken");
   photos.retryFailed();
+  live.keyTaken();
 }
