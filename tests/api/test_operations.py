@@ -136,6 +136,13 @@ def test_openapi_document_describes_bodies_and_errors(client: httpx.Client) -> N
     assert "Problem" in document["components"]["schemas"]
 
 
+def test_openapi_types_of_answers_are_those_that_are_sent(client: httpx.Client) -> None:
+    paths = client.get("/openapi.json").json()["paths"]
+    for path in ("/models", "/livez", "/readyz", "/metrics"):
+        sent = client.get(path).headers["content-type"].partition(";")[0]
+        assert list(paths[path]["get"]["responses"]["200"]["content"]) == [sent]
+
+
 def test_openapi_operations_have_names_for_generated_clients(client: httpx.Client) -> None:
     paths = client.get("/openapi.json").json()["paths"]
     names = [operation["operationId"] for operations in paths.values() for operation in operations.values()]
