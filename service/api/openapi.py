@@ -58,8 +58,9 @@ def _query_parameters(model: type[BaseModel]) -> list[Json]:
     """What a query may hold that is read by hand, as this model."""
     found = []
     for name, schema in model.model_json_schema()["properties"].items():
-        if schema.get("default", ...) is None:
+        if "anyOf" in schema:  # of a type or null, which is what a query leaves out
             del schema["default"]
+            schema.update(schema.pop("anyOf")[0])
         found.append(_parameter(name, "query", schema))
     return found
 

@@ -128,6 +128,7 @@ def test_openapi_document_describes_bodies_and_errors(client: httpx.Client) -> N
     }
     names = {parameter["name"] for parameter in operation["parameters"]}
     assert {parameter["name"] for parameter in analyze["parameters"]} == names - {"include"}
+    assert all("type" in parameter["schema"] for parameter in operation["parameters"]), "a query has no null"
     statuses = {"200", "400", "401", "406", "413", "415", "422", "500", "503", "504"}
     assert set(operation["responses"]) == statuses
     for status in statuses - {"200"}:
