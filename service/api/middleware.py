@@ -97,9 +97,10 @@ class _Exchange:
         For clients whose next request we could not tell from it: one who asks before sending a body may not
         send it at all, and an offer of HTTP/2 is only taken out of what begins with a head (`without_offer`).
         """
-        refused = self.status is not None and self.status >= HTTPStatus.BAD_REQUEST
+        if self.status is None or self.status < HTTPStatus.BAD_REQUEST:
+            return []
         doubtful = "expect" in self.headers or "http2-settings" in self.headers
-        return [(b"connection", b"close")] if refused and doubtful else []
+        return [(b"connection", b"close")] if doubtful else []
 
     async def _fail(self, error: Exception, receive: Receive) -> None:
         code = kind_of(error).code
