@@ -56,7 +56,9 @@ def configure(arguments: argparse.Namespace) -> Config:
     """The preset with what the command line changes."""
     config = PRESETS[arguments.preset]
     if arguments.views is not None:
-        config = replace(config, distillation=Distillation(arguments.views))
+        # How much of the loss, and how softened, stays as the preset has it.
+        taught = config.distillation or Distillation(arguments.views)
+        config = replace(config, distillation=replace(taught, views=arguments.views))
     if arguments.begin_with is not None:
         config = replace(config, begun_with=digest(arguments.begin_with))
     elif arguments.resize:

@@ -1,5 +1,6 @@
 import json
 import sys
+from argparse import Namespace
 from collections.abc import Callable
 from dataclasses import asdict, fields, is_dataclass, replace
 from pathlib import Path
@@ -101,6 +102,12 @@ def test_every_preset_has_settings_that_can_be(config: Config) -> None:
     config = replace(config, distillation=config.distillation or Distillation("views"))
     settings = [f"{name}={json.dumps(value)}" for name, value in leaves(config)]
     assert asdict(override(config, settings)) == asdict(config)
+
+
+def test_other_views_are_learned_from_as_the_preset_says() -> None:
+    given = {"preset": "balanced-again", "views": "others", "begin_with": None, "resize": False}
+    taught = train.configure(Namespace(**given, epochs=None, settings=[])).distillation
+    assert taught == Distillation("others", weight=0.7)
 
 
 def test_every_number_has_a_range() -> None:
