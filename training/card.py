@@ -12,6 +12,7 @@ from service.vision.types import EMOTIONS
 from training import manifest
 from training.arguments import told
 from training.evaluate import STORE
+from training.files import write_text
 from training.label_sets import FER2013, FERPLUS
 from training.metrics import public, wilson_interval
 
@@ -94,7 +95,7 @@ def refresh(store: Path, *, check: bool = False) -> list[Path]:
         if after != before:
             behind.append(page)
             if not check:
-                page.write_text(after)
+                write_text(page, after)
     return behind
 
 

@@ -191,10 +191,10 @@ def run(arguments: argparse.Namespace) -> None:
     learned, tested = (load(arguments.data, split, arguments.ferplus) for split in ("train", "public_test"))
     (store / file).parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=store) as folder:
-        aside = Path(folder)
-        calibration = export(runs, learned, aside, file, serving)
+        made = Path(folder)
+        calibration = export(runs, learned, made, file, serving)
         found = entry(
-            aside,
+            made,
             file,
             calibration,
             label_set=serving.label_set,
@@ -207,10 +207,9 @@ def run(arguments: argparse.Namespace) -> None:
             },
             version=arguments.version or _version(store, name),
         )
-        answers = probabilities(aside / file, tested.images)
+        answers = probabilities(made / file, tested.images)
         measured = report(answers, tested, found["uncertain_below"], serving.label_set)
-        (aside / file).replace(store / file)
-    manifest.update(store, "emotion", {name: found | {"measured": measured.figures()}})
+        manifest.update(store, "emotion", {name: found | {"measured": measured.figures()}}, made)
     card.refresh(store)
     print(f"{store / file}: {found['bytes']} bytes\n{measured.text()}")
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import onnx
 
-from training.files import write_text
+from training.files import aside
 
 MANIFEST = "manifest.json"
 Entry = dict[str, Any]
@@ -72,14 +72,22 @@ def graph_entry(
     }
 
 
-def update(store: Path, section: str, entries: Mapping[str, Entry]) -> None:
-    """Put entries into a section ("detector" or "emotion"), leaving the others as they are."""
+def update(store: Path, section: str, entries: Mapping[str, Entry], made: Path | None = None) -> None:
+    """Put entries into a section ("detector" or "emotion"), leaving the others as they are.
+
+    made: a folder on the store's disk, laid out as the store is, whose graphs of these entries move there.
+    """
     path = store / MANIFEST
     empty: dict[str, Any] = {"detector": {}, "default": "balanced", "emotion": {}}
     manifest = read(store) if path.exists() else empty
     manifest[section].update(entries)
     # A service that starts meanwhile reads the one or the other.
-    write_text(path, json.dumps(manifest, indent=2) + "\n")
+    with aside(path) as temporary:
+        temporary.write_text(json.dumps(manifest, indent=2) + "\n")
+        # At the last moment: a store whose graph is not the one that its manifest tells of is not served.
+        if made is not None:
+            for entry in entries.values():
+                (made / entry["file"]).replace(store / entry["file"])
 
 
 def _tensor(value: onnx.ValueInfoProto) -> Entry:

@@ -69,7 +69,7 @@ def quantize(source: Path, path: Path, images: UInt8Array) -> None:
 
 
 def accepted(store: Path, variant: str, learned: Faces, tested: Faces) -> manifest.Entry:
-    """Write the 8-bit form of a variant beside it; returns its entry for the manifest, with its figures.
+    """Put the 8-bit form of a variant beside it, and into the manifest; returns its entry, with its figures.
 
     Raises ExportError, and leaves what was there, where it loses more than MOST_LOST.
     """
@@ -77,7 +77,8 @@ def accepted(store: Path, variant: str, learned: Faces, tested: Faces) -> manife
     file = f"emotion/{variant}{SUFFIX}.onnx"
     drawn = np.random.default_rng(0).permutation(len(learned))[:CALIBRATION_IMAGES]
     with tempfile.TemporaryDirectory(dir=store) as folder:
-        path = Path(folder) / "candidate.onnx"
+        path = Path(folder) / file
+        path.parent.mkdir()
         quantize(store / whole["file"], path, learned.images[np.sort(drawn)])
         # Of the same images: the manifest's figure may be of others.
         before, after = (
@@ -87,17 +88,22 @@ def accepted(store: Path, variant: str, learned: Faces, tested: Faces) -> manife
         lost = before.accuracy - after.accuracy
         if lost > MOST_LOST:
             raise ExportError(f"{variant} in 8 bits loses {lost:.2%} of accuracy, more than {MOST_LOST:.1%}")
-        path.replace(store / file)
+        entry = _entry(Path(folder), file, variant, whole) | {"measured": after.figures()}
+        manifest.update(store, "emotion", {f"{variant}{SUFFIX}": entry}, Path(folder))
+    return entry
+
+
+def _entry(made: Path, file: str, variant: str, whole: manifest.Entry) -> manifest.Entry:
+    """What the manifest says of the 8-bit form of a variant, whose own entry is `whole`; not yet measured."""
     provenance = {
         **{key: value for key, value in whole["provenance"].items() if key in LEARNED},
         "command": f"make quantize MODEL={variant}",
         "quantized_from": f"sha256:{whole['sha256']}",
     }
     entry = manifest.graph_entry(
-        store, file, version=whole["version"], licence=whole["licence"], provenance=provenance
+        made, file, version=whole["version"], licence=whole["licence"], provenance=provenance
     )
-    kept = {key: whole[key] for key in ("labels", "label_set", "uncertain_below")}
-    return entry | kept | {"measured": after.figures()}
+    return entry | {key: whole[key] for key in ("labels", "label_set", "uncertain_below")}
 
 
 def accuracy(entry: manifest.Entry) -> float:
@@ -119,7 +125,6 @@ def main() -> None:
     with told("quantize"):
         splits = (load(arguments.data, split, arguments.ferplus) for split in ("train", "public_test"))
         entry = accepted(store, variant, *splits)
-        manifest.update(store, "emotion", {f"{variant}{SUFFIX}": entry})
         card.refresh(store)
     print(f"{store / entry['file']}: {entry['bytes']} bytes, accuracy {accuracy(entry):.2%} on public_test")
 

@@ -67,23 +67,28 @@ def recalibrate(source: Path, path: Path, seen: Faces, label_set: LabelSet) -> C
 def accepted(
     store: Path, name: str, seen: Faces, tested: Faces, version: str | None = None
 ) -> manifest.Entry:
-    """Calibrate a graph of the store on `seen`; returns its entry for the manifest, with its figures.
+    """Calibrate a graph of the store on `seen`; returns its new entry in the manifest, with its figures.
 
     Raises ExportError, and leaves what was there, where the graph has no temperature.
     """
     entry = manifest.model(store, name)
     file, label_set = entry["file"], entry["label_set"]
     with tempfile.TemporaryDirectory(dir=store) as folder:
-        path = Path(folder) / "candidate.onnx"
+        path = Path(folder) / file
+        path.parent.mkdir()
         calibration = recalibrate(store / file, path, seen, label_set)
         measured = report(probabilities(path, tested.images), tested, calibration.uncertain_below, label_set)
-        path.replace(store / file)
-    provenance = entry["provenance"] | {"temperature": f"{calibration.temperature:.4f}"}
-    renewed = manifest.graph_entry(
-        store, file, version=version or entry["version"], licence=entry["licence"], provenance=provenance
-    )
-    answers = {"uncertain_below": round(calibration.uncertain_below, 4), "measured": measured.figures()}
-    return entry | renewed | answers
+        provenance = entry["provenance"] | {"temperature": f"{calibration.temperature:.4f}"}
+        entry |= manifest.graph_entry(
+            Path(folder),
+            file,
+            version=version or entry["version"],
+            licence=entry["licence"],
+            provenance=provenance,
+        )
+        entry |= {"uncertain_below": round(calibration.uncertain_below, 4), "measured": measured.figures()}
+        manifest.update(store, "emotion", {name: entry}, Path(folder))
+    return entry
 
 
 def main() -> None:
@@ -101,7 +106,6 @@ def main() -> None:
         learned, seen = divided(arguments.data, arguments.ferplus, provenance)
         tested = load(arguments.data, "public_test", arguments.ferplus)
         entry = accepted(store, name, without(seen, learned), tested, arguments.version)
-        manifest.update(store, "emotion", {name: entry})
         card.refresh(store)
     print(f"{store / entry['file']}: temperature {entry['provenance']['temperature']}")
 

@@ -6,6 +6,7 @@ import numpy as np
 import onnx
 import pytest
 
+from training import manifest
 from training.data import Faces
 from training.engine import train
 from training.evaluate import STORE, probabilities
@@ -82,6 +83,7 @@ def test_a_form_that_loses_nothing_gets_an_entry_of_its_own(store: Path) -> None
     assert (entry["file"], entry["version"]) == ("emotion/fast-int8.onnx", "3")
     assert entry["provenance"]["quantized_from"] == "sha256:ab"
     assert (store / entry["file"]).stat().st_size == entry["bytes"]
+    assert manifest.model(store, "fast-int8") == entry
 
 
 def test_the_same_graph_gives_the_same_form_each_time(store: Path) -> None:

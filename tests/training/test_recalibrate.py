@@ -75,12 +75,23 @@ def test_a_graph_without_a_temperature_stays_as_it_is(tmp_path: Path) -> None:
     assert {path.name for path in tmp_path.iterdir()} == {"emotion", "manifest.json"}
 
 
+def test_a_graph_stays_as_it_is_where_the_manifest_cannot_be_written(tmp_path: Path) -> None:
+    shutil.copytree(STORE / "emotion", tmp_path / "emotion")
+    entry = manifest.model(STORE, "fast")
+    manifest.update(tmp_path, "emotion", {"fast": entry})
+    (tmp_path / "manifest.json.tmp").mkdir()
+    with pytest.raises(OSError, match="directory"):
+        accepted(tmp_path, "fast", faces(), faces())
+    assert (tmp_path / entry["file"]).read_bytes() == (STORE / entry["file"]).read_bytes()
+
+
 def test_the_entry_tells_the_new_graph_and_keeps_the_rest(tmp_path: Path) -> None:
     shutil.copytree(STORE / "emotion", tmp_path / "emotion")
     before = manifest.model(STORE, "fast")
     manifest.update(tmp_path, "emotion", {"fast": before})
     found = accepted(tmp_path, "fast", faces(), faces(), version="99")
     assert found["sha256"] != before["sha256"]
+    assert manifest.model(tmp_path, "fast") == found
     assert found["version"] == "99"
     assert {name for name in found if found[name] == before[name]} >= {"file", "bytes", "labels", "label_set"}
     changed = {name for name, value in found["provenance"].items() if value != before["provenance"][name]}
