@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from service.vision.mtcnn import DetectionParameters, Mtcnn
 from service.vision.types import DecodedImage, Face, UInt8Array
 from training.arguments import positive, told
-from training.data import load
+from training.data import DataError, load
 from training.scenes import load_detector
 
 FRAME, BORDER = 192, 96  # pixels
@@ -102,9 +102,11 @@ def main() -> None:
     arguments = parser.parse_args()
     with told("framing"):
         images, detector = load(arguments.data, "train").images, load_detector(arguments.store)
-    chosen = np.random.default_rng(0).permutation(len(images))[: arguments.faces]
-    rows = np.array(list(detections(detector, images[chosen])))
-    report(rows, len(chosen))
+        chosen = np.random.default_rng(0).permutation(len(images))[: arguments.faces]
+        rows = np.array(list(detections(detector, images[chosen])))
+        if not len(rows):
+            raise DataError(f"the detector finds no face in {len(chosen)} images")
+        report(rows, len(chosen))
 
 
 if __name__ == "__main__":

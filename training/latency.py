@@ -65,14 +65,13 @@ def main() -> None:
     parser.add_argument("--store", type=Path, default=STORE)
     parser.add_argument("--rounds", type=positive, default=100)
     arguments = parser.parse_args()
-    if not arguments.presets:
-        with told("latency"):
+    with told("latency"), tempfile.TemporaryDirectory() as folder:
+        if arguments.presets:
+            graphs = untrained(arguments.presets, Path(folder))
+        else:
             entries = manifest.models(arguments.store)
             graphs = {name: arguments.store / entry["file"] for name, entry in entries.items()}
-            print(table(graphs, arguments.rounds))
-        return
-    with tempfile.TemporaryDirectory() as folder:
-        print(table(untrained(arguments.presets, Path(folder)), arguments.rounds))
+        print(table(graphs, arguments.rounds))
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from multiprocessing import get_context
 
 import cv2
 import numpy as np
+from tqdm import tqdm
 
 from service.runtime.cpus import usable_cpus
 from service.vision.crop import crop_face
@@ -39,7 +40,8 @@ def scene_crops(images: UInt8Array, seed: int) -> UInt8Array:
     with ProcessPoolExecutor(usable_cpus(), get_context("spawn")) as pool:
         with ignoring_interruption():
             crops = pool.map(_scene_crop, images, range(len(images)), repeat(seed), chunksize=CHUNK)
-        return np.array(list(crops), np.uint8).reshape(images.shape)
+        seen = tqdm(crops, total=len(images), desc="in scenes", mininterval=5, leave=False)
+        return np.array(list(seen), np.uint8).reshape(images.shape)
 
 
 @contextmanager

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
+from tqdm import tqdm
 
 from training.arguments import positive, told
 from training.begin import digest, load_checkpoint
@@ -68,7 +69,8 @@ def _in_scenes(images: Tensor, seed: int) -> Tensor:
 @torch.no_grad()
 def _features(network: ShuffleNetV2, images: Tensor) -> Tensor:
     """What the classifier sees of (N, 1, 48, 48) uint8: (N, head)."""
-    batches = (to_network(batch.float() / 255) for batch in torch.split(images, BATCH))
+    parts = tqdm(torch.split(images, BATCH), desc="features", mininterval=5)
+    batches = (to_network(batch.float() / 255) for batch in parts)
     # Depthwise convolutions are slow in another order of memory.
     last = (batch.contiguous(memory_format=torch.channels_last) for batch in batches)
     return torch.cat([network.features(batch).mean((2, 3)) for batch in last])
@@ -107,7 +109,7 @@ def main() -> None:
     parser.add_argument("--run", type=Path, required=True, help="folder of the run that is written")
     parser.add_argument("--images", type=positive, help="only so many, for a rehearsal")
     arguments = parser.parse_args()
-    with told("votes_head", resumes=True):
+    with told("votes_head"):
         faces = load(arguments.data, "train", arguments.ferplus).first(arguments.images)
         add_votes_head(faces, arguments.run, arguments.begin_with)
 
