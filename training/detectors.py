@@ -14,6 +14,7 @@ from service.vision.crop import crop_face
 from service.vision.emotion import EmotionClassifier
 from service.vision.mtcnn import Mtcnn
 from service.vision.types import Box, DecodedImage, Face, Landmarks, Point
+from training.config import ConfigError
 from training.data import Faces
 from training.robustness import Outcome, outcome
 from training.scenes import Condition, Square, best_match, find, overlap, scenes
@@ -50,11 +51,13 @@ def compare(
 
 
 def haar(images: Sequence[DecodedImage], python: Path) -> list[list[Face]]:
-    """The cascade's faces in each image, by a subprocess."""
+    """The cascade's faces in each image, by a subprocess. Raises ConfigError where that fails."""
     with tempfile.TemporaryDirectory() as folder:
         pixels, boxes = Path(folder) / "scenes.npy", Path(folder) / "boxes.json"
         np.save(pixels, np.stack([image.pixels[:, :, 0] for image in images]))
-        subprocess.run([str(python), str(SCRIPT), str(pixels), str(boxes)], check=True)  # noqa: S603
+        command = [str(python), str(SCRIPT), str(pixels), str(boxes)]
+        if subprocess.run(command, check=False).returncode:  # noqa: S603
+            raise ConfigError(f"{python} finds no faces: it needs NumPy and OpenCV 4 (`make haar` makes one)")
         return [[as_face(box) for box in found] for found in json.loads(boxes.read_text())]
 
 

@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
+from service.vision.types import DecodedImage
 from training import figures
-from training.detectors import as_face, reframed
+from training.config import ConfigError
+from training.detectors import as_face, haar, reframed
 from training.engine import COLUMNS
 from training.report import Page, training_curves
 from training.shufflenet import Architecture
@@ -24,6 +26,12 @@ def test_reframing_puts_the_median_box_on_its_square() -> None:
     found = reframed([*boxes, None], [*squares, squares[0]])
     assert [face and face.region for face in found] == [*map(pytest.approx, squares), None]
     assert reframed([None], squares[:1]) == [None]
+
+
+def test_a_python_without_opencv_4_is_told_of() -> None:
+    image = DecodedImage(np.zeros((48, 48, 3), np.uint8), 48, 48, "png", 1)
+    with pytest.raises(ConfigError, match="false finds no faces: it needs NumPy and OpenCV 4"):
+        haar([image], Path("false"))
 
 
 def test_the_confusion_figure_shows_shares_of_each_row() -> None:
