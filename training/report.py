@@ -97,7 +97,7 @@ def write_report(
     page.figure(
         figures.network(PRESETS[subject.name].architecture),
         "fig11-network",
-        f"Layers of `{subject.name}`: channels x height x width.",
+        f"Layers of the preset `{subject.name}`: channels x height x width.",
     )
     page.write()
 
