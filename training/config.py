@@ -81,8 +81,17 @@ class Config:
 
 
 def from_saved(saved: Mapping[str, Any]) -> Config:
-    """A config as JSON or a checkpoint holds it; what an older one lacks has its default."""
-    parts = dict(saved)
+    """A config as JSON or a checkpoint holds it; what an older one lacks has its default.
+
+    Raises ConfigError for one with settings that are not known here.
+    """
+    try:
+        return _from_saved(dict(saved))
+    except TypeError as error:
+        raise ConfigError(f"settings of another version of this program: {error}") from error
+
+
+def _from_saved(parts: dict[str, Any]) -> Config:
     for name, kind in (
         ("architecture", Architecture),
         ("augmentation", Augmentation),

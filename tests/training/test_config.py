@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from training import recipe, report, train, views
-from training.config import RANGES, Config, ConfigError, override
+from training.config import RANGES, Config, ConfigError, from_saved, override
 from training.distill import Distillation
 from training.recipe import PRESETS
 from training.teachers import DenseArchitecture
@@ -102,6 +102,12 @@ def test_every_preset_has_settings_that_can_be(config: Config) -> None:
     config = replace(config, distillation=config.distillation or Distillation("views"))
     settings = [f"{name}={json.dumps(value)}" for name, value in leaves(config)]
     assert asdict(override(config, settings)) == asdict(config)
+
+
+@pytest.mark.parametrize("newer", [{"later": 1}, {"architecture": {"later": 1}}])
+def test_a_run_of_a_newer_version_is_told_of(newer: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match=r"settings of another version of this program: .*'later'"):
+        from_saved(asdict(Config()) | newer)
 
 
 def test_other_views_are_learned_from_as_the_preset_says() -> None:
