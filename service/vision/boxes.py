@@ -75,6 +75,14 @@ def square(boxes: Float32Array) -> Float32Array:
     return np.concatenate([centres - halves, centres + halves], axis=1)
 
 
+def carried(windows: Float32Array, before: Float32Array, after: Float32Array) -> Float32Array:
+    """Windows (N, 4), each taken along by a box that was there before and is here after."""
+    growth = np.sqrt(areas(after) / np.maximum(areas(before), 1))[:, None]
+    starts, ends = ((boxes[:, :2] + boxes[:, 2:]) / 2 for boxes in (before, after))
+    corners = [ends + (windows[:, i : i + 2] - starts) * growth for i in (0, 2)]
+    return np.hstack(corners).astype(np.float32)
+
+
 def clip(boxes: Float32Array, width: int, height: int) -> NDArray[np.int64]:
     """Whole-pixel boxes inside an image of that size; one that lies outside becomes empty."""
     return np.rint(boxes).astype(np.int64).clip(0, [width, height, width, height])

@@ -8,40 +8,18 @@ Coordinates are continuous: pixel i covers [i, i + 1).
 from collections.abc import Sequence
 from copy import copy
 from dataclasses import dataclass
-from typing import NamedTuple, Self
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from service.vision.batches import run_in_batches
-from service.vision.boxes import areas, clip, in_blocks, overlap, regress, square, suppress
+from service.vision.boxes import carried, in_blocks, overlap, regress, square, suppress
+from service.vision.located import NOWHERE, Located, apart, to_faces
+from service.vision.looks import ONET, RNET, run_on_crops
 from service.vision.proposals import Proposals, ProposalStage
-from service.vision.pyramid import Resize, averaged, halve, sampled
+from service.vision.pyramid import halve
 from service.vision.tables import joined, rows_at
-from service.vision.types import (
-    NOBODY,
-    Box,
-    DecodedImage,
-    Face,
-    Float32Array,
-    Helpers,
-    Landmarks,
-    Point,
-    Session,
-    UInt8Array,
-)
-
-
-class Look(NamedTuple):
-    """How a network sees squares: at this side, so many at once, resized so."""
-
-    side: int
-    batch: int
-    resize: Resize
-
-
-# R-Net and O-Net see at most so many crops at once, as P-Net sees tiles. In smaller runs a crop takes longer.
-RNET, ONET = Look(24, 16, sampled), Look(48, 4, averaged)
+from service.vision.types import NOBODY, DecodedImage, Face, Float32Array, Helpers, Session, UInt8Array
 
 # Of candidates that are this likely to become a face, no more than FIRST go first of those that overlap by
 # more than HEAP. What overlaps them by more than ON_FACE is looked at only where they turn out to be no face.
@@ -62,11 +40,6 @@ UNDER, OVER, FALL = 0.3, 0.1, 0.2
 # scores of a face stay high, those of other things do not.
 UNSURE_PROPOSE, UNSURE_REFINE, LARGE, MOST, LOOKS = 0.1, 0.5, 0.4, 50, 3
 
-# What O-Net says of two squares is about the same face where its boxes overlap by more than this. A square
-# counts the more, by this power of the overlap, the better it fits the face's box; at least a little.
-AGREE, FIT, LEAST_FIT = 0.6, 4, 0.01
-
-OUTSIDE = 128  # zero, for the networks: what a crop shows beyond the image
 EVERY = -1.0  # a threshold that lets all pass
 
 
@@ -150,18 +123,20 @@ class Mtcnn:
         accept = parameters.thresholds[2]
         located = apart(self._look(halve(image.pixels), square(windows * scale), accept))
         kept = located.candidates
-        windows = moved(windows[kept], before[kept], located.boxes / scale)
+        windows = carried(windows[kept], before[kept], located.boxes / scale)
         return to_faces(located, scale, image.width, image.height, windows=windows)
 
     def _look_closer(
         self, halvings: list[UInt8Array], smallest: float, parameters: DetectionParameters
-    ) -> "Located":
+    ) -> Located:
         """Large faces, by the mean of what O-Net says of them, where the cascade found none."""
         propose, refine, accept = parameters.thresholds
-        least, factor = max(smallest, LARGE * min(halvings[0].shape[:2])), parameters.pyramid_factor
-        found = self._proposals.propose(halvings, least, factor, min(propose, UNSURE_PROPOSE), self._helpers)
-        likely = large(found.squares, halvings[0])[:MOST]
-        squares = self._refine(halvings, likely, min(refine, UNSURE_REFINE))
+        large, factor = LARGE * min(halvings[0].shape[:2]), parameters.pyramid_factor
+        found = self._proposals.propose(
+            halvings, max(smallest, large), factor, min(propose, UNSURE_PROPOSE), self._helpers
+        )
+        sides = found.squares[:, 2] - found.squares[:, 0]
+        squares = self._refine(halvings, found.squares[sides >= large][:MOST], min(refine, UNSURE_REFINE))
         if not len(squares):
             return NOWHERE
         looks = []
@@ -173,7 +148,7 @@ class Mtcnn:
 
     def _examine(
         self, halvings: list[UInt8Array], squares: Float32Array, refine: float, accept: float
-    ) -> "Located":
+    ) -> Located:
         """R-Net, then O-Net, on square candidates; O-Net twice where it is in doubt."""
         seen = self._look(halvings, self._refine(halvings, squares, refine), accept - UNDER)
         sure = seen.scores > accept + OVER
@@ -189,7 +164,7 @@ class Mtcnn:
         """R-Net on all candidates: fewer and better square candidates, best first."""
         if not len(boxes):
             return boxes
-        scores, offsets = self._run(self._rnet, halvings, boxes, RNET)
+        scores, offsets = run_on_crops(self._rnet, halvings, boxes, RNET, self._helpers)
         passed = np.flatnonzero(scores > threshold)
         boxes, scores, offsets = boxes[passed], scores[passed], offsets[passed]
         if not len(boxes):
@@ -198,61 +173,15 @@ class Mtcnn:
         squares = square(regress(boxes[kept], offsets[kept]))
         return squares[suppress(squares, scores[kept], CLOSE, better=BETTER)]
 
-    def _look(self, halvings: list[UInt8Array], boxes: Float32Array, threshold: float) -> "Located":
+    def _look(self, halvings: list[UInt8Array], boxes: Float32Array, threshold: float) -> Located:
         """O-Net on square candidates."""
         if not len(boxes):
             return NOWHERE
-        _, offsets, points, scores = self._run(self._onet, halvings, boxes, ONET)
+        _, offsets, points, scores = run_on_crops(self._onet, halvings, boxes, ONET, self._helpers)
         passed = np.flatnonzero(scores > threshold)
         windows = boxes[passed]
         landmarks = windows[:, None, :2] + points[passed] * (windows[:, None, 2:] - windows[:, None, :2])
         return Located(regress(windows, offsets[passed]), scores[passed], landmarks, windows, passed)
-
-    def _run(
-        self, session: Session, halvings: list[UInt8Array], squares: Float32Array, look: Look
-    ) -> list[Float32Array]:
-        return run_on_crops(session, halvings, squares, look, self._helpers)
-
-
-class Located(NamedTuple):
-    """Faces in pixels of the decoded image: boxes (N, 4), scores (N,), landmarks (N, 5, 2).
-
-    windows: (N, 4) the squares that showed them to O-Net; candidates: (N,) where these stood among O-Net's.
-    """
-
-    boxes: Float32Array
-    scores: Float32Array
-    landmarks: Float32Array
-    windows: Float32Array
-    candidates: NDArray[np.intp]
-
-
-def apart(found: Located) -> Located:
-    """Of faces that lie on each other the best one, with the landmarks that all of them agree on.
-
-    O-Net's points move with the square that it is shown. The mean of what it says about several squares of a
-    face, weighted by its scores and by how well the squares fit, moves less.
-    """
-    kept = suppress(found.boxes, found.scores, 0.7, "min")
-    landmarks = [agreed(boxes, found) for boxes in in_blocks(found.boxes[kept])]
-    return rows_at(found, kept)._replace(landmarks=np.concatenate(landmarks))
-
-
-def agreed(boxes: Float32Array, found: Located) -> Float32Array:
-    """(N, 5, 2) the landmarks of the faces in some boxes (N, 4)."""
-    fit = np.maximum(overlap(square(boxes), found.windows), LEAST_FIT) ** FIT
-    votes = (overlap(boxes, found.boxes) > AGREE) * fit * found.scores
-    shares = (votes / votes.sum(axis=1, keepdims=True)).astype(np.float32)
-    return np.tensordot(shares, found.landmarks, 1)
-
-
-NOWHERE = Located(
-    np.empty((0, 4), np.float32),
-    np.empty(0, np.float32),
-    np.empty((0, 5, 2), np.float32),
-    np.empty((0, 4), np.float32),
-    np.empty(0, np.intp),
-)
 
 
 def going_first(found: Proposals) -> NDArray[np.bool_]:
@@ -267,73 +196,3 @@ def going_first(found: Proposals) -> NDArray[np.bool_]:
 def away(squares: Float32Array, faces: Float32Array) -> NDArray[np.bool_]:
     """(N,) which squares (N, 4) lie on none of the faces (M, 4)."""
     return np.concatenate([(overlap(some, faces) <= ON_FACE).all(axis=1) for some in in_blocks(squares)])
-
-
-def large(squares: Float32Array, pixels: UInt8Array) -> Float32Array:
-    """Those of the squares (N, 4) that take much of a picture (H, W, 3)."""
-    wide = np.flatnonzero(squares[:, 2] - squares[:, 0] >= LARGE * min(pixels.shape[:2]))
-    return squares[wide]
-
-
-def run_on_crops(
-    session: Session,
-    halvings: list[UInt8Array],
-    squares: Float32Array,
-    look: Look,
-    helpers: Helpers = NOBODY,
-) -> list[Float32Array]:
-    """The session's outputs for the crops of all squares (N, 4)."""
-    # All crops are cut before the first run: two threads that cut at a time wait for Python's lock at each.
-    return run_in_batches(session, cut(halvings, squares, look), look.batch, helpers)
-
-
-def cut(halvings: list[UInt8Array], squares: Float32Array, look: Look) -> UInt8Array:
-    """Crops (N, side, side, 3) of squares (N, 4), each from the smallest halving with `side` pixels of it."""
-    side = look.side
-    shrinking = np.log2(np.maximum((squares[:, 2] - squares[:, 0]) / side, 1))
-    sources = np.minimum(shrinking.astype(np.intp), len(halvings) - 1)
-    scales = np.array([2 * source.shape[1::-1] for source in halvings]) / (2 * halvings[0].shape[1::-1])
-    windows = np.rint(squares * scales[sources]).astype(np.intp)
-    crops = np.empty((len(squares), side, side, 3), np.uint8)
-    for crop, source, window in zip(crops, sources.tolist(), windows.tolist(), strict=True):
-        look.resize(cut_window(halvings[source], *window), (side, side), crop)
-    return crops
-
-
-def cut_window(source: UInt8Array, x1: int, y1: int, x2: int, y2: int) -> UInt8Array:
-    """(y2 - y1, x2 - x1, 3) pixels, gray where the window leaves the image."""
-    height, width = source.shape[:2]
-    if 0 <= x1 < x2 <= width and 0 <= y1 < y2 <= height:
-        return source[y1:y2, x1:x2]
-    left, top = max(x1, 0), max(y1, 0)
-    inner = source[top : max(y2, 0), left : max(x2, 0)]
-    height, width = inner.shape[:2]
-    window = np.full((max(y2 - y1, 1), max(x2 - x1, 1), 3), OUTSIDE, np.uint8)
-    window[top - y1 : top - y1 + height, left - x1 : left - x1 + width] = inner
-    return window
-
-
-def moved(windows: Float32Array, before: Float32Array, after: Float32Array) -> Float32Array:
-    """Windows (N, 4), each taken along by a box that was there before and is here after."""
-    growth = np.sqrt(areas(after) / np.maximum(areas(before), 1))[:, None]
-    starts, ends = ((boxes[:, :2] + boxes[:, 2:]) / 2 for boxes in (before, after))
-    corners = [ends + (windows[:, i : i + 2] - starts) * growth for i in (0, 2)]
-    return np.hstack(corners).astype(np.float32)
-
-
-def to_faces(
-    located: Located, scale: float, width: int, height: int, *, windows: Float32Array
-) -> tuple[Face, ...]:
-    """Faces whose box, clipped to the full image, is not empty; largest first.
-
-    scale: size of the decoded image in terms of the full one; windows: (N, 4) in full pixels.
-    """
-    faces = []
-    boxes = located.boxes / scale
-    rows = (boxes, clip(boxes, width, height), located.scores, located.landmarks / scale, windows)
-    for region, (x1, y1, x2, y2), score, points, window in zip(*(row.tolist() for row in rows), strict=True):
-        if x1 < x2 and y1 < y2:
-            marks = Landmarks(*(Point(*point) for point in points))
-            box = Box(x1, y1, x2 - x1, y2 - y1)
-            faces.append(Face(box, tuple(region), score, marks, tuple(window)))
-    return tuple(sorted(faces, key=lambda face: face.box.width * face.box.height, reverse=True))

@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import NDArray
 
 from service.vision.emotion import EmotionClassifier
-from service.vision.mtcnn import Located, to_faces
+from service.vision.located import Located, to_faces
 from service.vision.types import Face
 from training import manifest
 from training.manifest import StoreError

@@ -1,7 +1,6 @@
-import tracemalloc
+"""The cascade as a whole, on photos and on networks that say what a test needs."""
+
 from collections.abc import Mapping, Sequence
-from itertools import product
-from pathlib import Path
 from typing import Any
 
 import cv2
@@ -9,132 +8,31 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from service.runtime.model_store import DETECTOR_GRAPHS, ModelStore
-from service.vision.batches import run_in_batches
-from service.vision.boxes import overlap, regress, square, suppress
+from service.runtime.model_store import DETECTOR_GRAPHS
+from service.vision.boxes import overlap
+from service.vision.located import Located, apart
+from service.vision.looks import RNET
 from service.vision.mtcnn import (
     BETTER,
     CLOSE,
     LOOKS,
     MOST,
     ON_FACE,
-    RNET,
     DetectionParameters,
-    Located,
     Mtcnn,
-    apart,
     away,
-    cut_window,
     default_min_face_size,
     going_first,
-    run_on_crops,
-    to_faces,
 )
 from service.vision.pipeline import AnalysisOptions, EmotionPipeline
-from service.vision.proposals import (
-    AROUND,
-    LEAST_PROMISE,
-    MAX_CANDIDATES,
-    MAX_PER_TILE,
-    STRIDE,
-    TILE,
-    Proposals,
-    ProposalStage,
-    peaks,
-    tiles,
-)
-from service.vision.pyramid import CELL, halve
-from service.vision.tables import joined, rows_at
-from service.vision.types import DecodedImage, Face, Nobody, Session, UInt8Array
+from service.vision.proposals import MAX_CANDIDATES, Proposals, ProposalStage
+from service.vision.pyramid import halve
+from service.vision.types import DecodedImage, Face, Session, UInt8Array
+from tests.vision.conftest import Golden
+from tests.vision.networks import Counting, LetsPass, RefinesNothing, Says, SeesFacesEverywhere
 
-DATA = Path(__file__).parents[1] / "data"
-GOLDEN = Path(__file__).parent / "golden" / "mtcnn.npz"
-Golden = dict[str, NDArray[Any]]
 # Thresholds that nearly everything passes.
 EASY = (0.2, 0.02, 0.001)
-
-
-class Counting:
-    """A session that remembers how many images each run was given."""
-
-    def __init__(self, session: Session) -> None:
-        self.session, self.counts = session, list[int]()
-
-    def run(self, inputs: Mapping[str, NDArray[Any]]) -> Sequence[NDArray[Any]]:
-        self.counts.append(len(next(iter(inputs.values()))))
-        return self.session.run(inputs)
-
-
-class SeesFacesEverywhere:
-    """A P-Net that is sure of every window and moves none."""
-
-    def run(self, inputs: Mapping[str, NDArray[Any]]) -> Sequence[NDArray[Any]]:
-        _, height, width, _ = inputs["image"].shape
-        rows, columns = ((side - 1) // 2 - 4 for side in (height, width))
-        response = np.full((1, rows, columns, 5), 7, np.uint8)
-        return [
-            np.ones((1, rows, columns), np.float32),
-            np.zeros((1, rows, columns, 4), np.float32),
-            response,
-        ]
-
-
-class LetsPass:
-    """A filter that finds all candidates equally likely."""
-
-    def __init__(self, promise: float = 1.0) -> None:
-        self.promise = promise
-
-    def run(self, inputs: Mapping[str, NDArray[Any]]) -> Sequence[NDArray[Any]]:
-        return [np.full(len(inputs["surroundings"]), self.promise, np.float32)]
-
-
-class RefinesNothing:
-    """An R-Net that passes all candidates as they are."""
-
-    def run(self, inputs: Mapping[str, NDArray[Any]]) -> Sequence[NDArray[Any]]:
-        count = len(inputs["crops"])
-        return [np.ones(count, np.float32), np.zeros((count, 4), np.float32)]
-
-
-class Says:
-    """An O-Net that in each run is as sure of its crops as the next of the scores: of all alike, or of each.
-
-    It moves them to the right, by so much of their side.
-    """
-
-    def __init__(self, *scores: float | Sequence[float], moves: float = 0) -> None:
-        self.scores, self.offsets = list(scores), np.array([moves, 0, moves, 0], np.float32)
-
-    def run(self, inputs: Mapping[str, NDArray[Any]]) -> Sequence[NDArray[Any]]:
-        count = len(inputs["crops"])
-        score = np.full(count, self.scores.pop(0), np.float32)
-        return [score, np.tile(self.offsets, (count, 1)), np.zeros((count, 5, 2), np.float32), score]
-
-
-@pytest.fixture(scope="module")
-def golden() -> Golden:
-    return dict(np.load(GOLDEN))
-
-
-@pytest.fixture(scope="module")
-def sessions(loaded: tuple[ModelStore, EmotionPipeline]) -> dict[str, Session]:
-    store = loaded[0]
-    return {name: store.session(entry) for name, entry in store.manifest.detector.items()}
-
-
-@pytest.fixture(scope="module")
-def detector(sessions: dict[str, Session]) -> Mtcnn:
-    return Mtcnn(*(sessions[name] for name in DETECTOR_GRAPHS))
-
-
-@pytest.fixture(scope="module")
-def astronaut() -> UInt8Array:
-    return rgb(cv2.imread(str(DATA / "astronaut.jpg")))
-
-
-def rgb(bgr: Any) -> UInt8Array:
-    return np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), np.uint8)
 
 
 def resized(pixels: UInt8Array, factor: float) -> UInt8Array:
@@ -175,16 +73,6 @@ def regions(*faces: Face) -> NDArray[np.float32]:
     return np.array([face.region for face in faces], np.float32)
 
 
-@pytest.mark.parametrize("peer", ["mtcnn", "facenet"])
-def test_onet_computes_what_other_programs_compute(
-    sessions: dict[str, Session], golden: Golden, peer: str
-) -> None:
-    *outputs, face = sessions["onet"].run({"crops": golden["onet"]})
-    assert (face >= outputs[0]).all()
-    for output, kind in zip(outputs, ("probability", "box", "landmarks"), strict=True):
-        np.testing.assert_allclose(output, golden[f"{peer}_onet_{kind}"], atol=1e-4, rtol=0)
-
-
 @pytest.mark.parametrize(("degrees", "size"), [(-75, 0.5), (75, 1)])
 def test_onets_second_opinion_knows_a_head_that_lies_on_its_side(
     detector: Mtcnn, astronaut: UInt8Array, degrees: float, size: float
@@ -197,68 +85,6 @@ def test_onets_second_opinion_knows_a_head_that_lies_on_its_side(
     assert np.hypot((x1 + x2) / 2 - middle[0], (y1 + y2) / 2 - middle[1]) < 0.25 * (x2 - x1)
 
 
-def test_onets_second_opinion_knows_faces_that_are_cut_close(
-    sessions: dict[str, Session], astronaut: UInt8Array
-) -> None:
-    def accepted(left: int, top: int) -> tuple[int, int]:
-        """How many squares about a point, shown as FER2013 shows faces, one and both accept."""
-        crops = []
-        for side, degrees, across, down in product(range(60, 112, 4), (-20, 0, 20), (-6, 0, 6), (-6, 0, 6)):
-            x, y = left + across - side // 2, top + down - side // 2
-            small = cv2.resize(astronaut[y : y + side, x : x + side], (48, 48), interpolation=cv2.INTER_AREA)
-            turn = cv2.getRotationMatrix2D((23.5, 23.5), degrees, 1)
-            turned = cv2.warpAffine(small, turn, (48, 48), borderMode=cv2.BORDER_REPLICATE)
-            crops.append(np.repeat(cv2.cvtColor(turned, cv2.COLOR_RGB2GRAY)[:, :, None], 3, axis=2))
-        probability, _, _, face = sessions["onet"].run({"crops": np.stack(crops).astype(np.uint8)})
-        return int((probability > 0.7).sum()), int((face > 0.7).sum())
-
-    published, both = accepted(224, 119)
-    assert both >= published + 10
-    for published, both in (accepted(400, 250), accepted(250, 400)):
-        assert both == published < 5
-
-
-def test_pnet_sees_what_the_published_one_is_sure_of(sessions: dict[str, Session], golden: Golden) -> None:
-    probability, box, _ = sessions["pnet"].run({"image": golden["pnet_photo"]})
-    sure = golden["facenet_pnet_photo_probability"] > 0.9
-    assert sure.sum() == 10
-    assert (probability[sure] > 0.6).all()
-    # One value in twenty of a small P-Net is further off than 0.06, whatever it learned from.
-    deviations = np.abs(box[sure] - golden["facenet_pnet_photo_box"][sure])
-    assert deviations.mean() < 0.02
-    assert (deviations < 0.06).mean() >= 0.95
-    assert deviations.max() < 0.08
-
-
-def test_pnets_squares_show_rnet_what_the_published_ones_show_it(
-    sessions: dict[str, Session], golden: Golden, astronaut: UInt8Array
-) -> None:
-    photo, sure = golden["pnet_photo"], golden["facenet_pnet_photo_probability"] > 0.9
-    _, rows, columns = np.nonzero(sure)
-    corners = STRIDE * np.stack([columns, rows, columns, rows], axis=1)
-    windows = (corners + np.array([0, 0, CELL, CELL])).astype(np.float32)
-    own, published = (
-        regress(windows, box[sure].astype(np.float32)) * np.float32(len(astronaut) / photo.shape[1])
-        for box in (sessions["pnet"].run({"image": photo})[1], golden["facenet_pnet_photo_box"])
-    )
-    assert np.diag(overlap(own, published)).min() > 0.8
-    verdicts = [
-        run_on_crops(sessions["rnet"], halve(astronaut), square(boxes), RNET)[0] for boxes in (own, published)
-    ]
-    assert (verdicts[1] > 0.9).sum() == 9
-    np.testing.assert_allclose(verdicts[0], verdicts[1], atol=0.03)
-
-
-def test_rnet_takes_for_faces_what_the_published_one_does(
-    sessions: dict[str, Session], golden: Golden
-) -> None:
-    probability, box = sessions["rnet"].run({"crops": golden["rnet"]})
-    faces = golden["facenet_rnet_probability"] > 0.7
-    assert faces.sum() == 5
-    assert ((probability > 0.7) == faces).all()
-    np.testing.assert_allclose(box[faces], golden["facenet_rnet_box"][faces], atol=0.05)
-
-
 def test_landmarks_of_a_given_square_are_the_peers(
     detector: Mtcnn, golden: Golden, astronaut: UInt8Array
 ) -> None:
@@ -266,69 +92,6 @@ def test_landmarks_of_a_given_square_are_the_peers(
         located = detector._look([astronaut], shown[None], 0.0)
         distance = np.linalg.norm(located.landmarks[0] - expected, axis=1).mean()
         assert distance < 0.01 * (located.boxes[0, 2] - located.boxes[0, 0])
-
-
-def test_landmarks_are_what_the_squares_that_fit_best_show() -> None:
-    box = np.array([[10, 10, 30, 30]], np.float32)
-    windows = np.array([[10, 10, 30, 30], [16, 10, 36, 30], [90, 90, 99, 99]], np.float32)
-    shown = np.array([5.0, 9.0, 99.0], np.float32)
-    scores = np.array([0.8, 0.9, 0.9], np.float32)
-    found = Located(
-        np.repeat(box, 3, axis=0), scores, np.tile(shown[:, None, None], (1, 5, 2)), windows, np.arange(3)
-    )
-    face = apart(found)
-    assert len(face.boxes) == 1
-    assert (face.landmarks > 5).all()
-    assert (face.landmarks < 6).all()
-
-
-def located(*boxes: tuple[float, float, float, float]) -> Located:
-    """Faces at these places, the likeliest first, each in a window of its own, told apart by landmarks."""
-    corners, count = np.array(boxes, np.float32), len(boxes)
-    scores = np.linspace(0.9, 0.8, count, dtype=np.float32)
-    marks = np.tile(np.arange(count, dtype=np.float32)[:, None, None], (1, 5, 2))
-    return Located(corners, scores, marks, corners, np.arange(count))
-
-
-def test_a_face_within_a_face_is_one() -> None:
-    # A sixth of their union, but all of the smaller one.
-    assert apart(located((0, 0, 100, 100), (30, 30, 70, 70))).candidates.tolist() == [0]
-
-
-def test_faces_that_touch_keep_their_own_landmarks() -> None:
-    faces = apart(located((0, 0, 100, 100), (60, 0, 160, 100)))
-    assert faces.landmarks[:, 0, 0].tolist() == [0, 1]
-
-
-def test_a_crowd_takes_no_memory_for_each_two_of_it() -> None:
-    boxes = [(12.0 * x, 12.0 * y, 12.0 * x + 12, 12.0 * y + 12) for x in range(40) for y in range(40)]
-    crowd = located(*boxes)
-    tracemalloc.start()
-    try:
-        faces, alone = apart(crowd), away(crowd.boxes, crowd.boxes)
-        peak = tracemalloc.get_traced_memory()[1]
-    finally:
-        tracemalloc.stop()
-    assert len(faces.boxes) == len(crowd.boxes)
-    assert (faces.landmarks == crowd.landmarks).all()
-    assert not alone.any()
-    assert peak < 4 * len(boxes) ** 2  # one float for each pair
-
-
-def test_a_face_outside_the_image_is_none() -> None:
-    found = located((10, 10, 30, 30), (-40, 10, -20, 30), (10, 99.8, 30, 120))
-    faces = to_faces(found, 1.0, 100, 100, windows=found.windows)
-    assert [face.region for face in faces] == [(10, 10, 30, 30)]
-
-
-def test_what_lies_outside_the_image_is_gray() -> None:
-    image = np.full((10, 10, 3), 255, np.uint8)
-    window = cut_window(image, -2, 4, 6, 12)
-    assert window.shape == (8, 8, 3)
-    # Zero for the networks, whose input is (pixel - 127.5) / 128.
-    assert (window[:6, 2:] == 255).all()
-    assert (window[:, :2] == 128).all()
-    assert (window[6:] == 128).all()
 
 
 def test_a_square_that_is_proposed_twice_goes_on_once(detector: Mtcnn, astronaut: UInt8Array) -> None:
@@ -389,18 +152,6 @@ def test_a_narrow_jpeg_has_the_boxes_of_its_png(pipeline: EmotionPipeline, astro
     assert (as_png.scale, as_jpeg.scale) == (1, 1 / 8)
     (png,), (jpeg,) = (pipeline.detect(image, options) for image in (as_png, as_jpeg))
     assert overlap(regions(png), regions(jpeg)).item() > 0.9
-
-
-@pytest.mark.parametrize(
-    ("size", "shape", "scale"),
-    [
-        *[((512, 512), (256, 256), 0.5), ((401, 3600), (51, 450), 1 / 8), ((3600, 401), (450, 51), 1 / 8)],
-        *[((1, 1), (1, 1), 1), ((9, 9), (2, 2), 2 / 9), ((640, 480), (480, 360), 0.75)],
-    ],
-)
-def test_the_scale_is_that_of_both_sides(size: tuple[int, int], shape: tuple[int, int], scale: float) -> None:
-    image = DecodedImage(np.zeros((shape[1], shape[0], 3), np.uint8), *size, "jpeg", 1)
-    assert image.scale == pytest.approx(scale)
 
 
 @pytest.mark.parametrize("degrees", [-20, -10, 10, 20])
@@ -619,93 +370,6 @@ def test_candidates_and_batches_are_bounded(sessions: dict[str, Session]) -> Non
     assert max(rnet.counts) == RNET.batch
 
 
-def test_of_a_tile_the_best_windows_are_kept() -> None:
-    class LikesWhatIsLow(SeesFacesEverywhere):
-        def run(self, inputs: Mapping[str, NDArray[Any]]) -> Sequence[NDArray[Any]]:
-            probability, *others = super().run(inputs)
-            return [probability * np.linspace(0.7, 1, probability.shape[1])[None, :, None], *others]
-
-    stage = ProposalStage(LikesWhatIsLow(), LetsPass())
-    found = stage.propose([np.zeros((TILE, TILE, 3), np.uint8)], 1.1 * CELL, 0.01, threshold=0.6)
-    windows_across = (TILE - CELL) // STRIDE + 1
-    rows = -(-MAX_PER_TILE // windows_across)
-    assert len(found.squares)
-    assert found.squares[:, 1].min() >= TILE - CELL - STRIDE * rows
-
-
-@pytest.mark.parametrize("seed", [0, 1, 2])
-def test_peaks_are_what_non_maximum_suppression_at_a_half_keeps(seed: int) -> None:
-    random = np.random.default_rng(seed)
-    rows, columns = random.permutation(np.argwhere(random.random((20, 30)) < 0.4)).T
-    scores = np.sort(random.uniform(0.6, 1, len(rows)).astype(np.float32))[::-1]
-    corners = np.stack([columns, rows], axis=1) * STRIDE
-    boxes = np.hstack([corners, corners + CELL]).astype(np.float32)
-    assert peaks(rows, columns) == suppress(boxes, scores, 0.5).tolist()
-
-
-@pytest.mark.parametrize("shape", [(40, 50), (2 * TILE, TILE + 30)])
-def test_surroundings_are_the_responses_around_a_candidate(
-    sessions: dict[str, Session], astronaut: UInt8Array, shape: tuple[int, int]
-) -> None:
-    """One level, of one tile and of several, in which a response is nothing beyond the last window."""
-    pixels = np.ascontiguousarray(astronaut[: shape[0], : shape[1]])
-    stage = ProposalStage(sessions["pnet"], LetsPass())
-    probability, _, response = sessions["pnet"].run({"image": pixels[None]})
-    padded = np.pad(response[0], ((AROUND, AROUND), (AROUND, AROUND), (0, 0)))
-    found = stage.propose([pixels], 1.1 * CELL, 0.01, threshold=0.2)
-    assert len(found.squares)
-    for score, window in zip(found.scores, found.surroundings, strict=True):
-        row, column = np.unravel_index(np.abs(probability[0] - score).argmin(), probability[0].shape)
-        assert np.array_equal(window, padded[row : row + 7, column : column + 7])
-
-
-def test_levels_do_not_touch_on_the_canvas(sessions: dict[str, Session], astronaut: UInt8Array) -> None:
-    """All levels together propose what each proposes alone."""
-    stage, halvings = ProposalStage(sessions["pnet"], LetsPass()), halve(astronaut)
-    together = stage.propose(halvings, 40, 0.65, threshold=0.6)
-    alone = joined([stage.propose(halvings, 40 / 0.65**level, 0.01, threshold=0.6) for level in range(7)])
-    alone = rows_at(alone, np.argsort(-alone.scores, kind="stable"))
-    assert len(together.scores) > 20
-    for found, expected in zip(together, alone, strict=True):
-        np.testing.assert_array_equal(found, expected)
-
-
-def test_response_is_the_logit_and_the_box_in_steps(
-    sessions: dict[str, Session], astronaut: UInt8Array
-) -> None:
-    probability, box, response = sessions["pnet"].run({"image": astronaut[None]})
-    # Rounded to one, a probability has no logit; the response's own scale ends long before.
-    probability = probability.clip(0.001, 0.9999)
-    logit = np.log(probability / (1 - probability)).clip(-5.9, 7.9)
-    step, offset_step = 14 / 255, 2 / 255
-    np.testing.assert_allclose((response[..., 0] - 109.0).clip(-108, 145) * step, logit, atol=2 * step)
-    np.testing.assert_allclose(
-        (response[..., 1:] - 128.0) * offset_step, box.clip(-1, 0.99), atol=offset_step
-    )
-
-
-def test_unpromising_candidates_stop_at_the_filter(
-    sessions: dict[str, Session], astronaut: UInt8Array
-) -> None:
-    def squares(promise: float) -> NDArray[np.float32]:
-        stage = ProposalStage(sessions["pnet"], LetsPass(promise))
-        return stage.find(halve(astronaut), 40, 0.709, 0.6).squares
-
-    assert len(squares(LEAST_PROMISE))
-    assert not len(squares(0.9 * LEAST_PROMISE))
-
-
-@pytest.mark.parametrize("smallest", [20, 25, 30, 35, 40, 45, 50, 60, 70])
-def test_filter_expects_most_of_the_face(
-    sessions: dict[str, Session], golden: Golden, astronaut: UInt8Array, smallest: int
-) -> None:
-    stage, options = ProposalStage(sessions["pnet"], sessions["filter"]), DetectionParameters(smallest)
-    found = stage.find(halve(astronaut), smallest, options.pyramid_factor, options.thresholds[0])
-    on_face = overlap(found.squares, golden["facenet_box"].astype(np.float32))[:, 0] > 0.5
-    assert found.promise[on_face].max() > 0.5
-    assert found.promise[on_face].max() > found.promise[~on_face].max()
-
-
 def test_of_a_likely_face_only_the_best_candidates_go_first() -> None:
     face = [[0, 0, 10, 10], [1, 0, 11, 10], [0, 1, 10, 11]]
     squares = np.array([*face, [50, 50, 60, 60]], np.float32)
@@ -740,39 +404,6 @@ def test_face_is_found_through_the_others_where_the_best_are_none(
     likely = Mtcnn(sessions["pnet"], LetsPass(), Disbelieves(), sessions["onet"])
     (face,) = detect(likely, astronaut, min_face_size=60)
     assert overlap(regions(face), golden["facenet_box"]).item() > 0.75
-
-
-@pytest.mark.parametrize(
-    ("rows", "idle", "parts"),
-    [
-        *[(0, 0, [0]), (3, 0, [3]), (4, 0, [4]), (5, 0, [3, 2]), (10, 0, [4, 3, 3])],
-        *[(0, 1, [0]), (1, 1, [1]), (3, 1, [2, 1]), (4, 5, [2, 2]), (5, 5, [3, 2])],
-    ],
-)
-def test_batches_are_full_or_about_equal_and_shared(rows: int, idle: int, parts: list[int]) -> None:
-    class Echo:
-        def run(self, inputs: Mapping[str, NDArray[Any]]) -> Sequence[NDArray[Any]]:
-            runs.append(len(inputs["crops"]))
-            return [inputs["crops"]]
-
-    runs: list[int] = []
-    helpers = Nobody()
-    helpers.idle = idle
-    crops = np.arange(rows, dtype=np.uint8)
-    (answers,) = run_in_batches(Echo(), crops, 4, helpers)
-    assert runs == parts
-    np.testing.assert_array_equal(answers, crops)
-
-
-@pytest.mark.parametrize("side", [12, 13, TILE - 1, TILE, TILE + 1, TILE + 2, 2 * TILE, 1000])
-def test_tiles_share_no_window_and_miss_none(side: int) -> None:
-    def windows(length: int, start: int = 0) -> list[int]:
-        return [start + 2 * index for index in range((length - 1) // 2 - 4)]
-
-    found = list(tiles(np.zeros((side, CELL, 3), np.uint8), top=7))
-    assert not any(tile.column for tile in found)
-    covered = [row for tile in found for row in windows(len(tile.pixels), STRIDE * (tile.row - 7))]
-    assert covered == windows(side)
 
 
 def test_default_minimum_grows_with_the_image() -> None:

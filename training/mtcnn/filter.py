@@ -30,7 +30,8 @@ from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from service.vision.boxes import overlap, regress, square, suppress
-from service.vision.mtcnn import ONET, RNET, DetectionParameters, run_on_crops
+from service.vision.looks import ONET, RNET, run_on_crops
+from service.vision.mtcnn import DetectionParameters
 from service.vision.proposals import AROUND, Candidates, ProposalStage
 from service.vision.pyramid import halve
 from service.vision.types import Float32Array, UInt8Array

@@ -29,7 +29,8 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 from tqdm import tqdm, trange
 
 from service.vision.boxes import overlap, regress, square
-from service.vision.mtcnn import ONET, RNET, DetectionParameters, cut, run_on_crops
+from service.vision.looks import ONET, RNET, cut, run_on_crops
+from service.vision.mtcnn import DetectionParameters
 from service.vision.proposals import ProposalStage
 from service.vision.pyramid import halve
 from service.vision.tables import joined, rows_at

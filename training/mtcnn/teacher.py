@@ -14,7 +14,8 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 
 from service.vision.boxes import overlap, regress, square, suppress
-from service.vision.mtcnn import ONET, RNET, DetectionParameters, cut, run_on_crops
+from service.vision.looks import ONET, RNET, cut, run_on_crops
+from service.vision.mtcnn import DetectionParameters
 from service.vision.proposals import STRIDE, ProposalStage
 from service.vision.pyramid import CELL, averaged, halve, sampled
 from service.vision.tables import rows_at
