@@ -16,7 +16,8 @@ from starlette.requests import HTTPConnection
 from service.api.errors import InvalidParameterError, NotReadyError
 from service.api.intake import Intake
 from service.api.loss import Loss
-from service.runtime.engine import Engine, always
+from service.runtime.engine import Engine
+from service.runtime.job import always
 from service.runtime.model_store import ModelStore
 from service.runtime.streams import Streams
 from service.settings import Settings

@@ -23,7 +23,8 @@ from service.api.deps import (
 from service.api.ending import Ending
 from service.api.schemas import Detection
 from service.api.uploads import Body, read_body
-from service.runtime.engine import Finished, OverloadedError, UnwantedError, always
+from service.runtime.engine import OverloadedError
+from service.runtime.job import Finished, UnwantedError, always
 from service.settings import Settings
 from service.telemetry.metrics import Metrics
 from service.vision.draw import PictureFormat

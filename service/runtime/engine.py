@@ -4,15 +4,14 @@ import asyncio
 import math
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from contextvars import copy_context
-from dataclasses import dataclass
 from threading import Lock
 from time import monotonic
-from typing import Any, Generic, TypeVar
+from typing import Any, TypeVar
 
-from service.runtime.deadline import Deadline, ExpiredError, bounded_by
 from service.runtime.drain import DrainRate
+from service.runtime.job import Finished, Job, always
 from service.runtime.shared import SharedCalls
 from service.runtime.turns import Turns
 
@@ -37,103 +36,6 @@ class ClosedError(Exception):
         super().__init__("the service is shutting down")
 
 
-class UnwantedError(Exception):
-    """Nobody wants the call's result any more, so it was not made."""
-
-
-def always() -> bool:
-    """What is asked where a call's result is wanted in any case."""
-    return True
-
-
-@dataclass(frozen=True, slots=True)
-class Finished(Generic[T]):
-    """What a call returned, and how long it waited for a worker."""
-
-    value: T
-    queue_ms: float
-
-
-class _Job(Generic[T]):
-    """A call that is made once, unless it expired, was dropped or is unwanted when its turn comes.
-
-    ended: on the event loop of who made this, once `result` can be asked or nobody will make the call.
-    """
-
-    def __init__(self, call: Callable[[], T], deadline: float, wanted: Callable[[], bool]) -> None:
-        self.call, self.wanted = call, wanted
-        self.deadline = Deadline(deadline)
-        self._loop = asyncio.get_running_loop()
-        self.ended: asyncio.Future[None] = self._loop.create_future()
-        self.begun = False
-        self._submitted = monotonic()
-        # What is traced and logged on the worker belongs to the request.
-        self._context = copy_context()
-        self._finished: Finished[T] | None = None
-        self._error: BaseException | None = None
-
-    def make(self) -> None:
-        """Make the call in this thread; its result or exception is what `result` tells."""
-        if self.ended.done():
-            return
-        try:
-            self._finished = self._finish()
-        except BaseException as error:  # whatever it is, the caller must not wait for ever
-            self._error = error
-
-    def end(self) -> None:
-        """Tell the caller, from any thread, that the call was made."""
-        self._on_the_loop(self._settle)
-
-    def expire(self) -> None:
-        """Tell the caller, on the event loop, that the deadline has passed."""
-        if not self.ended.done():
-            self.ended.set_result(None)
-
-    def cancel(self) -> None:
-        """Tell the caller, from any thread, that nobody will make the call."""
-        self._on_the_loop(self.ended.cancel)
-
-    def result(self) -> Finished[T]:
-        """What the call returned, or its exception; once it was made or expired, and only once."""
-        error, self._error = self._error, None
-        if error is None and self._finished is not None:
-            return self._finished
-        error = error or ExpiredError()  # also where it was made since, and forgotten
-        try:
-            raise error
-        finally:
-            # Its traceback holds this frame: a circle that would keep the call's arguments, an image.
-            del error
-
-    def forget(self) -> None:
-        """Nobody asks for the result; an error's traceback would keep this in a circle, with the image."""
-        self._finished = self._error = None
-
-    def _settle(self) -> None:
-        if self.ended.done():
-            self.forget()
-        else:
-            self.ended.set_result(None)
-
-    def _on_the_loop(self, call: Callable[[], object]) -> None:
-        with suppress(RuntimeError):  # it is closed: nobody waits
-            self._loop.call_soon_threadsafe(call)
-
-    def _finish(self) -> Finished[T]:
-        queue_ms = (monotonic() - self._submitted) * 1000
-        if self.deadline.seconds_left <= 0:
-            raise ExpiredError
-        if not self.wanted():
-            raise UnwantedError
-        self.begun = True
-        return Finished(self._context.run(self._call_in_time), queue_ms)
-
-    def _call_in_time(self) -> T:
-        with bounded_by(self.deadline):
-            return self.call()
-
-
 class Engine:
     """Runs calls on worker threads, and admits no more requests than it can answer.
 
@@ -145,7 +47,7 @@ class Engine:
         self.workers, self.queue_size = workers, queue_size
         self.inflight = 0
         self._on_drop = on_drop
-        self._turns: Turns[_Job[Any]] = Turns()
+        self._turns: Turns[Job[Any]] = Turns()
         self.drain_rate = DrainRate(workers)
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="fer-worker")
         self._busy, self._busy_lock = 0, Lock()
@@ -219,7 +121,7 @@ class Engine:
         that, or this is cancelled, before a worker begins, the call is never made; later, its next
         `deadline.check` ends it.
         """
-        job = _Job(call, deadline, wanted)
+        job = Job(call, deadline, wanted)
         owner = job if owner is None else owner
         self._turns.put(owner, job)
         try:
@@ -232,8 +134,7 @@ class Engine:
             await job.ended
             return job.result()
         except asyncio.CancelledError:
-            job.deadline.abandon()
-            job.forget()
+            job.abandon()
             raise
         finally:
             timer.cancel()
