@@ -5,8 +5,7 @@ its convolutions. They are unfolded here with the statistics of the images at ha
 network answers as it was.
 """
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from copy import deepcopy
 from functools import partial
 from hashlib import sha256
@@ -24,11 +23,11 @@ from training.config import ConfigError, from_saved
 from training.divide import layers
 from training.graph import fold, trace
 from training.resize import resize
+from training.saved import CHECKPOINT, load_checkpoint, readable
 from training.shufflenet import Architecture, ShuffleNetV2
 from training.unshuffle import Layout, shuffles
 
 IMAGES = 2048
-CHECKPOINT = "checkpoint.pt"
 GRAPH_CURE = "begin with an exported graph, or with the folder of a run"
 Weights = list[tuple[Tensor, Tensor]]
 
@@ -37,28 +36,6 @@ def digest(source: Path) -> str:
     """The sha256 by which a run remembers the graph, or the run's checkpoint, that it began with."""
     file = source / CHECKPOINT if source.is_dir() else source
     return sha256(file.read_bytes()).hexdigest()
-
-
-@contextmanager
-def readable(path: Path, cure: str) -> Iterator[None]:
-    """Say which file it is, and what to do, where one that is read here is cut off or something else."""
-    try:
-        yield
-    except (ConfigError, OSError, MemoryError, torch.OutOfMemoryError):
-        raise
-    # Unpickling, zip, protobuf and JSON have each an error of their own, and rubbish raises others.
-    except Exception as error:
-        raise ConfigError(f"{path} is cut off or something else than its name says: {cure}") from error
-
-
-def load_checkpoint(folder: Path, device: torch.device) -> dict[str, Any]:
-    """What a run has saved of itself."""
-    path = folder / CHECKPOINT
-    with readable(path, "move it away, and train that run again"):
-        state: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
-        if not {"average", "config"} <= state.keys():
-            raise ValueError("no checkpoint")
-    return state
 
 
 def begin_with(network: nn.Module, source: Path, images: Tensor) -> None:

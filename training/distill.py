@@ -7,20 +7,11 @@ epoch, stored with what the teachers say of each picture in it; students go roun
 cost a few dozen epochs of forward passes, however many students there are and however long they learn.
 """
 
-import json
-from collections.abc import Mapping
 from dataclasses import dataclass
-from io import BytesIO
-from pathlib import Path
-from typing import Any
 
-import torch
 from torch import Tensor
 
-from training.files import aside, write_text
 from training.heads import divergence
-
-SOURCE = "source.json"
 
 
 @dataclass(frozen=True)
@@ -33,54 +24,6 @@ class Distillation:
     views: str
     weight: float = 0.8
     temperature: float = 2.0
-
-
-@dataclass(frozen=True)
-class View:
-    """One augmented epoch, in the order of the images.
-
-    images: (N, 1, 48, 48) uint8; targets: (N, 7 or 14) float16; taught: (N, 7 or 14) float16, the mean of the
-    teachers' log-probabilities, each head apart.
-    """
-
-    images: Tensor
-    targets: Tensor
-    taught: Tensor
-
-
-def view_paths(folder: Path) -> list[Path]:
-    """The files of the views in a folder, in order."""
-    return sorted(folder.glob("view-*.pt"))
-
-
-def save_source(source: dict[str, str], folder: Path) -> None:
-    """Write down what the views of a folder come from: `images`, `teachers`, `detector`, each as a sha256."""
-    write_text(folder / SOURCE, json.dumps(source, indent=2) + "\n")
-
-
-def load_source(folder: Path) -> dict[str, str]:
-    """What the views of a folder come from; nothing where they are older than that is written down."""
-    path = folder / SOURCE
-    return dict(json.loads(path.read_text())) if path.exists() else {}
-
-
-def load_view(path: Path, device: torch.device) -> View:
-    """Read one view onto a device."""
-    return View(**torch.load(path, map_location=device, weights_only=True))
-
-
-def save_view(view: View, path: Path) -> None:
-    """Write one view."""
-    save_tensors(vars(view), path)
-
-
-def save_tensors(state: Mapping[str, Any], path: Path) -> None:
-    """Write what PyTorch can read back. Raises OSError where there is no room for it."""
-    # By way of memory: what PyTorch itself raises on a full disk tells of its own code alone.
-    written = BytesIO()
-    torch.save(state, written)
-    with aside(path) as temporary:
-        temporary.write_bytes(written.getbuffer())
 
 
 def distillation_loss(

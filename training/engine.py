@@ -1,101 +1,33 @@
 """Trains one network: a run is a folder with its config, its log and a checkpoint it resumes from."""
 
-import csv
-import json
 import math
-from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import asdict
 from pathlib import Path
 from time import perf_counter
-from typing import Any, TypeVar
+from typing import Any
 
-import numpy as np
 import torch
 from torch import Generator, Tensor, nn
 from torch.nn import functional as F
 from tqdm import tqdm
 
-from training.begin import CHECKPOINT, IMAGES, begin_resized, begin_with, load_checkpoint, readable
+from training.begin import IMAGES, begin_resized, begin_with
 from training.config import Config, ConfigError, differences, from_saved
-from training.data import DataError, Faces, load, vote_shares
-from training.distill import (
-    SOURCE,
-    View,
-    distillation_loss,
-    load_source,
-    load_view,
-    save_tensors,
-    view_paths,
-)
-from training.files import aside, write_text
-from training.heads import cross_entropy, of_labels, outputs
-from training.label_sets import has_votes
+from training.data import Faces
+from training.distill import distillation_loss
+from training.heads import cross_entropy, of_labels
+from training.held_out import split_held_out
+from training.log import COLUMNS, read_log, write_log
+from training.network import accuracy_of, build, compute_device, placed
 from training.presets import augment, class_balanced, mix, random_flip, to_network
 from training.replay import Step, replayed
-from training.shufflenet import EMOTIONS, ShuffleNetV2
-from training.teachers import DenseNetwork
+from training.saved import CHECKPOINT, load_checkpoint, save_config, save_tensors
+from training.targets import fit_tensors
+from training.view_folder import SOURCE, View, find_views, load_view
 
-Network = TypeVar("Network", bound=nn.Module)
-LOG = "log.csv"
-COLUMNS = ("epoch", "loss", "held_out_accuracy", "training_accuracy", "seconds")
 # What a run that is killed may lose; on a GPU an epoch takes a second.
 SECONDS_BETWEEN_CHECKPOINTS = 60
-
-
-def split_held_out(faces: Faces, share: float, seed: int) -> tuple[Faces, Faces]:
-    """Split off a random share that training never sees: (rest, held out)."""
-    order = np.random.default_rng(seed).permutation(len(faces))
-    cut = int(len(faces) * share)
-    return faces.subset(order[cut:]), faces.subset(order[:cut])
-
-
-def division(config: Config, faces: Faces) -> dict[str, str]:
-    """How these faces are divided in a run, for the provenance of the graph that it becomes."""
-    images = f"sha256:{faces.fingerprint()}"
-    return {"images": images, "held_out": str(config.held_out), "seed": str(config.seed)}
-
-
-def divided(
-    data: Path, ferplus: Path | None = None, provenance: Mapping[str, str] | None = None
-) -> tuple[Faces, Faces]:
-    """The training split as a graph's runs divided it: what they learned from, and what they held out.
-
-    provenance: that of the graph; where it does not tell, the division is the presets'. Raises DataError
-    where it tells of other images, of which the graph may have learned any.
-    """
-    faces = load(data, "train", ferplus)
-    known = {**division(Config(), faces), **(provenance or {})}
-    if known["images"] != f"sha256:{faces.fingerprint()}":
-        raise DataError("the graph learned from other images, labels or votes than the data has")
-    return split_held_out(faces, float(known["held_out"]), int(known["seed"]))
-
-
-def targets(faces: Faces, smoothing: float, votes: bool) -> Tensor:
-    """Soft labels (N, 7): the smoothed FER2013 label; with votes (N, 14): beside it their shares, if any."""
-    hard = F.one_hot(torch.from_numpy(faces.labels), EMOTIONS).float()
-    smooth = hard * (1 - smoothing) + smoothing / EMOTIONS
-    return torch.cat((smooth, torch.from_numpy(vote_shares(faces.votes))), 1) if votes else smooth
-
-
-def fit_tensors(config: Config, fit: Faces, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Images (N, 1, 48, 48) uint8 and targets (N, 7 or 14) of the faces to train on."""
-    images = torch.from_numpy(fit.images)[:, None].to(device)
-    return images, targets(fit, config.smoothing, bool(config.votes)).to(device)
-
-
-def need_votes(config: Config, faces: Faces) -> None:
-    """Raise DataError where a head for the votes would learn nothing, and count in the loss."""
-    if config.votes and not has_votes(faces):
-        raise DataError("the data has no FER+ votes: pass --ferplus with fer2013new.csv, or --set votes=0")
-
-
-def compute_device() -> torch.device:
-    """A CUDA device where there is one, else the CPU."""
-    if not torch.cuda.is_available():
-        return torch.device("cpu")
-    torch.backends.cudnn.benchmark = True
-    return torch.device("cuda")
 
 
 def train(
@@ -143,21 +75,14 @@ class Run:
         self.rate, self.decay = torch.tensor(0.0, device=self.device), torch.tensor(0.0, device=self.device)
         self.sums = torch.zeros(2, device=self.device)
         self.replays: dict[bool, Step] = {}
-        self.optimiser = torch.optim.SGD(
-            _parameter_groups(self.model, config.weight_decay),
-            lr=self.rate,
-            momentum=config.momentum,
-            nesterov=True,
-            fused=True,
-        )
+        self.optimiser = _optimiser(self.model, config, self.rate)
         self.epoch = self.step = 0
         self.saved_at = -math.inf
         self.steps_per_epoch = max(1, len(self._order()) // config.batch)
         self.generator.manual_seed(config.seed)
         self.history: list[dict[str, str]] = []
         self._resume()
-        make_folder(folder)
-        write_text(folder / "config.json", json.dumps(asdict(config), indent=2) + "\n")
+        save_config(config, folder)
 
     def finish(self) -> nn.Module:
         """Train the epochs that are left; the progress bar tells how long all of them will take."""
@@ -229,7 +154,7 @@ class Run:
         """Put this epoch's view where steps look for it, if the run learns from views."""
         if not self.views:
             return
-        view = self._read_view(self.views[self.epoch % len(self.views)])
+        view = load_view(self.views[self.epoch % len(self.views)], self.device)
         if self.view is None:
             self.view = view
             return
@@ -267,28 +192,15 @@ class Run:
 
     def _find_views(self) -> list[Path]:
         """Where the views lie that this run learns from, if it does; they must be of its very images."""
-        if self.config.distillation is None:
+        distillation = self.config.distillation
+        if distillation is None:
             if self.config.augmentation.in_scenes:
                 raise ConfigError("augmentation.in_scenes is for views: write some with it, and pass --views")
             return []
-        folder = self.folder.parent / self.config.distillation.views
-        paths = view_paths(folder)
-        if not paths:
-            raise ConfigError(f"{folder} holds no views: write some by training.views, or pass other --views")
-        views, source = described(folder)
-        if (views.held_out, views.seed) != (self.config.held_out, self.config.seed):
-            raise ConfigError(f"{folder} was written with another held_out or seed than this run has")
-        view = self._read_view(paths[0])
-        same = source.get("images", self.source["images"]) == self.source["images"]
-        if not same or {view.targets.shape, view.taught.shape} != {self.targets.shape}:
-            raise ConfigError(f"{folder} was written for other images, or another number of heads")
-        # Another view would be shown in an epoch, so a run whose views grew meanwhile would end elsewhere.
-        self.source |= source | {"views": str(len(paths))}
+        folder = self.folder.parent / distillation.views
+        paths, source = find_views(folder, self.config, self.source["images"], self.targets)
+        self.source |= source
         return paths
-
-    def _read_view(self, path: Path) -> View:
-        with readable(path, "move it away, and repeat the command that wrote the views"):
-            return load_view(path, self.device)
 
     def _set_rates(self) -> None:
         """Learning rate: linear warm-up, then half a cosine down to zero. Decay of the average."""
@@ -311,10 +223,7 @@ class Run:
         held_out = "" if accuracy is None else f"{accuracy:.5f}"
         figures = (f"{loss:.5f}", held_out, f"{training_accuracy:.5f}", f"{seconds:.1f}")
         self.history.append(dict(zip(COLUMNS, (str(self.epoch), *figures), strict=True)))
-        with aside(self.folder / LOG) as path, path.open("w", newline="") as file:
-            writer = csv.DictWriter(file, COLUMNS)
-            writer.writeheader()
-            writer.writerows(self.history)
+        write_log(self.folder, self.history)
 
     def save(self) -> None:
         """Write the checkpoint."""
@@ -359,85 +268,16 @@ class Run:
             raise ConfigError(f"{done}: it cannot end after {self.config.epochs}")
 
 
-def make_folder(folder: Path) -> None:
-    """The folder of a run or of views, with those above it."""
-    if folder.is_file():
-        raise ConfigError(f"{folder} is a file, not a folder for a run or for views")
-    folder.mkdir(parents=True, exist_ok=True)
-
-
-def described(folder: Path) -> tuple[Config, dict[str, str]]:
-    """What a folder's views were drawn by, and what they come from; the latter is empty for older ones."""
-    cure = "write the views again, in another folder"
-    with readable(folder / "config.json", cure):
-        config = from_saved(json.loads((folder / "config.json").read_text()))
-    with readable(folder / SOURCE, cure):
-        return config, load_source(folder)
-
-
-def placed(network: Network, device: torch.device) -> Network:
-    """The network on its device, laid out as convolutions like it best."""
-    network.to(device)
-    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return network
-
-
-def build(config: Config) -> nn.Module:
-    """The untrained network of a config."""
-    logits = outputs(config.votes)
-    return DenseNetwork(config.dense, logits) if config.dense else ShuffleNetV2(config.architecture, logits)
-
-
-@torch.no_grad()
-def predict(model: nn.Module, faces: Faces, batch: int = 512) -> Tensor:
-    """Logits (N, 7 or 14) of a network in eval mode, one forward pass a face."""
-    device = next(model.parameters()).device
-    chunks = torch.split(torch.from_numpy(faces.images)[:, None], batch)
-    logits = [model(to_network(chunk.to(device).float() / 255)).float().cpu() for chunk in chunks]
-    return torch.cat(logits)
-
-
-def accuracy_of(model: nn.Module, faces: Faces) -> float:
-    """Share of faces whose most likely emotion is the FER2013 label."""
-    return float((of_labels(predict(model, faces)).argmax(1).numpy() == faces.labels).mean())
-
-
-def load_network(folder: Path) -> nn.Module:
-    """The averaged network of a run, in eval mode, with the heads it was trained with."""
-    state = load_checkpoint(folder, torch.device("cpu"))
-    model = build(from_saved(state["config"]))
-    model.load_state_dict(state["average"])
-    return model.eval()
-
-
-def learned_by(folder: Path) -> tuple[Config, str]:
-    """The settings of a run and its images' fingerprint, which older checkpoints lack (empty)."""
-    state = load_checkpoint(folder, torch.device("cpu"))
-    return from_saved(state["config"]), state.get("source", {}).get("images", "")
-
-
-def read_log(folder: Path) -> list[dict[str, str]]:
-    """The rows of a run's log, one for each epoch; older logs have fewer columns.
-
-    A row that is cut off, as a writer that was killed could leave one, is left out.
-    """
-    path = folder / LOG
-    if not path.exists():
-        return []
-    with path.open(newline="") as file:
-        rows = [row for row in csv.DictReader(file) if None not in row.values()]
-    return [{column: row.get(column, "") for column in COLUMNS} for row in rows]
-
-
 def _floats(network: nn.Module) -> list[Tensor]:
     """Parameters and running statistics."""
     return [*network.parameters(), *(b for b in network.buffers() if b.is_floating_point())]
 
 
-def _parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+def _optimiser(model: nn.Module, config: Config, rate: Tensor) -> torch.optim.SGD:
     """Only matrices and kernels decay; biases and normalisation do not."""
     parameters = list(model.parameters())
-    return [
-        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": weight_decay},
+    groups = [
+        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": config.weight_decay},
         {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
     ]
+    return torch.optim.SGD(groups, lr=rate, momentum=config.momentum, nesterov=True, fused=True)

@@ -21,14 +21,15 @@ from training.arguments import told
 from training.calibrate import Calibration, calibrate
 from training.data import Faces, load
 from training.duplicates import without
-from training.engine import division, learned_by, load_network, predict, split_held_out
 from training.ensemble import ensemble
 from training.evaluate import STORE, probabilities
 from training.graph import fold, write_graph
 from training.heads import has_two_heads
+from training.held_out import division, split_held_out
 from training.label_sets import has_votes, judged, shares
 from training.manifest import ExportError
 from training.metrics import report
+from training.network import learned_by, load_network, predict
 from training.recipe import SERVED, members
 from training.serving import Serving, prepared
 

@@ -15,10 +15,10 @@ import onnxruntime as ort
 
 from training import manifest
 from training.arguments import positive, told
-from training.engine import build
 from training.evaluate import STORE, opened
 from training.export import Served
 from training.graph import fold, write_graph
+from training.network import build
 from training.recipe import PRESETS
 
 FACES = (1, 32)

@@ -21,8 +21,8 @@ from training.arguments import told
 from training.calibrate import Calibration, calibrate
 from training.data import Faces, load
 from training.duplicates import without
-from training.engine import divided
 from training.evaluate import STORE, probabilities
+from training.held_out import divided
 from training.label_sets import judged, shares
 from training.manifest import ExportError
 from training.metrics import report

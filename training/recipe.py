@@ -17,8 +17,9 @@ from training.begin import digest
 from training.config import Config
 from training.data import DataError, Faces, load
 from training.distill import Distillation
-from training.engine import load_network, train
+from training.engine import train
 from training.label_sets import FERPLUS, has_votes
+from training.network import load_network
 from training.presets import PAPER, ROBUST, Augmentation
 from training.serving import Serving
 from training.shufflenet import Architecture

@@ -20,8 +20,8 @@ from training import card, figures, manifest
 from training.arguments import positive, told
 from training.data import Faces, load
 from training.detectors import CONDITION, Detected, compare
-from training.engine import read_log
 from training.evaluate import STORE, probabilities
+from training.log import read_log
 from training.metrics import Report, percent, report
 from training.presets import class_balanced
 from training.recipe import ARCHITECTURES, PRESETS

@@ -22,8 +22,8 @@ from service.vision.types import Face, UInt8Array
 from training import manifest
 from training.arguments import positive, told
 from training.data import Faces, load
-from training.engine import divided
 from training.evaluate import STORE
+from training.held_out import divided
 from training.label_sets import judged
 from training.scenes import Condition, Graph, find, load_detector, scenes
 

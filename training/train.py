@@ -14,8 +14,9 @@ from training.begin import digest
 from training.config import Config, ConfigError, override
 from training.data import load
 from training.distill import Distillation
-from training.engine import need_votes, train
+from training.engine import train
 from training.recipe import PRESETS
+from training.targets import need_votes
 
 
 def main() -> None:

@@ -7,9 +7,8 @@ command is resumed by repeating it; for other teachers, name another folder.
 """
 
 import argparse
-import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 
@@ -20,25 +19,17 @@ from torch import Generator, Tensor, nn
 from tqdm import tqdm
 
 from training.arguments import positive, told
-from training.begin import readable
 from training.config import Config, ConfigError, differences, override
 from training.data import Faces, load
-from training.distill import View, save_source, save_view, view_paths
-from training.engine import (
-    compute_device,
-    described,
-    fit_tensors,
-    load_network,
-    make_folder,
-    need_votes,
-    placed,
-    split_held_out,
-)
-from training.files import write_text
 from training.heads import log_probabilities
+from training.held_out import split_held_out
+from training.network import compute_device, load_network, placed
 from training.presets import Augmentation, augment, mix, random_light, to_network
+from training.saved import CONFIG, readable, save_config
 from training.scene_crops import detector_digest, scene_crops
 from training.shufflenet import EMOTIONS
+from training.targets import fit_tensors, need_votes
+from training.view_folder import View, described, save_source, save_view, view_paths
 
 BATCH, COUNT = 512, 32
 GRAPH_BATCH = 16  # more do not fit a core's cache
@@ -82,8 +73,7 @@ def write_views(
 
 def _begin_folder(config: Config, source: dict[str, str], folder: Path) -> None:
     """Write down what views come from; those that come from anything else must not stand beside them."""
-    path = folder / "config.json"
-    if path.exists():
+    if (folder / CONFIG).exists():
         begun, known = described(folder)
         changed = differences(config, begun)
         if changed:
@@ -91,8 +81,7 @@ def _begin_folder(config: Config, source: dict[str, str], folder: Path) -> None:
         for name, now in source.items():
             if known.get(name, now) != now:
                 raise ConfigError(f"{folder} was begun with other {name}: name another folder")
-    make_folder(folder)
-    write_text(path, json.dumps(asdict(config), indent=2) + "\n")
+    save_config(config, folder)
     # What older views come from is not known, and not what comes now.
     if not view_paths(folder):
         save_source(source, folder)

@@ -16,12 +16,13 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from training.arguments import positive, told
-from training.begin import digest, load_checkpoint
+from training.begin import digest
 from training.config import Config, ConfigError, from_saved
 from training.data import Faces, load
 from training.engine import Run
 from training.label_sets import has_votes
 from training.presets import to_network
+from training.saved import load_checkpoint
 from training.scene_crops import scene_crops
 from training.shufflenet import EMOTIONS, ShuffleNetV2
 

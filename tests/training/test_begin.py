@@ -4,13 +4,15 @@ import pytest
 import torch
 from torch import nn
 
-from training.begin import CHECKPOINT, begin_with, digest
+from training.begin import begin_with, digest
 from training.config import ConfigError
-from training.engine import Run, build
+from training.engine import Run
 from training.export import Served
 from training.graph import fold, write_graph
+from training.network import build
 from training.presets import to_network
 from training.quantize import quantize
+from training.saved import CHECKPOINT
 from training.shufflenet import Architecture
 
 from .helpers import config, faces

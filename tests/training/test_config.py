@@ -196,3 +196,26 @@ def test_an_interrupted_command_says_how_to_go_on(
     code, said = command(train, "--data", data, "--run", tmp_path / "run", "--set", "votes=0")
     assert code == 130
     assert said == "train: interrupted; the same command goes on where it was last saved\n"
+
+
+def test_a_config_saved_before_a_setting_existed_has_its_default() -> None:
+    saved = asdict(Config())
+    for name in ("dense", "distillation", "balanced_classes", "early_side", "early_share", "precision"):
+        del saved[name]
+    for name in ("blurred", "jpeg", "noise", "grid", "mixed", "cut"):
+        del saved["augmentation"][name]
+    assert from_saved(json.loads(json.dumps(saved))) == Config()
+
+
+def test_settings_are_overridden_by_name() -> None:
+    changed = override(Config(), ["votes=0", "augmentation.jpeg=0.3", "architecture.repeats=[2, 4, 2]"])
+    assert (changed.votes, changed.augmentation.jpeg, changed.architecture.repeats) == (0, 0.3, (2, 4, 2))
+    with pytest.raises(ConfigError, match="no setting 'jpg'; there are blurred, brightness"):
+        override(Config(), ["augmentation.jpg=0.3"])
+    with pytest.raises(ConfigError, match="is not name=value"):
+        override(Config(), ["votes"])
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_every_preset_survives_its_own_json(name: str) -> None:
+    assert from_saved(json.loads(json.dumps(asdict(PRESETS[name])))) == PRESETS[name]

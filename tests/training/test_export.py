@@ -12,20 +12,22 @@ import torch
 
 from service.vision.types import EMOTIONS
 from training import manifest
-from training.begin import CHECKPOINT
 from training.calibrate import calibrate
 from training.data import VOTE_OF_EMOTION, DataError, Faces, load
 from training.duplicates import without
-from training.engine import build, divided, load_network, predict, split_held_out, train
+from training.engine import train
 from training.evaluate import STORE, probabilities
 from training.export import PARITY, Served, check_parity, export
 from training.export import run as run_export
 from training.graph import fold, write_graph
+from training.held_out import divided, split_held_out
 from training.label_sets import shares
 from training.manifest import ExportError
+from training.network import build, load_network, predict
 from training.presets import to_network
 from training.quantize import SUFFIX
 from training.record_golden import GOLDEN, PHOTO, golden_inputs
+from training.saved import CHECKPOINT
 from training.serving import Serving
 
 from .helpers import config, faces

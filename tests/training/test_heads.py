@@ -2,8 +2,8 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from training.engine import build
 from training.heads import cross_entropy, divergence, merge
+from training.network import build
 
 from .helpers import config
 

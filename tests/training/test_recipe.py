@@ -8,11 +8,13 @@ import torch
 
 from training.begin import digest
 from training.data import DataError, Faces
-from training.distill import Distillation, view_paths
-from training.engine import load_network, read_log
+from training.distill import Distillation
 from training.heads import has_two_heads
+from training.log import read_log
+from training.network import load_network
 from training.recipe import TAUGHT_TEACHERS, TEACHERS, run
 from training.teachers import DenseArchitecture
+from training.view_folder import view_paths
 
 from .helpers import config, faces
 

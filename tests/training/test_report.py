@@ -8,7 +8,7 @@ from service.vision.types import DecodedImage
 from training import figures
 from training.config import ConfigError
 from training.detectors import as_face, haar, reframed
-from training.engine import COLUMNS
+from training.log import COLUMNS
 from training.report import Page, training_curves
 from training.shufflenet import Architecture
 

@@ -7,9 +7,10 @@ from torch import nn
 
 from training.begin import begin_resized, begin_with
 from training.config import ConfigError
-from training.engine import Run, build, load_network
+from training.engine import Run
 from training.export import Served
 from training.graph import fold, write_graph
+from training.network import build, load_network
 from training.presets import to_network
 from training.resize import resize, wiring
 from training.shufflenet import Architecture, ShuffleNetV2

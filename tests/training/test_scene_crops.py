@@ -14,12 +14,13 @@ from service.vision.mtcnn import DetectionParameters
 from service.vision.types import DecodedImage, UInt8Array
 from training.config import ConfigError
 from training.data import Faces
-from training.distill import load_source, load_view, save_source
-from training.engine import Run, build
+from training.engine import Run
 from training.evaluate import STORE
+from training.network import build
 from training.presets import to_network
 from training.scene_crops import ignoring_interruption, scene_crops
 from training.scenes import load_detector
+from training.view_folder import load_source, load_view, save_source
 from training.views import opinion, teacher, write_views
 
 from .helpers import STILL, config, faces

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from training.config import ConfigError
-from training.engine import build
+from training.network import build
 from training.presets import to_network
 from training.serving import Serving, adjust, prepared
 

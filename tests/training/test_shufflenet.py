@@ -2,8 +2,8 @@ import pytest
 import torch
 from torch import nn
 
-from training.engine import build
 from training.graph import fold
+from training.network import build
 from training.recipe import PRESETS
 from training.shufflenet import Architecture, DownsamplingUnit, ShuffleNetV2, Unit, channel_shuffle
 from training.teachers import DenseArchitecture, DenseNetwork

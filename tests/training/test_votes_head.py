@@ -7,7 +7,9 @@ import torch
 
 from training.config import ConfigError
 from training.data import VOTE_OF_EMOTION, Faces
-from training.engine import load_network, split_held_out, train
+from training.engine import train
+from training.held_out import split_held_out
+from training.network import load_network
 from training.shufflenet import EMOTIONS
 from training.teachers import DenseArchitecture
 from training.votes_head import add_votes_head

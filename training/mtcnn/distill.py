@@ -28,7 +28,7 @@ from service.vision.mtcnn import DetectionParameters
 from service.vision.tables import rows_at
 from service.vision.types import UInt8Array
 from training.arguments import told
-from training.engine import divided
+from training.held_out import divided
 from training.manifest import ExportError
 from training.mtcnn.crops import crops
 from training.mtcnn.pictures import add_arguments, files, pictures

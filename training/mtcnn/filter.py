@@ -36,7 +36,7 @@ from service.vision.proposals import AROUND, Candidates, ProposalStage
 from service.vision.pyramid import halve
 from service.vision.types import Float32Array, UInt8Array
 from training.arguments import told
-from training.engine import divided
+from training.held_out import divided
 from training.manifest import ExportError
 from training.mtcnn.build import GraphBuilder
 from training.mtcnn.pictures import add_arguments, files, pictures, varied

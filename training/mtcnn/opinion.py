@@ -37,7 +37,7 @@ from service.vision.tables import joined, rows_at
 from service.vision.types import Float32Array, UInt8Array
 from training.arguments import told
 from training.data import SIDE
-from training.engine import divided
+from training.held_out import divided
 from training.manifest import ExportError
 from training.mtcnn.build import FloatArray, build_features, build_onet, load_weights
 from training.mtcnn.pictures import add_arguments, files, pictures, rescaled
