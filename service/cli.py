@@ -2,7 +2,6 @@
 
 import json
 import os
-from pathlib import Path
 from typing import Annotated, NoReturn
 
 import typer
@@ -15,7 +14,9 @@ except ValueError as error:
 from service.lifespan import load
 from service.main import create_app
 from service.media import commands
+from service.media.options import StoreOption
 from service.media.photos import standard_output
+from service.media.terminal import told_in_one_line
 from service.runtime.decoder_pool import DecoderError
 from service.runtime.model_store import EmotionEntry, ModelStore, ModelStoreError
 from service.server import ListenError, end_on_signals, listen, serve_until_stopped
@@ -31,8 +32,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Find the faces in images and tell how likely people would call each expression.",
 )
-
-StoreOption = Annotated[Path | None, typer.Option(help="Folder of graphs with a manifest.json.")]
 
 
 @app.callback(invoke_without_command=True)
@@ -113,7 +112,7 @@ def _row(name: str, entry: EmotionEntry) -> str:
 
 def _print(text: str) -> None:
     """To the end of it: a full disk is told, and that nobody reads it is no error to tell of."""
-    with commands.told_in_one_line(), standard_output() as stdout:
+    with told_in_one_line(), standard_output() as stdout:
         stdout.write(f"{text}\n")
 
 

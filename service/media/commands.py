@@ -4,15 +4,12 @@ Exit codes: 0 all done, 1 some photos failed, 2 nothing could be done or the run
 141 nobody reads the output any more (as after `| head`).
 """
 
-import math
 import os
-import signal
-import sys
 from collections.abc import Iterator
-from contextlib import ExitStack, closing, contextmanager, suppress
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -20,69 +17,41 @@ from service.media.analyzers import Analyzer, LocalAnalyzer
 from service.media.bulk import Bulk, films_on_ray, photos_on_ray, refuse
 from service.media.cues import read_cues
 from service.media.durations import parse_duration
-from service.media.errors import MediaError, ReaderGoneError, SourceError, media_extra
-from service.media.interruption import Handler, Interruption
+from service.media.errors import SourceError, media_extra
+from service.media.interruption import Interruption
 from service.media.journal import Journal
+from service.media.options import (
+    ConfidenceOption,
+    FaceSizeOption,
+    KeyOption,
+    MaxFacesOption,
+    ModelOption,
+    RayOption,
+    RecursiveOption,
+    RestartOption,
+    ServerOption,
+    StoreOption,
+    WorkersOption,
+)
 from service.media.overwriting import behind_links, refuse_overwriting, refuse_replacing
 from service.media.photos import PhotoRun, run_photos
-from service.media.records import on_one_line, readable
+from service.media.records import readable
 from service.media.run import Annotations, Report
 from service.media.sources import PHOTO_SUFFIXES, common_folder, find_photos
+from service.media.terminal import INTERRUPTED, SOME_FAILED, say, told_in_one_line
 from service.media.writers import PhotoFormat
 from service.runtime.cpus import usable_cpus
-from service.runtime.model_store import ModelStore, ModelStoreError
-from service.settings import CLIENT_KEY, SettingsError, read_settings
-from service.telemetry.tracing import TracingError, tracing_for
+from service.runtime.model_store import ModelStore
+from service.settings import read_settings
+from service.telemetry.tracing import tracing_for
 from service.vision.pipeline import AnalysisOptions
 
-SOME_FAILED, STOPPED, INTERRUPTED, UNREAD = 1, 2, 130, 141
-_INTERRUPTS = (signal.SIGINT, signal.SIGTERM)
 _REMOTE_WORKERS = 4
 _GOES_ON = "with --out, the same command goes on from here"
 _SUFFIXES: dict[str, PhotoFormat] = {
     ".json": "json", ".jsonl": "jsonl", ".csv": "csv", ".parquet": "parquet",
     "": "table", ".txt": "table", ".table": "table",
 }  # fmt: skip
-
-
-def _number(value: float | None) -> float | None:
-    """Refuse `nan`, which is within any bounds."""
-    if value is not None and math.isnan(value):
-        raise typer.BadParameter("it must be a number")
-    return value
-
-
-ModelOption = Annotated[str | None, typer.Option("--model", help="Emotion model; see `fer-service models`.")]
-FaceSizeOption = Annotated[
-    float | None,
-    typer.Option(
-        min=12,
-        max=65_535,
-        callback=_number,
-        help="Smallest face in pixels. Default: the larger of 40 and 4 % of the longer side "
-        "(in a strip, of 40 and a quarter of the shorter side).",
-    ),
-]
-ConfidenceOption = Annotated[
-    float, typer.Option(min=0, max=1, callback=_number, help="Leave out less certain detections.")
-]
-MaxFacesOption = Annotated[
-    int | None, typer.Option(min=1, max=100_000, help="Only the largest so many faces.")
-]
-ServerOption = Annotated[str | None, typer.Option(metavar="URL", help="Let a running service do the work.")]
-KeyOption = Annotated[
-    str | None, typer.Option(envvar=CLIENT_KEY, help="Key for the server.", show_default=False)
-]
-WorkersOption = Annotated[
-    int | None, typer.Option(min=1, max=256, help="Images at once. Default: one a CPU; 4 with --server.")
-]
-RayOption = Annotated[
-    str | None,
-    typer.Option(metavar="ADDRESS", help="Let a Ray cluster do the work: auto, or HOST:PORT."),
-]
-RecursiveOption = Annotated[bool, typer.Option("--recursive", "-r", help="Also folders in folders.")]
-RestartOption = Annotated[bool, typer.Option("--restart", help="Forget an interrupted run.")]
-StoreOption = Annotated[Path | None, typer.Option(help="Folder of graphs with a manifest.json.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -120,35 +89,19 @@ def analyze(  # noqa: PLR0917 - options, which are passed by name
     Exit code: 0 all done, 1 some failed, 2 the run could not begin or go on, 130 interrupted.
     """
     options = AnalysisOptions(model, min_face_size, min_confidence, max_faces)
-    if ray is not None:
-        with told_in_one_line(_GOES_ON):
+    with told_in_one_line(_GOES_ON) as interruption:
+        if ray is not None:
             refuse("with", annotate=annotate, server=server, format=format not in (None, "parquet"))
-            bulk = Bulk(ray, photos, recursive, out, options, model_store, restart)
-            report = photos_on_ray(bulk, workers)
-        _tell(report, out)
-        raise typer.Exit(SOME_FAILED if report.failed else 0)
-    with told_in_one_line(_GOES_ON) as interruption, ExitStack() as stack:
-        kind = _format(format, out)
-        target = behind_links(Path(out)) if out else None
-        found = find_photos(photos, recursive, exclude=annotate)
-        refuse_overwriting({"--out": target}, found)
-        refuse_replacing("--out", Path(out) if out else None)
-        annotations = Annotations.beside(annotate, found, common_folder(photos)) if annotate else None
-        if annotate:
-            annotate.mkdir(parents=True, exist_ok=True)
-        analyzer = stack.enter_context(_analyzer(options, model_store, server, api_key, interruption))
-        journal = None
-        if target:
-            identity = {
-                "model": asdict(analyzer.model),
-                "options": asdict(options),
-                "annotate": str(annotate),
-            }
-            journal = stack.enter_context(closing(_journal(target, restart, identity)))
-        run = PhotoRun(found, kind, target, workers or _workers(server), annotations)
-        report = run_photos(run, analyzer, journal)
-    _tell(report, out)
-    raise typer.Exit(SOME_FAILED if report.failed else 0)
+            report = photos_on_ray(Bulk(ray, photos, recursive, out, options, model_store, restart), workers)
+        else:
+            at_once = workers or _workers(server)
+            run = _photo_run(photos, format, out, annotate, recursive=recursive, workers=at_once)
+            with (
+                _analyzer(options, model_store, server, api_key, interruption) as analyzer,
+                _journal(run, analyzer, options, restart) as journal,
+            ):
+                report = run_photos(run, analyzer, journal)
+    _end(report, out)
 
 
 def video(  # noqa: PLR0917
@@ -200,9 +153,8 @@ def video(  # noqa: PLR0917
             )
             bulk = Bulk(ray, sources, recursive, out, options, model_store, restart)
             report = films_on_ray(bulk, _seconds("--every", every), _seconds("--window", window, least=0.001))
-        _tell(report, out, "films")
-        raise typer.Exit(SOME_FAILED if report.failed else 0)
-    with told_in_one_line() as interruption, ExitStack() as stack:
+        _end(report, out, "films")
+    with told_in_one_line() as interruption:
         refuse("without", recursive=recursive, restart=restart, more_than_one_film=len(sources) > 1)
         source = sources[0]
         with media_extra("fer-service video"):
@@ -211,12 +163,7 @@ def video(  # noqa: PLR0917
             from service.media.video import VideoRun, run_video  # noqa: PLC0415
         figures = behind_links(summary) if summary else None
         paths = Paths(Path(out) if out else None, timeline, figures, annotate)
-        outputs = {
-            "--out": paths.rows,
-            "--timeline": timeline,
-            "--summary": summary,
-            "--annotate": annotate,
-        }
+        outputs = {"--out": paths.rows, "--timeline": timeline, "--summary": summary, "--annotate": annotate}
         refuse_overwriting(outputs, filter(None, (Path(source), segments)))
         refuse_replacing("--summary", summary)
         run = VideoRun(
@@ -234,36 +181,12 @@ def video(  # noqa: PLR0917
             raise SourceError("--segments shows in --summary only: say where that goes")
         if thumbnails and not timeline:
             raise SourceError("--thumbnails shows in --timeline only: say where that goes")
-        opened = stack.enter_context(Video.open(source))
-        analyzer = stack.enter_context(_analyzer(options, model_store, server, api_key, interruption))
-        complete = run_video(run, opened, analyzer, _say)
+        with (
+            Video.open(source) as opened,
+            _analyzer(options, model_store, server, api_key, interruption) as analyzer,
+        ):
+            complete = run_video(run, opened, analyzer, say)
         raise typer.Exit(0 if complete or opened.live else INTERRUPTED)
-
-
-@contextmanager
-def told_in_one_line(after_interrupt: str = "") -> Iterator[Interruption]:
-    """What stops a run is one line on standard error, and a code.
-
-    SIGTERM interrupts as Ctrl-C does, and so does the end of the terminal, unless `nohup` keeps that off.
-    """
-    interruption = Interruption()
-    handlers: dict[signal.Signals, Handler] = dict.fromkeys(_INTERRUPTS, interruption.signalled)
-    if sys.platform != "win32" and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
-        handlers[signal.SIGHUP] = interruption.hung_up
-    before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
-    try:
-        yield interruption
-    except ReaderGoneError as error:
-        raise typer.Exit(UNREAD) from error
-    except (MediaError, ModelStoreError, SettingsError, TracingError) as error:
-        _stop(str(error))
-    except OSError as error:
-        _stop(f"{error.filename or 'output'}: {error.strerror or error}")
-    except KeyboardInterrupt:
-        _stop("; ".join(filter(None, ("interrupted", after_interrupt))), INTERRUPTED)
-    finally:
-        for number, earlier in before.items():
-            signal.signal(number, earlier)
 
 
 @contextmanager
@@ -292,8 +215,40 @@ def _analyzer(
         yield LocalAnalyzer.load(ModelStore.open(settings.model_store), named, settings.max_pixels)
 
 
-def _journal(out: Path, restart: bool, identity: dict[str, Any]) -> Journal:
-    return Journal(out.with_name(out.name + ".journal.jsonl"), identity, restart)
+def _photo_run(
+    sources: list[str],
+    asked: PhotoFormat | None,
+    out: str | None,
+    annotate: Path | None,
+    *,
+    recursive: bool,
+    workers: int,
+) -> PhotoRun:
+    """What is to be done, with room for it. Raises SourceError for what cannot be meant."""
+    kind = _format(asked, out)
+    target = behind_links(Path(out)) if out else None
+    found = find_photos(sources, recursive, exclude=annotate)
+    refuse_overwriting({"--out": target}, found)
+    refuse_replacing("--out", Path(out) if out else None)
+    annotations = None
+    if annotate:
+        annotations = Annotations.beside(annotate, found, common_folder(sources))
+        annotate.mkdir(parents=True, exist_ok=True)
+    return PhotoRun(found, kind, target, workers, annotations)
+
+
+def _journal(
+    run: PhotoRun, analyzer: Analyzer, options: AnalysisOptions, restart: bool
+) -> AbstractContextManager[Journal | None]:
+    """Beside the output, of runs that would end as this one does."""
+    if run.out is None:
+        return nullcontext()
+    identity = {
+        "model": asdict(analyzer.model),
+        "options": asdict(options),
+        "annotate": str(run.annotations and run.annotations.folder),
+    }
+    return closing(Journal(run.out.with_name(run.out.name + ".journal.jsonl"), identity, restart))
 
 
 def _format(asked: PhotoFormat | None, out: str | None) -> PhotoFormat:
@@ -325,21 +280,11 @@ def _workers(server: str | None) -> int:
     return usable_cpus() if server is None else _REMOTE_WORKERS
 
 
-def _tell(report: Report, out: str | None, unit: str = "photos") -> None:
+def _end(report: Report, out: str | None, unit: str = "photos") -> NoReturn:
     faces = f", {report.faces} faces" if unit == "photos" else ""
-    _say(f"{report.photos} {unit}{faces}, {report.failed} failed" + (f"; {out}" if out else ""))
+    say(f"{report.photos} {unit}{faces}, {report.failed} failed" + (f"; {out}" if out else ""))
     for file, reason in report.failures:
-        _say(f"  {file}: {reason}")
+        say(f"  {file}: {reason}")
     if report.failed > len(report.failures):
-        _say(f"  and {report.failed - len(report.failures)} more")
-
-
-def _say(line: str) -> None:
-    # The outputs are what counts: that nobody hears any more must not cost them.
-    with suppress(OSError):
-        typer.echo(on_one_line(line), err=True)
-
-
-def _stop(message: str, code: int = STOPPED) -> NoReturn:
-    _say(f"fer-service: {message}")
-    raise typer.Exit(code)
+        say(f"  and {report.failed - len(report.failures)} more")
+    raise typer.Exit(SOME_FAILED if report.failed else 0)
