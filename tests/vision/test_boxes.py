@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from service.vision.boxes import Overlap, areas, clip, overlap, regress, square, suppress
+from service.vision.boxes import Overlap, areas, carried, clip, overlap, regress, square, suppress
 from service.vision.types import Float32Array
 
 
@@ -95,3 +95,11 @@ def test_clipped_boxes_lie_inside_or_are_empty(size: tuple[int, int]) -> None:
 
 def test_area_of_a_turned_box_is_zero() -> None:
     assert areas(np.array([[5, 5, 1, 9]], np.float32)).tolist() == [0]
+
+
+def test_a_window_moves_and_grows_with_its_box() -> None:
+    windows = np.array([[0, 0, 20, 20], [0, 0, 20, 20]], np.float32)
+    before = np.array([[4, 6, 16, 18], [4, 6, 16, 18]], np.float32)
+    after = np.array([[4, 6, 16, 18], [100, 100, 118, 132]], np.float32)  # of four times the area
+    expected = [[0, 0, 20, 20], [89, 92, 129, 132]]
+    np.testing.assert_allclose(carried(windows, before, after), expected, rtol=1e-6)
