@@ -19,9 +19,10 @@ import torch
 from onnx import numpy_helper
 from torch import Tensor, nn
 
-from training.config import ConfigError, from_saved
+from training.config import ConfigError
 from training.divide import layers
 from training.graph import fold, trace
+from training.network import learned_by
 from training.resize import resize
 from training.saved import CHECKPOINT, load_checkpoint, readable
 from training.shufflenet import Architecture, ShuffleNetV2
@@ -75,7 +76,7 @@ def _as_deep(source: Architecture, wanted: Architecture) -> bool:
 def _architecture(source: Path) -> Architecture:
     """The widths and depths of a run, or of an exported graph."""
     if source.is_dir():
-        return from_saved(load_checkpoint(source, torch.device("cpu"))["config"]).architecture
+        return learned_by(source)[0].architecture
     with readable(source, GRAPH_CURE):
         return _graph_architecture(_read(source))
 

@@ -17,12 +17,12 @@ from tqdm import tqdm
 
 from training.arguments import positive, told
 from training.begin import digest
-from training.config import Config, ConfigError, from_saved
+from training.config import Config, ConfigError
 from training.data import Faces, load
 from training.engine import Run
 from training.label_sets import has_votes
+from training.network import learned_by
 from training.presets import to_network
-from training.saved import load_checkpoint
 from training.scene_crops import scene_crops
 from training.shufflenet import EMOTIONS, ShuffleNetV2
 
@@ -57,7 +57,7 @@ def add_votes_head(faces: Faces, folder: Path, begin: Path) -> nn.Module:
 
 def _config(begin: Path) -> Config:
     """That of the run: it holds out the same images, so none that calibrates has been learned."""
-    trained = from_saved(load_checkpoint(begin, torch.device("cpu"))["config"])
+    trained, _ = learned_by(begin)
     # Scenes are made here, not asked for of the engine.
     shown = replace(trained.augmentation, in_scenes=0.0)
     return replace(trained, votes=1.0, distillation=None, augmentation=shown, begun_with=digest(begin))
