@@ -19,7 +19,7 @@ from training.distill import distillation_loss
 from training.heads import cross_entropy, of_labels
 from training.held_out import split_held_out
 from training.log import COLUMNS, read_log, write_log
-from training.network import accuracy_of, build, compute_device, placed
+from training.network import accuracy_of, build, compute_device, learned_by, placed
 from training.presets import augment, class_balanced, mix, random_flip, to_network
 from training.replay import Step, replayed
 from training.saved import CHECKPOINT, load_checkpoint, save_config, save_tensors
@@ -63,12 +63,11 @@ class Run:
         torch.manual_seed(config.seed)
         self.generator = Generator(self.device).manual_seed(config.seed)
         self.model = placed(build(config), self.device)
-        if begin is not None:
-            give = begin_resized if resized else begin_with
-            give(self.model, begin, to_network(self.images[:IMAGES].float() / 255))
-        self.average = deepcopy(self.model).eval().requires_grad_(False)
         # Kept in the checkpoint: with other images others would be held out, and learned ones calibrate.
         self.source = {"images": faces.fingerprint()}
+        if begin is not None:
+            self._begin_with(begin, resized)
+        self.average = deepcopy(self.model).eval().requires_grad_(False)
         self.views = self._find_views()
         self.view: View | None = None
         # Tensors, for a step that is recorded would keep numbers as they were then.
@@ -83,6 +82,19 @@ class Run:
         self.history: list[dict[str, str]] = []
         self._resume()
         save_config(config, folder)
+
+    def _begin_with(self, begin: Path, resized: bool) -> None:
+        """Begin with the weights of a run or a graph. A run must have held out the same of the same images."""
+        if begin.is_dir():
+            first, images = learned_by(begin)
+            other = (first.held_out, first.seed) != (self.config.held_out, self.config.seed)
+            if images == self.source["images"] and other:
+                raise ConfigError(
+                    f"{begin.name} learned from images that this run would hold out: "
+                    f"pass --set held_out={first.held_out:g} --set seed={first.seed}"
+                )
+        give = begin_resized if resized else begin_with
+        give(self.model, begin, to_network(self.images[:IMAGES].float() / 255))
 
     def finish(self) -> nn.Module:
         """Train the epochs that are left; the progress bar tells how long all of them will take."""
