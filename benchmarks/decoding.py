@@ -23,8 +23,9 @@ from PIL import Image
 from benchmarks.workloads import ASTRONAUT
 from service.runtime import decoder_pool
 from service.vision.errors import ImageError
-from service.vision.headers import Header, read_header
+from service.vision.headers import read_header
 from service.vision.image import decode_picture
+from service.vision.types import Header
 
 ROUNDS = 40
 MAX_PIXELS = 64_000_000

@@ -15,9 +15,9 @@ import numpy as np
 from service.runtime import deadline
 from service.runtime.decoder_process import HEAD
 from service.vision.errors import InvalidImageError
-from service.vision.headers import Header, read_header
+from service.vision.headers import read_header
 from service.vision.image import decode_picture
-from service.vision.types import DecodedImage, UInt8Array
+from service.vision.types import DecodedImage, Header, UInt8Array
 
 # How soon a worker learns that its deadline has passed, and how long a process may take to read a question:
 # one that is up, and one that still starts, which takes long where there is little CPU or a slow disk.

@@ -19,9 +19,8 @@ import numpy as np
 from PIL import Image
 
 from service.vision.errors import InvalidImageError
-from service.vision.headers import Header
 from service.vision.image import decode_picture
-from service.vision.types import DecodedImage
+from service.vision.types import DecodedImage, Header
 
 if sys.platform != "win32":  # where nothing here is used but HEAD
     import resource

@@ -32,3 +32,11 @@ class ImageTooLargeError(ImageError):
 
 class NotEncodableError(ImageError):
     """The picture has sides that the format it was asked for in cannot have."""
+
+
+def check_pixels(width: int, height: int, limit: int) -> None:
+    """Raise ImageTooLargeError over the limit, InvalidImageError for a picture without pixels."""
+    if width <= 0 or height <= 0:
+        raise InvalidImageError("the image has no pixels")
+    if width * height > limit:
+        raise ImageTooLargeError(width, height, limit)

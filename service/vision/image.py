@@ -16,9 +16,10 @@ import simplejpeg
 from PIL import AvifImagePlugin, Image, ImageFile, TiffImagePlugin  # noqa: F401
 
 from service.vision.errors import ImageError, InvalidImageError
-from service.vision.headers import Header, png_is_whole, read_header
+from service.vision.headers import read_header
+from service.vision.png import png_is_whole
 from service.vision.tiff import exif_orientation
-from service.vision.types import DecodedImage, UInt8Array
+from service.vision.types import DecodedImage, Header, UInt8Array
 
 # The service runs its own pool of threads; a decoder that starts more would overrun the CPU quota. Both
 # libraries take these from module globals only.

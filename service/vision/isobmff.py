@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 from itertools import islice
 
 from service.vision.errors import InvalidImageError
+from service.vision.types import Header
 
 Size = tuple[int, int]
 Span = tuple[int, int]  # start and end
@@ -27,14 +28,24 @@ _SEQUENCE_HEADER = 1
 _MAX_SEQUENCE_HEADER = 1_024  # bytes: 32 operating points and all options
 
 
-def heif_size(data: bytes) -> Size:
+def heif_header(data: bytes, _max_pixels: int) -> Header:
+    """Of the largest size that any part claims; the decoder library finds the orientation."""
+    return Header("heif", _heif_size(data), _heif_lean(data), orientation=None)
+
+
+def avif_header(data: bytes, _max_pixels: int) -> Header:
+    """As of HEIF."""
+    return Header("avif", _avif_size(data), _avif_still(data), orientation=None)
+
+
+def _heif_size(data: bytes) -> Size:
     """The largest size that the container claims for any picture; (0, 0) if it claims none."""
     whole = (0, len(data))
     sizes = [size for kind, box in _boxes(data, whole) if kind == b"meta" for size in _sizes(data, box)]
     return max(sizes, key=_area, default=(0, 0))
 
 
-def heif_lean(data: bytes) -> bytes:
+def _heif_lean(data: bytes) -> bytes:
     """The same file with metadata attached to a few pictures only: the library copies it for each."""
     lean = bytearray(data)
     attached = 0
@@ -55,7 +66,7 @@ def _references(data: bytes) -> Iterator[Span]:
             yield from (box for name, box in _boxes(data, (start + 4, stop)) if name == b"iref")
 
 
-def avif_size(data: bytes) -> Size:
+def _avif_size(data: bytes) -> Size:
     """The largest size that the container or the AV1 data claims for any picture."""
     meta = _child(data, (0, len(data)), b"meta")
     sizes = _sizes(data, meta)
@@ -65,7 +76,7 @@ def avif_size(data: bytes) -> Size:
     return max(sizes, key=_area, default=(0, 0))
 
 
-def avif_still(data: bytes) -> bytes:
+def _avif_still(data: bytes) -> bytes:
     """The same file without its EXIF and its animation, which is a second copy of the first frame and more.
 
     The container's own rotation is the one that counts, by the standard.

@@ -5,9 +5,10 @@ Of an animation the decoder libraries would keep three canvases; of a still they
 
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from service.vision.errors import InvalidImageError
+from service.vision.tiff import exif_orientation
+from service.vision.types import Header
 
 Size = tuple[int, int]
 Span = tuple[int, int]  # start and end
@@ -20,18 +21,8 @@ _VP8_START_CODE = b"\x9d\x01\x2a"
 _VP8L_SIGNATURE = 0x2F
 
 
-@dataclass(frozen=True, slots=True)
-class WebpPicture:
-    """The first frame as a WebP file of its own, and where it lies on the canvas."""
-
-    canvas: Size
-    offset: tuple[int, int]
-    exif: bytes
-    body: bytes
-
-
-def webp_picture(data: bytes) -> WebpPicture:
-    """Read the container. Raises InvalidImageError, struct.error or IndexError."""
+def webp_header(data: bytes, _max_pixels: int) -> Header:
+    """Its body is the first frame as a WebP file of its own."""
     (length,) = struct.unpack_from("<I", data, 4)
     if length + 8 > len(data):
         raise InvalidImageError("the WebP image is cut short")
@@ -46,7 +37,8 @@ def webp_picture(data: bytes) -> WebpPicture:
     canvas = _canvas(data, named[b"VP8X"]) if b"VP8X" in named else size
     if any(at + side > most for at, side, most in zip(offset, size, canvas, strict=True)):
         raise InvalidImageError("the WebP image is larger than its canvas")
-    return WebpPicture(canvas, offset, data[slice(*named.get(b"EXIF", (0, 0)))], body)
+    exif = data[slice(*named.get(b"EXIF", (0, 0)))]
+    return Header("webp", canvas, body, exif_orientation(exif), offset=offset)
 
 
 def _chunks(data: bytes, span: Span) -> Iterator[Chunk]:

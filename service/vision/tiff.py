@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from service.vision.errors import InvalidImageError
+from service.vision.types import Header
 
 _BYTE_ORDERS = {b"II": "<", b"MM": ">"}
 _HEADER_LENGTH = 8
@@ -38,19 +39,6 @@ _PADDING = 4_000_000
 
 
 @dataclass(frozen=True, slots=True)
-class TiffPicture:
-    """The first page, and the file with a directory that tells of nothing else.
-
-    size: stored width and height; body: the file; orientation: EXIF's 1..8; bits: of a sample.
-    """
-
-    size: tuple[int, int]
-    body: bytes
-    orientation: int
-    bits: int
-
-
-@dataclass(frozen=True, slots=True)
 class _Tag:
     """One entry of a TIFF directory. first, last: these of its values, where they are integers."""
 
@@ -61,8 +49,8 @@ class _Tag:
     last: int
 
 
-def tiff_picture(data: bytes) -> TiffPicture:
-    """Read and check the first directory. Raises InvalidImageError, struct.error or IndexError."""
+def tiff_header(data: bytes, _max_pixels: int) -> Header:
+    """Of the first page; its body is the file with a directory that tells of nothing else."""
     order = _BYTE_ORDERS[data[:2]]
     tags = _known_tags(data, order)
     width, height = _value(tags, _WIDTH, 0), _value(tags, _HEIGHT, 0)
@@ -79,11 +67,12 @@ def tiff_picture(data: bytes) -> TiffPicture:
     if _value(tags, _COMPRESSION, 1) == _JPEG and not _last_jpeg_ends(data, tags):
         raise InvalidImageError("the TIFF image is cut short")  # the decoder would make up the rest
     orientation = _value(tags, _ORIENTATION, 1)
-    return TiffPicture(
+    return Header(
+        "tiff",
         (width, height),
         _with_directory(data, order, tags),
         orientation if 1 <= orientation <= 8 else 1,
-        _value(tags, _BITS, 1),
+        bits=_value(tags, _BITS, 1),
     )
 
 

@@ -113,6 +113,31 @@ class Face:
 
 
 @dataclass(frozen=True, slots=True)
+class Header:
+    """A file's own account of its first picture.
+
+    size: stored width and height, before orientation. Of HEIF and AVIF the largest that any part claims.
+    orientation: EXIF's 1..8, how the stored pixels must be turned; None where the decoder library finds it.
+    body: what to hand to the decoder.
+    bits: significant bits of a sample, for pictures of more than 8.
+    offset: where in the size the body's picture begins; what it leaves uncovered is white.
+    passes: how often the decoder goes over all pixels.
+    """
+
+    format: str
+    size: tuple[int, int]
+    body: bytes
+    orientation: int | None = 1
+    bits: int = 8
+    offset: tuple[int, int] = (0, 0)
+    passes: int = 1
+
+    def described(self) -> dict[str, Any]:
+        """All but the body, as plain values."""
+        return {field.name: getattr(self, field.name) for field in fields(self) if field.name != "body"}
+
+
+@dataclass(frozen=True, slots=True)
 class DecodedImage:
     """An upright image, possibly decoded at a reduced scale.
 

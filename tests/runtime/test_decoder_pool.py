@@ -15,8 +15,9 @@ from PIL import Image
 from service.runtime.deadline import Deadline, ExpiredError, bounded_by
 from service.runtime.decoder_pool import DecoderError, DecoderPool
 from service.vision.errors import InvalidImageError
-from service.vision.headers import Header, read_header
+from service.vision.headers import read_header
 from service.vision.image import decode_picture
+from service.vision.types import Header
 
 DATA = Path(__file__).parents[1] / "data"
 PORTRAIT = Image.open(DATA / "astronaut.jpg").convert("RGB").resize((96, 64))
