@@ -15,7 +15,7 @@ _EOI, _SOS, _APP0, _APP1, _APP14 = 0xD9, 0xDA, 0xE0, 0xE1, 0xEE
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _TABLES = frozenset({0xC4, 0xCC, 0xDB, 0xDD})
 _SEQUENTIAL = frozenset({0xC0, 0xC1, 0xC9})
-_PROGRESSIVE = frozenset({0xC2, 0xC6, 0xCA, 0xCE})
+_PROGRESSIVE = frozenset({0xC2, 0xCA})
 # A marker with a segment of its own, or EOI. Entropy-coded data holds only 0xFF00 and restarts (0xFFD0..7).
 _MARKER = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")
 
@@ -31,6 +31,7 @@ def jpeg_header(data: bytes, max_pixels: int) -> Header:
             if frame is not None:
                 raise InvalidImageError("the JPEG image has more than one frame header")
             frame = start
+            _check_kind(marker, data[frame + 4])
             height, width = struct.unpack_from(">HH", data, frame + 5)
             check_pixels(width, height, max_pixels)
         elif marker == _APP1 and orientation is None and data.startswith(b"Exif\0\0", start + 4):
@@ -45,6 +46,12 @@ def jpeg_header(data: bytes, max_pixels: int) -> Header:
             body = b"".join([view[:2], *plain, view[end:]])
             return Header("jpeg", (width, height), body, orientation or 1, passes=scans)
     raise InvalidImageError("the JPEG image has no picture data")
+
+
+def _check_kind(frame: int, bits: int) -> None:
+    """Refuse what libjpeg-turbo cannot reduce: of a lossless picture it writes every pixel all the same."""
+    if frame not in _SEQUENTIAL | _PROGRESSIVE or bits != 8:
+        raise InvalidImageError("JPEG images that are lossless or of more than 8 bits are not supported")
 
 
 def _segments(data: bytes, pos: int) -> Iterator[tuple[int, int, int]]:

@@ -508,6 +508,27 @@ def test_an_odd_jpeg_is_decoded_but_does_not_hide_that_it_ends_early(oddity: str
         decoded(data[: len(data) // 2] + b"\xff\xd9")
 
 
+def lossless_jpeg(width: int, height: int) -> bytes:
+    """All gray: each difference from the pixel before is none, and takes one bit."""
+    frame = struct.pack(">BHHB", 8, height, width, 3) + b"\1\x11\0\2\x11\0\3\x11\0"
+    segments = {0xC3: frame, 0xC4: b"\0\1" + bytes(16), 0xDA: b"\3\1\0\2\0\3\0\1\0\0"}
+    head = b"".join(struct.pack(">BBH", 0xFF, kind, len(each) + 2) + each for kind, each in segments.items())
+    return b"\xff\xd8" + head + bytes(width * height * 3 // 8) + b"\xff\xd9"
+
+
+def test_a_lossless_jpeg_is_refused() -> None:
+    """Libjpeg-turbo reduces none, but writes all its pixels into the room for fewer."""
+    with pytest.raises(InvalidImageError, match="lossless"):
+        decoded(lossless_jpeg(64, 64))
+
+
+def test_a_jpeg_of_12_bits_is_refused_with_a_reason() -> None:
+    frame = JPEG.index(b"\xff\xc0") + 4
+
+    with pytest.raises(InvalidImageError, match="8 bits"):
+        decoded(JPEG[:frame] + b"\x0c" + JPEG[frame + 1 :])
+
+
 @pytest.mark.parametrize("tenths", range(10))
 @pytest.mark.parametrize("name", [*ENCODINGS, "heif"])
 def test_a_picture_that_is_cut_short_is_refused(name: str, tenths: int) -> None:
