@@ -223,8 +223,6 @@ def _rgb_strip(strip: Image.Image, bits: int) -> UInt8Array:
         if (key := strip.info.get("transparency")) is not None:
             levels[samples == key] = 255
         return levels[..., np.newaxis]  # (h, w, 1), for all three channels
-    if strip.mode in ("I", "F"):
-        raise InvalidImageError("images of 32-bit samples are not supported: they do not say what is white")
     if strip.mode == "L" and bits < 8 and "transparency" in strip.info:
         strip.info["transparency"] *= 255 // ((1 << bits) - 1)  # Pillow scales the samples, not their key
     if strip.mode == "RGB" and bits == 16 and "transparency" in strip.info:

@@ -58,7 +58,11 @@ def tiff_header(data: bytes, _max_pixels: int) -> Header:
         raise InvalidImageError("the TIFF image uses a compression that is not supported")
     if _value(tags, _BITS, 1) > 8 and _value(tags, _PHOTOMETRIC, 1) == 0:
         raise InvalidImageError("TIFF images of more than 8 bits in which zero is white are not supported")
-    if _value(tags, _SAMPLE_FORMAT, 1) == _SIGNED and _value(tags, _BITS, 1) == 8:
+    if _value(tags, _BITS, 1) > 16:
+        raise InvalidImageError(
+            "TIFF images of 32-bit samples are not supported: they do not say what is white"
+        )
+    if _value(tags, _SAMPLE_FORMAT, 1) == _SIGNED:
         raise InvalidImageError("TIFF images of signed samples are not supported")  # Pillow drops the sign
     if _planes(tags) > 1 and _value(tags, _BITS, 1) > 8 and _value(tags, _COMPRESSION, 1) == 1:
         # Pillow reads them as if every second sample were another pixel.

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from service.vision.errors import ImageError, ImageTooLargeError, InvalidImageError, UnsupportedFormatError
-from service.vision.headers import ACCEPTED_FORMATS
+from service.vision.headers import ACCEPTED_FORMATS, read_header
 from service.vision.image import decode
 from service.vision.mtcnn import default_min_face_size
 from service.vision.types import DecodedImage, UInt8Array
@@ -323,6 +323,14 @@ def test_samples_of_32_bits_are_refused(kind: type) -> None:
         decoded(data)
 
 
+def test_colours_of_32_bits_are_refused_with_the_same_reason() -> None:
+    bits = struct.pack("<III", 32, 32, 32)
+    data = tiff({256: 8, 257: 8, 258: (3, 122), 259: 1, 262: 2, 273: 8, 277: 3, 278: 8, 279: 768}, bits)
+
+    with pytest.raises(InvalidImageError, match="32-bit"):
+        decoded(data + bytes(1_000))
+
+
 @pytest.mark.parametrize("name", ["GIF", "WEBP", "PNG", "TIFF", "AVIF"])
 def test_only_the_first_picture_counts(name: str) -> None:
     frames = [Image.new("RGB", (64, 48), color) for color in ("red", "blue", "green")]
@@ -406,9 +414,11 @@ def test_a_tiff_of_16_bits_in_which_zero_is_white_is_no_negative() -> None:
         decoded(data.replace(black, white))
 
 
-def test_a_tiff_of_signed_samples_is_no_noise() -> None:
+@pytest.mark.parametrize("bits", [8, 16])
+def test_a_tiff_of_signed_samples_is_no_noise(bits: int) -> None:
     unsigned, signed = (
-        tiff({256: 8, 257: 8, 258: 8, 259: 1, 262: 1, 273: 8, 278: 8, 279: 64, 339: kind}) for kind in (1, 2)
+        tiff({256: 8, 257: 8, 258: bits, 259: 1, 262: 1, 273: 8, 278: 8, 279: 128, 339: kind}, bytes(100))
+        for kind in (1, 2)
     )
     assert decoded(unsigned).pixels.shape == (8, 8, 3)
     with pytest.raises(InvalidImageError, match="signed"):
@@ -527,6 +537,12 @@ def test_a_jpeg_of_12_bits_is_refused_with_a_reason() -> None:
 
     with pytest.raises(InvalidImageError, match="8 bits"):
         decoded(JPEG[:frame] + b"\x0c" + JPEG[frame + 1 :])
+
+
+def test_a_jpeg_in_arithmetic_code_counts_for_the_time_that_it_takes() -> None:
+    arithmetic = JPEG.replace(b"\xff\xc0", b"\xff\xc9")
+
+    assert (read_header(JPEG).passes, read_header(arithmetic).passes) == (1, 8)
 
 
 @pytest.mark.parametrize("tenths", range(10))
@@ -758,7 +774,7 @@ def test_a_large_progressive_jpeg_may_have_fewer_scans() -> None:
     frame = many.index(b"\xff\xc2") + 5
 
     assert decoded(many).width == 64
-    with pytest.raises(InvalidImageError, match="too many for its size"):
+    with pytest.raises(InvalidImageError, match="too many scans"):
         decoded(many[:frame] + struct.pack(">HH", 7_000, 7_000) + many[frame + 4 :], max_pixels=64_000_000)
 
 
