@@ -88,7 +88,8 @@ def _decode_with_pillow(header: Header, min_face: float) -> DecodedImage:
         size = image.size
         orientation = header.orientation or exif_orientation(image.info.get("exif", b""))
         if header.format == "jpeg":
-            image.draft(None, _reduced(size, min_face))
+            divisor = _divisor(min_face)
+            image.draft(None, (max(1, size[0] // divisor), max(1, size[1] // divisor)))  # or it reduces less
         image.load()
         if header.format == "png" and _may_lack_rows(image) and not png_is_whole(header.body):
             raise InvalidImageError("the PNG image is cut short")
@@ -106,7 +107,8 @@ def _may_lack_rows(image: Image.Image) -> bool:
 
 def _decode_jpeg(header: Header, min_face: float) -> DecodedImage:
     """By libjpeg-turbo itself, three times as fast; Pillow takes what it finds odd."""
-    size = _reduced(header.size, min_face)
+    divisor = _divisor(min_face)
+    size = -(-header.size[0] // divisor), -(-header.size[1] // divisor)
     try:
         pixels = _jpeg_pixels(header.body, size)
     except ValueError as error:
@@ -197,11 +199,9 @@ def _upright_size(stored: tuple[int, int], orientation: int) -> tuple[int, int]:
     return (width, height) if orientation < _SWAPS_SIDES else (height, width)
 
 
-def _reduced(stored: tuple[int, int], min_face: float) -> tuple[int, int]:
-    """The smallest scale of a JPEG that keeps the smallest face detectable."""
-    divisor = next((d for d in (8, 4, 2) if min_face / d >= _KEPT_FACE), 1)
-    width, height = stored
-    return -(-width // divisor), -(-height // divisor)
+def _divisor(min_face: float) -> int:
+    """Of the smallest scale of a JPEG that keeps the smallest face detectable."""
+    return next((d for d in (8, 4, 2) if min_face / d >= _KEPT_FACE), 1)
 
 
 def _rgb(image: Image.Image, bits: int) -> UInt8Array:

@@ -389,6 +389,12 @@ def test_a_jpeg_is_reduced_while_the_smallest_face_keeps_48_pixels(min_face: flo
     assert image.pixels.shape == (-(-703 // scale), -(-1_001 // scale), 3)
 
 
+def test_a_jpeg_of_odd_sides_that_pillow_takes_is_reduced_as_far() -> None:
+    data = encoded(PORTRAIT.crop((0, 0, 251, 187)).convert("CMYK"), "JPEG", subsampling="4:2:0")
+
+    assert decoded(data, min_face=96).pixels.shape == (94, 126, 3)
+
+
 def test_the_smallest_face_is_asked_for_with_upright_sides() -> None:
     asked: list[tuple[int, int]] = []
     exif = Image.Exif()
