@@ -13,7 +13,7 @@ import pi_heif
 import simplejpeg
 
 # The unused one registers a format that Pillow would otherwise find by loading all its plugins at first need.
-from PIL import AvifImagePlugin, Image, ImageFile, TiffImagePlugin  # noqa: F401
+from PIL import AvifImagePlugin, Image, ImageFile, TiffImagePlugin, UnidentifiedImageError  # noqa: F401
 
 from service.vision.errors import ImageError, InvalidImageError
 from service.vision.headers import read_header
@@ -75,6 +75,9 @@ def decode_picture(header: Header, min_face: float) -> DecodedImage:
         return _DECODERS.get(header.format, _decode_with_pillow)(header, min_face)
     except ImageError:
         raise
+    except UnidentifiedImageError as error:
+        message = f"the {header.format.upper()} image is damaged, or of a kind that is not supported"
+        raise InvalidImageError(message) from error
     except Exception as error:
         # Decoders answer bad bytes with OSError, SyntaxError, struct.error, MemoryError and a dozen more.
         raise InvalidImageError(f"the {header.format.upper()} image does not decode") from error

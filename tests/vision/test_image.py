@@ -431,6 +431,13 @@ def test_a_tiff_of_signed_samples_is_no_noise(bits: int) -> None:
         decoded(signed)
 
 
+def test_a_tiff_of_samples_that_pillow_does_not_know_is_not_called_damaged_alone() -> None:
+    data = tiff({256: 8, 257: 8, 258: 10, 259: 1, 262: 1, 273: 8, 278: 8, 279: 80}, bytes(100))
+
+    with pytest.raises(InvalidImageError, match="of a kind that is not supported"):
+        decoded(data)
+
+
 def test_a_tiff_of_16_bits_in_planes_is_no_noise() -> None:
     scalars = {256: 8, 257: 8, 258: 16, 259: 1, 262: 2, 277: 3, 278: 8, 284: 2}
     planes = (3, 134)  # where the tail begins
