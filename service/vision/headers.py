@@ -72,7 +72,7 @@ def _check_passes(header: Header) -> None:
     """Raise InvalidImageError for a picture that decoders go over more often than one of its size needs."""
     pixels = header.size[0] * header.size[1]
     if header.passes > 1 and header.passes * pixels > _MAX_PASSED_PIXELS:
-        raise InvalidImageError("the image has too many scans, or too slow a one, for its size")
+        raise InvalidImageError(f"the image has {header.passes} scans, too many for its size")
 
 
 _MAGIC = {

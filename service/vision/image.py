@@ -185,7 +185,6 @@ _JPEG_LOSSES = (
     "premature end",
     "Premature end",
     "bad Huffman code",
-    "bad arithmetic code",
     "instead of RST",
     "extraneous bytes",
 )

@@ -13,11 +13,9 @@ _MAX_SEGMENTS = 2_000
 _MAX_SCANS = 32
 _EOI, _SOS, _APP0, _APP1, _APP14 = 0xD9, 0xDA, 0xE0, 0xE1, 0xEE
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
-_TABLES = frozenset({0xC4, 0xCC, 0xDB, 0xDD})
-_SEQUENTIAL = frozenset({0xC0, 0xC1, 0xC9})
-_PROGRESSIVE = frozenset({0xC2, 0xCA})
-# It takes ten times as long as Huffman's code (0.1 s for a megabyte); a progressive one has its many scans.
-_ARITHMETIC, _ARITHMETIC_WEIGHT = 0xC9, 8
+_TABLES = frozenset({0xC4, 0xDB, 0xDD})
+_PROGRESSIVE = 0xC2
+_SUPPORTED = frozenset({0xC0, 0xC1, _PROGRESSIVE})
 # A marker with a segment of its own, or EOI. Entropy-coded data holds only 0xFF00 and restarts (0xFFD0..7).
 _MARKER = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")
 
@@ -44,17 +42,22 @@ def jpeg_header(data: bytes, max_pixels: int) -> Header:
             scans = _scans(data, frame, start, end)
             if scans > _MAX_SCANS:
                 raise InvalidImageError(f"the JPEG image has more than {_MAX_SCANS} scans")
-            weight = _ARITHMETIC_WEIGHT if data[frame + 1] == _ARITHMETIC else 1
             plain = (_unremarkable(bytes(segment), data, frame) for segment in kept)
             body = b"".join([view[:2], *plain, view[end:]])
-            return Header("jpeg", (width, height), body, orientation or 1, passes=scans * weight)
+            return Header("jpeg", (width, height), body, orientation or 1, passes=scans)
     raise InvalidImageError("the JPEG image has no picture data")
 
 
 def _check_kind(frame: int, bits: int) -> None:
-    """Refuse what libjpeg-turbo cannot reduce: of a lossless picture it writes every pixel all the same."""
-    if frame not in _SEQUENTIAL | _PROGRESSIVE or bits != 8:
-        raise InvalidImageError("JPEG images that are lossless or of more than 8 bits are not supported")
+    """Refuse what hardly a program writes, and libjpeg-turbo is not safe with.
+
+    It cannot reduce a lossless picture and writes every pixel into the room for fewer. Of one in arithmetic
+    code it makes up what is cut off, without a word, and takes ten times as long.
+    """
+    if frame not in _SUPPORTED or bits != 8:
+        raise InvalidImageError(
+            "JPEG images that are lossless, in arithmetic code or of more than 8 bits are not supported"
+        )
 
 
 def _segments(data: bytes, pos: int) -> Iterator[tuple[int, int, int]]:
@@ -89,14 +92,18 @@ def _unremarkable(segment: bytes, data: bytes, frame: int) -> bytes:
     if marker == _APP14 and segment[15:16] > b"\0":
         # Adobe's colour transform: 2 is for four components, 1 for three.
         return segment[:15] + (b"\2" if data[frame + 9] == 4 else b"\1") + segment[16:]
-    if marker == _SOS and data[frame + 1] in _SEQUENTIAL:
+    if marker == _SOS and data[frame + 1] != _PROGRESSIVE:
         return segment[:-3] + b"\0\x3f\0"  # which coefficients: all
     return segment
 
 
 def _scans(data: bytes, frame: int, scan: int, end: int) -> int:
     """How often the decoder passes over all pixels; a scan can be as short as ten bytes."""
-    progressive = data[frame + 1] in _PROGRESSIVE
-    if not progressive and data[scan + 4] == data[frame + 9]:
+    progressive = data[frame + 1] == _PROGRESSIVE
+    components = data[scan + 4]
+    if not progressive and components == data[frame + 9]:
         return 1  # this one holds every component: the decoder stops after it
-    return 1 + sum(marker == _SOS for marker, _, _ in _segments(data, end))
+    more = [data[start + 4] for marker, start, _ in _segments(data, end) if marker == _SOS]
+    if not progressive and components + sum(more) < data[frame + 9]:
+        raise InvalidImageError("the JPEG image is cut short")
+    return 1 + len(more)

@@ -121,7 +121,7 @@ class Header:
     body: what to hand to the decoder.
     bits: significant bits of a sample, for pictures of more than 8.
     offset: where in the size the body's picture begins; what it leaves uncovered is white.
-    passes: how often the decoder goes over all pixels, or could in the time that it takes.
+    passes: how often the decoder goes over all pixels.
     """
 
     format: str

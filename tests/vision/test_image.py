@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from service.vision.errors import ImageError, ImageTooLargeError, InvalidImageError, UnsupportedFormatError
-from service.vision.headers import ACCEPTED_FORMATS, read_header
+from service.vision.headers import ACCEPTED_FORMATS
 from service.vision.image import decode
 from service.vision.mtcnn import default_min_face_size
 from service.vision.types import DecodedImage, UInt8Array
@@ -552,10 +552,26 @@ def test_a_jpeg_of_12_bits_is_refused_with_a_reason() -> None:
         decoded(JPEG[:frame] + b"\x0c" + JPEG[frame + 1 :])
 
 
-def test_a_jpeg_in_arithmetic_code_counts_for_the_time_that_it_takes() -> None:
-    arithmetic = JPEG.replace(b"\xff\xc0", b"\xff\xc9")
+def test_a_sequential_jpeg_that_lacks_a_scan_is_refused() -> None:
+    grays = [encoded(channel, "JPEG", quality=90) for channel in PORTRAIT.convert("YCbCr").split()]
+    frame, scan = (grays[0].index(marker) for marker in (b"\xff\xc0", b"\xff\xda"))
+    colours = struct.pack(">BBHBHHB", 0xFF, 0xC0, 17, 8, 256, 256, 3) + b"\1\x11\0\2\x11\0\3\x11\0"
+    head = grays[0][:frame] + colours + grays[0][frame + 13 : scan]
+    scans = [
+        gray[scan : scan + 5] + bytes([number]) + gray[scan + 6 : -2] for number, gray in enumerate(grays, 1)
+    ]
 
-    assert (read_header(JPEG).passes, read_header(arithmetic).passes) == (1, 8)
+    assert difference(decoded(head + b"".join(scans) + b"\xff\xd9").pixels, RGB) < 4
+    for kept in (1, 2):
+        with pytest.raises(InvalidImageError, match="cut short"):
+            decoded(head + b"".join(scans[:kept]) + b"\xff\xd9")
+
+
+@pytest.mark.parametrize("frame", [0xC9, 0xCA], ids=["sequential", "progressive"])
+def test_a_jpeg_in_arithmetic_code_is_refused(frame: int) -> None:
+    """Where it is cut off, the decoder makes up the rest and does not even warn."""
+    with pytest.raises(InvalidImageError, match="arithmetic"):
+        decoded(JPEG.replace(b"\xff\xc0", bytes([0xFF, frame])))
 
 
 @pytest.mark.parametrize("tenths", range(10))
@@ -787,7 +803,7 @@ def test_a_large_progressive_jpeg_may_have_fewer_scans() -> None:
     frame = many.index(b"\xff\xc2") + 5
 
     assert decoded(many).width == 64
-    with pytest.raises(InvalidImageError, match="too many scans"):
+    with pytest.raises(InvalidImageError, match="too many for its size"):
         decoded(many[:frame] + struct.pack(">HH", 7_000, 7_000) + many[frame + 4 :], max_pixels=64_000_000)
 
 
