@@ -51,8 +51,8 @@ def jpeg_header(data: bytes, max_pixels: int) -> Header:
 def _check_kind(frame: int, bits: int) -> None:
     """Refuse what hardly a program writes, and libjpeg-turbo is not safe with.
 
-    It cannot reduce a lossless picture and writes every pixel into the room for fewer. Of one in arithmetic
-    code it makes up what is cut off, without a word, and takes ten times as long.
+    It cannot reduce a lossless picture and, before 3.1.4, writes every pixel into the room for fewer. Of one
+    in arithmetic code it makes up what is cut off, without a word, and takes ten times as long.
     """
     if frame not in _SUPPORTED or bits != 8:
         raise InvalidImageError(
