@@ -17,6 +17,7 @@ from PIL import AvifImagePlugin, Image, ImageFile, TiffImagePlugin, Unidentified
 
 from service.vision.errors import ImageError, InvalidImageError
 from service.vision.headers import read_header
+from service.vision.jpeg import without_end
 from service.vision.png import png_is_whole
 from service.vision.tiff import exif_orientation
 from service.vision.types import DecodedImage, Header, UInt8Array
@@ -117,6 +118,8 @@ def _decode_jpeg(header: Header, min_face: float) -> DecodedImage:
     except ValueError as error:
         if any(loss in str(error) for loss in _JPEG_LOSSES):
             raise
+        if header.passes == 1:  # Pillow hears no warning
+            header = replace(header, body=without_end(header.body))
         return _decode_with_pillow(header, min_face)
     return _turned(pixels, header.size, "jpeg", header.orientation or 1)
 

@@ -107,3 +107,13 @@ def _scans(data: bytes, frame: int, scan: int, end: int) -> int:
     if not progressive and components + sum(more) < data[frame + 9]:
         raise InvalidImageError("the JPEG image is cut short")
     return 1 + len(more)
+
+
+def without_end(body: bytes) -> bytes:
+    """With as much padding as the decoder reads ahead, in place of the end mark that is nothing to it.
+
+    At that mark it makes up what is missing and warns; here it asks for more. The padding is no valid code.
+    """
+    *_, (_, _, scan) = _segments(body, 2)
+    end = _MARKER.search(body, scan)
+    return body[: end.start() if end else None] + b"\xff\0" * 8

@@ -490,6 +490,17 @@ def test_a_jpeg_that_ends_early_with_an_end_marker_is_refused(tenths: int, optio
         decoded(data[: start + (len(data) - start) * tenths // 10] + b"\xff\xd9")
 
 
+@pytest.mark.parametrize("options", [{}, {"restart_marker_rows": 1}], ids=["plain", "restarts"])
+@pytest.mark.parametrize("tenths", range(2, 10))
+def test_a_jpeg_that_pillow_takes_may_not_end_early(tenths: int, options: dict[str, Any]) -> None:
+    data = encoded(PORTRAIT.convert("CMYK"), "JPEG", quality=90, subsampling="4:2:0", **options)
+    start = data.index(b"\xff\xda")
+
+    assert difference(decoded(data + b"more").pixels, RGB) < 6
+    with pytest.raises(InvalidImageError):
+        decoded(data[: start + (len(data) - start) * tenths // 10] + b"\xff\xd9")
+
+
 @pytest.mark.parametrize("options", [{}, {"restart_marker_rows": 1}, {"progressive": True}])
 @pytest.mark.parametrize("stray", [bytes(9), bytes(5) + b"\xff"])
 def test_a_jpeg_with_stray_bytes_is_only_odd(options: dict[str, Any], stray: bytes) -> None:
