@@ -19,12 +19,12 @@ def parse_duration(text: str) -> float:
 
 
 def parse_timecode(text: str) -> float:
-    """Seconds: `83.5`, `1:23.5` or `0:01:23.5`. Raises ValueError."""
+    """Seconds, to the microsecond: `83.5`, `1:23.5` or `0:01:23.5`. Raises ValueError."""
     parts = text.strip().replace(",", ".").split(":")
     values = [float(part) for part in parts]
     if len(parts) > 3 or any(value < 0 or not math.isfinite(value) for value in values):
         raise ValueError(f"{text!r} is no time such as 83.5 or 0:01:23.5")
-    return sum((value * 60.0**power for power, value in enumerate(reversed(values))), 0.0)
+    return round(sum(value * 60.0**power for power, value in enumerate(reversed(values))), 6)
 
 
 def clock(seconds: float) -> str:

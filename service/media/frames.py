@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -43,7 +44,7 @@ _TURNS = ((1, 0, 0, 1), (0, -1, 1, 0), (-1, 0, 0, -1), (0, 1, -1, 0))
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """One frame. index: its number among all decoded; time_s: seconds from the start of the programme."""
+    """One frame. index: its number among all decoded; time_s: seconds from the start, to the microsecond."""
 
     index: int
     time_s: float
@@ -64,10 +65,12 @@ class Video:
         self.live, self.decoded, self.damaged = live, 0, 0
         self.began: datetime | None = None
         self._container, self._aside = container, aside or Aside()
-        self._stream = next(_moving(container))
+        # As players do: in a file with a second view, the first one may not be the one to show.
+        self._stream = max(_moving(container), key=lambda one: bool(one.disposition & Disposition.default))
         self._stream.thread_type = "AUTO"
         self._origin = None if live or container.start_time is None else container.start_time / _MICROSECONDS
-        self._last, self._stamp = 0.0, -math.inf
+        self._last, self._stamp, self._lasts_s = 0.0, -math.inf, 0.0
+        self._first_ratio: Fraction | None = None
 
     @classmethod
     def open(cls, source: str) -> "Video":
@@ -94,7 +97,7 @@ class Video:
     @property
     def end_s(self) -> float:
         """When the last of the frames so far ends."""
-        return self._last + self._nominal_s
+        return self._last + self._lasts_s
 
     def frames(self, every_s: float) -> Iterator[Frame]:
         """Decode every frame, and give the first one at or after each multiple of every_s (0: all)."""
@@ -103,8 +106,10 @@ class Video:
         for frame, following in _and_next(self._decode(), 0 if self.live else _AHEAD):
             if self.live and not self.decoded:
                 self.began = datetime.now(UTC)
-            index, time = self.decoded, self._time(frame, following)
+            # Sums of ticks miss whole seconds by a hair, and would fall into the segment before.
+            index, time = self.decoded, round(self._time(frame, following), 6)
             self.decoded += 1
+            self._lasts_s = _duration(frame) or self._nominal_s
             if time + _TOLERANCE_S >= due:
                 due = _next_due(time, every_s)
                 yield Frame(index, time, self._upright(frame))
@@ -125,7 +130,9 @@ class Video:
         packets = self._container.demux(self._stream)
         while (packet := self._next(packets)) is not None:
             try:
-                yield from packet.decode()
+                for frame in packet.decode():
+                    frame.opaque = self._ratio()
+                    yield frame
             except av.FFmpegError:
                 self.damaged += 1
 
@@ -164,10 +171,18 @@ class Video:
         """How long a frame lasts at the rate that the file states."""
         return float(1 / (self._stream.guessed_rate or self._stream.average_rate or 25))
 
+    def _ratio(self) -> Fraction:
+        """How long a pixel is now: as the file says, until its pictures say otherwise than at first.
+
+        Broadcasts change it from one programme to the next.
+        """
+        coded = self._stream.codec_context.sample_aspect_ratio or Fraction(1)
+        self._first_ratio = self._first_ratio or coded
+        ratio = coded if coded != self._first_ratio else self._stream.sample_aspect_ratio or Fraction(1)
+        return ratio if 1 / _LONGEST_PIXEL <= ratio <= _LONGEST_PIXEL else Fraction(1)
+
     def _upright(self, frame: VideoFrame) -> UInt8Array:
-        ratio = self._stream.sample_aspect_ratio or 1
-        if not 1 / _LONGEST_PIXEL <= ratio <= _LONGEST_PIXEL:
-            ratio = 1
+        ratio: Any = frame.opaque
         width = max(1, round(frame.width * ratio))
         try:
             shown = frame.reformat(width=width, format="rgb24")
@@ -197,6 +212,11 @@ def _moving(container: InputContainer) -> "Iterator[VideoStream]":
 def _stamp(frame: VideoFrame) -> float | None:
     """A frame's own time in seconds, by the clock of its file."""
     return None if frame.pts is None or frame.time_base is None else float(frame.pts * frame.time_base)
+
+
+def _duration(frame: VideoFrame) -> float:
+    """How long a frame is shown, 0 where its file does not say."""
+    return float(frame.duration * frame.time_base) if frame.time_base else 0.0
 
 
 def _and_next(frames: Iterator[VideoFrame], ahead: int) -> Iterator[tuple[VideoFrame, list[float]]]:

@@ -156,6 +156,7 @@ def test_times_as_people_write_them() -> None:
     texts = ("0.2s", "200ms", "0.2", "2min", "1h")
     assert [parse_duration(text) for text in texts] == [0.2, 0.2, 0.2, 120, 3600]
     assert [parse_timecode(text) for text in ("83.5", "1:23.5", "0:01:23,5")] == [83.5, 83.5, 83.5]
+    assert parse_timecode("33:59.822") == 2039.822
     assert [clock(seconds) for seconds in (0, 83.4, 3723)] == ["0:00", "1:23", "1:02:03"]
     for text in ("", "s", "-1s", "1 frame"):
         with pytest.raises(ValueError, match="no duration"):

@@ -101,6 +101,32 @@ def test_a_few_damaged_times_move_no_others(tmp_path: Path, astray: set[int]) ->
     assert [frame.time_s for frame in read(path)] == pytest.approx(times)
 
 
+def test_times_are_whole_microseconds(tmp_path: Path) -> None:
+    """A segment or a window from 1.3 s on has the frame at 1.3 s, though its file's clock began at 1.4 s."""
+    path = clip.write(tmp_path / "clock.ts", [clip.frame(None)] * 40)
+    assert [frame.time_s for frame in read(path)] == [i / clip.FPS for i in range(40)]
+
+
+def test_the_last_frame_lasts_as_long_as_its_file_says(tmp_path: Path) -> None:
+    path = tmp_path / "slides.gif"
+    first, *others = (Image.new("RGB", (64, 48), color) for color in ("red", "green", "blue"))
+    first.save(path, save_all=True, append_images=others, duration=[5000, 500, 8000])
+    with Video.open(str(path)) as video:
+        assert [frame.time_s for frame in video.frames(0)] == [0, 5, 5.5]
+        assert video.end_s == 13.5
+
+
+def test_of_several_views_the_one_that_players_show_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "views.mkv"
+    with av.open(str(path), "w") as container:
+        views = [still(container) for _ in range(2)]
+        views[0].disposition, views[1].disposition = Disposition(0), Disposition.default
+        for shade, view in enumerate(views, start=1):
+            picture = VideoFrame.from_ndarray(np.full((48, 64, 3), 80 * shade, np.uint8), format="rgb24")
+            container.mux([*view.encode(picture), *view.encode()])
+    assert read(path)[0].pixels.mean() == pytest.approx(160, abs=2)
+
+
 def test_sampling_keeps_to_the_grid(film: Path) -> None:
     assert [frame.index for frame in read(film, 0.2)] == list(range(0, 32, 2))
     assert [frame.index for frame in read(film, 0.25)] == [0, 3, 5, 8, 10, 13, 15, 18, 20, 23, 25, 28, 30]
@@ -142,6 +168,17 @@ def test_frames_with_exif_are_read_and_turned(tmp_path: Path, orientation: int, 
 def test_anamorphic_pictures_get_their_proportions_back(tmp_path: Path) -> None:
     path = clip.write(tmp_path / "wide.mp4", [corners()] * 2, aspect=Fraction(3, 2))
     assert read(path)[0].pixels.shape == (64, 144, 3)
+
+
+def test_pixels_that_change_their_shape_on_the_way_are_followed(tmp_path: Path) -> None:
+    """As in a recording of television from a 4:3 to a 16:9 programme."""
+    path, aspects = tmp_path / "joined.ts", (Fraction(1), Fraction(3, 2))
+    films = [clip.write(path, [corners()] * 20, aspect=aspect).read_bytes() for aspect in aspects]
+    path.write_bytes(b"".join(films))
+    widths = [frame.pixels.shape[1] for frame in read(path)]
+    # What tells of the change comes with a picture that may be decoded before those shown before it.
+    assert widths[:16] == [96] * 16
+    assert widths[20:] == [144] * 20
 
 
 @pytest.mark.parametrize("aspect", [Fraction(200), Fraction(1, 200)])
