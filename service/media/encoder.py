@@ -7,6 +7,7 @@ from pathlib import Path
 
 import av
 import numpy as np
+from av.codec.context import Flags
 from av.container import OutputContainer
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
@@ -24,11 +25,12 @@ class VideoWriter:
     """A video in which each frame is shown at its own time, until the next one: each hour anew.
 
     The picture's size is the first frame's; the codec is H.264 where it can be written, else MPEG-4.
+    end_s: until when the last frame is shown, to be set before the end.
     """
 
     def __init__(self, path: Path) -> None:
         """Raises SourceError where the suffix is of no format for such a video, or the folder is missing."""
-        self._path, self._ticks = path, -1
+        self._path, self._ticks, self.end_s = path, -1, 0.0
         self._shown: UInt8Array | None = None
         if not path.parent.is_dir():
             raise SourceError(f"{path} cannot be written as a video: there is no folder {path.parent}")
@@ -38,28 +40,31 @@ class VideoWriter:
             self._stream = _stream(self._container)
 
     def write(self, time_s: float, pixels: UInt8Array) -> None:
-        """Add an (h, w, 3) RGB frame. Raises SourceError where it cannot be written."""
+        """Add an (h, w, 3) RGB frame. Raises SourceError where an earlier one cannot be written."""
         ticks = max(self._ticks + 1, round(time_s * _TICKS_PER_S))
-        even = _even(pixels)
-        if self._shown is None:
-            self._stream.height, self._stream.width = even.shape[:2]
-        else:
-            for again in range(self._ticks + _LONGEST_SHOWN, ticks, _LONGEST_SHOWN):
-                self._encode(again, self._shown)
-        self._encode(ticks, even)
-        self._ticks, self._shown = ticks, even
-
-    def _encode(self, ticks: int, pixels: UInt8Array) -> None:
-        frame = VideoFrame.from_ndarray(pixels, format="rgb24")
-        frame.pts, frame.time_base = ticks, Fraction(1, _TICKS_PER_S)
-        with self._told():
-            self._container.mux(self._stream.encode(frame))
+        self._show(ticks)
+        self._ticks, self._shown = ticks, _even(pixels)
 
     def close(self) -> None:
-        """Write what the encoder still holds and complete the file. Raises SourceError where that fails."""
+        """Write what is still held and complete the file. Raises SourceError where that fails."""
         with self._told(), closing(self._container):
-            if self._ticks >= 0:
+            if self._shown is not None:
+                end = max(self._ticks + 1, round(self.end_s * _TICKS_PER_S))
+                self._show(min(end, self._ticks + _LONGEST_SHOWN))
                 self._container.mux(self._stream.encode())
+
+    def _show(self, until: int) -> None:
+        """Encode the frame that came last, now that it is known how long it is shown."""
+        if self._shown is None:
+            return
+        if not self._stream.codec_context.is_open:
+            self._stream.height, self._stream.width = self._shown.shape[:2]
+        for ticks in range(self._ticks, until, _LONGEST_SHOWN):
+            frame = VideoFrame.from_ndarray(self._shown, format="rgb24")
+            frame.pts, frame.time_base = ticks, Fraction(1, _TICKS_PER_S)
+            frame.duration = min(_LONGEST_SHOWN, until - ticks)
+            with self._told():
+                self._container.mux(self._stream.encode(frame))
 
     @contextmanager
     def _told(self) -> Iterator[None]:
@@ -78,6 +83,7 @@ def _stream(container: OutputContainer) -> VideoStream:
     # Pictures that are sent out of order would be shown later than they should be, in formats whose times
     # cannot be less than 0, and the last ones perhaps never.
     stream.codec_context.max_b_frames = 0
+    stream.codec_context.flags |= Flags.frame_duration
     return stream
 
 

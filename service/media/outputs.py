@@ -43,6 +43,11 @@ class FrameOutputs:
         if self._video:
             self._video.write(sample.frame.time_s, annotate(sample.frame.pixels, sample.smoothed()))
 
+    def ended(self, end_s: float) -> None:
+        """No frame comes any more, and the last one was over then."""
+        if self._video:
+            self._video.end_s = end_s
+
 
 @contextmanager
 def frame_outputs(paths: Paths) -> Iterator[FrameOutputs]:

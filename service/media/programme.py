@@ -2,7 +2,6 @@
 
 import json
 import os
-import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -59,7 +58,7 @@ class Sample:
         for sighting in self.sightings:
             face = sighting.face
             yield {
-                "time_s": round(self.frame.time_s, 6),
+                "time_s": self.frame.time_s,
                 "frame": self.frame.index,
                 "face_id": sighting.track.id,
                 **box_fields(face),
@@ -92,8 +91,7 @@ def samples(
         except RefusedError as error:
             return frame, error
 
-    parameters = TrackingParameters(memory=max(1.0, 2.5 * every_s))
-    memory = Memory()
+    memory, before_s = Memory(), 0.0
     with closing(in_order(analyze, video.frames(every_s), workers)) as analyzed:
         for frame, analysis in analyzed:
             if isinstance(analysis, RefusedError):
@@ -101,6 +99,9 @@ def samples(
                 continue
             if memory.size != (analysis.width, analysis.height):
                 memory = Memory((analysis.width, analysis.height), next_id=memory.next_id)
+            # In a time-lapse, frames are farther apart than was asked for, and nobody is gone in between.
+            apart_s, before_s = max(every_s, frame.time_s - before_s), frame.time_s
+            parameters = TrackingParameters(memory=max(1.0, 2.5 * apart_s))
             tracks, memory = remember(analysis, memory, frame.time_s, frame.time_s, parameters)
             uncertain = [max(track.probabilities) < analyzer.model.uncertain_below for track in tracks]
             sightings = tuple(map(Sighting, analysis.faces, tracks, uncertain))
@@ -112,6 +113,7 @@ class Programme:
 
     thumbnails: keep a small picture of each window's first frame, for the moments that turn out to matter.
     refused: frames that the server refused, and were passed over; refusal: why it refused the last one.
+    end_s: how far it has come.
     """
 
     def __init__(
@@ -121,7 +123,7 @@ class Programme:
         self.whole, self.segments = Segment(name, 0.0, None), list(segments)
         self.refused, self.refusal = 0, ""
         self._windows = Windows(window_s)
-        self._end_s, self._refused_in_a_row = 0.0, 0
+        self.end_s, self._refused_in_a_row = 0.0, 0
         self._pictures: dict[int, bytes] | None = {} if thumbnails else None
 
     def add(self, sample: Sample) -> None:
@@ -133,7 +135,7 @@ class Programme:
         for segment in (self.whole, *self.segments):
             if segment.covers(time_s):
                 segment.tally.add(faces)
-        self._end_s = max(self._end_s, time_s + self.every_s)
+        self.end_s = max(self.end_s, time_s + self.every_s)
         self._keep_picture(sample.frame)
 
     def refuse(self, error: RefusedError) -> None:
@@ -151,14 +153,14 @@ class Programme:
 
         complete: all of them were looked at; otherwise some were decoded in advance.
         """
-        self._end_s = end_s if complete else min(self._end_s, end_s)
+        self.end_s = end_s if complete else min(self.end_s, end_s)
 
     @property
     def windows(self) -> list[Window]:
         """The timeline so far; its last step ends where the programme does."""
         windows = self._windows.all()
         for last in windows[-1:]:
-            end = max(self._end_s, last.start_s + _LEAST_S)
+            end = max(self.end_s, last.start_s + _LEAST_S)
             windows[-1] = replace(last, end_s=min(last.end_s, end))
         return windows
 
@@ -190,21 +192,21 @@ class Programme:
             "frames_decoded": video.decoded,
             "packets_damaged": video.damaged,
             "frames_refused": self.refused,
-            "programme": self.whole.as_json(self._end_s),
-            "segments": [segment.as_json(self._end_s) for segment in self.segments],
+            "programme": self.whole.as_json(self.end_s),
+            "segments": [segment.as_json(self.end_s) for segment in self.segments],
             "moments": [moment.as_json() for moment in self.moments],
             "timeline": [_window_json(window) for window in self.windows],
         }
 
     def line(self) -> str:
         """The aggregate so far in one line, for a terminal."""
-        figures = self.whole.as_json(self._end_s)
+        figures = self.whole.as_json(self.end_s)
         shares = sorted((figures["shares"] or {}).items(), key=lambda item: -item[1]["share"])[:3]
         told = ", ".join(
             f"{name} {one['share']:.0%} ({one['low']:.0%} to {one['high']:.0%})" for name, one in shares
         )
         faces = f"{figures['faces_mean']:.1f} faces on average, {figures['different_faces']} in all"
-        return f"{self._end_s:.1f} s: {faces}; {told or 'no face so far'}"
+        return f"{self.end_s:.1f} s: {faces}; {told or 'no face so far'}"
 
     def _number(self, time_s: float) -> int:
         return int(time_s / self._windows.length_s + 1e-9)
@@ -221,9 +223,7 @@ class Reporter:
     camera's frames are lost meanwhile. clock: seconds.
     """
 
-    def __init__(
-        self, every_s: float, report: Callable[[], None], clock: Callable[[], float] = time.monotonic
-    ) -> None:
+    def __init__(self, every_s: float, report: Callable[[], None], clock: Callable[[], float]) -> None:
         self._every_s, self._report, self._clock, self._due = every_s, report, clock, every_s
 
     def at(self, time_s: float) -> None:

@@ -1,5 +1,6 @@
 """`fer-service video`: from frames to rows, timeline and summary. Needs the `[media]` extra."""
 
+import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack, closing, nullcontext
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ class VideoRun:
     """What to do. name: of the programme; every_s: seconds between analyzed frames.
 
     window_s: seconds of a step of the timeline. report_every_s: how often a live camera's figures are told.
-    held: around what no interrupt should break into.
+    held: around what no interrupt should break into. clock: seconds, by which telling takes its time.
     """
 
     name: str
@@ -30,6 +31,7 @@ class VideoRun:
     workers: int
     report_every_s: float
     held: Callable[[], AbstractContextManager[None]] = nullcontext
+    clock: Callable[[], float] = time.monotonic
 
 
 def run_video(run: VideoRun, video: Video, analyzer: Analyzer, say: Callable[[str], None]) -> bool:
@@ -70,8 +72,8 @@ class _Session:
 
     def play(self, outputs: FrameOutputs) -> bool:
         """Take in frame after frame; False when interrupted."""
-        run, shown_s = self.run, 0.0
-        reporter = Reporter(run.report_every_s, lambda: self.report(complete=False))
+        run, shown_s, complete = self.run, 0.0, False
+        reporter = Reporter(run.report_every_s, lambda: self.report(complete=False), run.clock)
         found = samples(self.video, self.analyzer, run.every_s, run.workers, self.programme.refuse)
         try:
             with closing(found), playing(self.video.duration_s) as meter:
@@ -83,13 +85,16 @@ class _Session:
                     shown_s = sample.frame.time_s
                     if self.video.live:
                         reporter.at(shown_s)
+            complete = True
         except KeyboardInterrupt:
-            return False
-        return True
+            pass
+        finally:
+            self.programme.ended(self.video.end_s, complete)
+            outputs.ended(self.programme.end_s)
+        return complete
 
     def finish(self, complete: bool) -> None:
         """Write what is written at the end."""
-        self.programme.ended(self.video.end_s, complete)
         self.report(complete)
         if self.run.paths.timeline:
             write_timeline(self.run.paths.timeline, self.programme, self.analyzer.model.name)
