@@ -1,6 +1,7 @@
 """The reaction timeline as a picture. Needs the `[media]` extra."""
 
 import math
+import warnings
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -58,7 +59,10 @@ def draw_timeline(
     _faces_row(faces, windows)
     _mark(axes[bool(thumbnails) :], moments)
     _time_axis(faces, windows)
-    figure.savefig(path)
+    with warnings.catch_warnings():
+        # Of a title in letters that the font lacks, which are drawn as boxes: nobody can do anything about it.
+        warnings.filterwarnings("ignore", "Glyph .* missing from")
+        figure.savefig(path)
 
 
 def _overview(axes: Axes, windows: Sequence[Window]) -> None:

@@ -99,6 +99,10 @@ def test_faces_that_come_and_go_add_nothing_to_draw_but_steps(tmp_path: Path) ->
     assert min(pieces[0]) > 0
 
 
+def test_a_title_in_letters_that_the_font_lacks_is_no_warning(tmp_path: Path) -> None:
+    draw_timeline(tmp_path / "t.png", "\u8868", windows((HAPPY,)), [], {})
+
+
 def test_no_faces_are_drawn_where_a_recording_has_a_gap(tmp_path: Path) -> None:
     seen = windows(*[(HAPPY,)] * 100)
     shaded = []
