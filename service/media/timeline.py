@@ -60,7 +60,7 @@ def draw_timeline(
     _mark(axes[bool(thumbnails) :], moments)
     _time_axis(faces, windows)
     with warnings.catch_warnings():
-        # Of a title in letters that the font lacks, which are drawn as boxes: nobody can do anything about it.
+        # Of letters of the title that the font lacks, and that are drawn as boxes.
         warnings.filterwarnings("ignore", "Glyph .* missing from")
         figure.savefig(path)
 
