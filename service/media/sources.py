@@ -42,14 +42,17 @@ def find_files(
     exclude: Path | None = None,
 ) -> list[Path]:
     """The files of these suffixes; what: how an error calls one. See `find_photos`."""
-    found: dict[Path, None] = {}
+    found: dict[
+        Path, Path
+    ] = {}  # as named, by where it is: a folder may be named twice, from here and from /
     for argument in arguments:
         files = list(_expand(argument, recursive, suffixes, exclude))
         if not files:
             told = argument or repr(argument)
             raise SourceError(f"no {what} in {told}" + ("" if recursive else " (see --recursive)"))
-        found.update(dict.fromkeys(files))
-    return list(found)
+        for file in files:
+            found.setdefault(file.absolute(), file)
+    return list(found.values())
 
 
 def common_folder(arguments: Sequence[str]) -> str:

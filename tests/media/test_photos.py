@@ -56,6 +56,14 @@ def names(paths: list[Path]) -> list[str]:
     return [path.name for path in paths]
 
 
+def test_a_photo_that_is_named_from_here_and_from_the_root_is_one(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(folder)
+    once = [Path("a.jpg"), Path("c.jpg")]
+    assert find_photos(["a.jpg", "*.jpg", f"{folder}/*.jpg", "./a.jpg"], recursive=False) == once
+
+
 def test_folders_globs_and_files_are_found_once_and_in_order(folder: Path) -> None:
     flat = ["a.jpg", "b.JPG", "c.jpg", "d.png", "f.webp"]
     assert names(find_photos([str(folder)], recursive=False)) == flat
