@@ -10,6 +10,7 @@ import numpy as np
 from av.codec.context import Flags
 from av.container import OutputContainer
 from av.video.frame import VideoFrame
+from av.video.reformatter import Colorspace
 from av.video.stream import VideoStream
 
 from service.media.errors import SourceError
@@ -60,7 +61,8 @@ class VideoWriter:
         if not self._stream.codec_context.is_open:
             self._stream.height, self._stream.width = self._shown.shape[:2]
         for ticks in range(self._ticks, until, _LONGEST_SHOWN):
-            frame = VideoFrame.from_ndarray(self._shown, format="rgb24")
+            picture = VideoFrame.from_ndarray(self._shown, format="rgb24")
+            frame = picture.reformat(format="yuv420p", dst_colorspace=Colorspace.ITU709)
             frame.pts, frame.time_base = ticks, Fraction(1, _TICKS_PER_S)
             frame.duration = min(_LONGEST_SHOWN, until - ticks)
             with self._told():
@@ -83,6 +85,8 @@ def _stream(container: OutputContainer) -> VideoStream:
     # Pictures that are sent out of order would be shown later than they should be, in formats whose times
     # cannot be less than 0, and the last ones perhaps never.
     stream.codec_context.max_b_frames = 0
+    # As is usual now; what does not say which it is, players guess by its size.
+    stream.codec_context.colorspace = Colorspace.ITU709
     stream.codec_context.flags |= Flags.frame_duration
     return stream
 

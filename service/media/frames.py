@@ -19,6 +19,7 @@ from av.packet import Packet
 from av.sidedata.sidedata import Type as SideDataType
 from av.stream import Disposition
 from av.video.frame import VideoFrame
+from av.video.reformatter import Colorspace
 from av.video.stream import VideoStream
 
 from service.media.aside import Aside
@@ -38,6 +39,7 @@ _AHEAD = 4
 _CLOCK_AS_IT_IS = {"correct_ts_overflow": "0"}
 # No film's pixels are longer than this; a file that says so is wrong, and would take all memory.
 _LONGEST_PIXEL = 4
+_COLORSPACE_UNTOLD = 2  # FFmpeg's number
 # The display matrices of no, one, two and three quarter turns to the left.
 _TURNS = ((1, 0, 0, 1), (0, -1, 1, 0), (-1, 0, 0, -1), (0, 1, -1, 0))
 
@@ -185,7 +187,7 @@ class Video:
         ratio: Any = frame.opaque
         width = max(1, round(frame.width * ratio))
         try:
-            shown = frame.reformat(width=width, format="rgb24")
+            shown = frame.reformat(width=width, format="rgb24", src_colorspace=_colorspace(frame))
         except av.FFmpegError as error:
             kind = frame.format.name
             raise SourceError(f"{kind} pictures cannot be turned into RGB: {_reason(error)}") from error
@@ -212,6 +214,12 @@ def _moving(container: InputContainer) -> "Iterator[VideoStream]":
 def _stamp(frame: VideoFrame) -> float | None:
     """A frame's own time in seconds, by the clock of its file."""
     return None if frame.pts is None or frame.time_base is None else float(frame.pts * frame.time_base)
+
+
+def _colorspace(frame: VideoFrame) -> int | None:
+    """For a frame that does not say: as players take it, by its size. None for what it says."""
+    large = frame.width >= 1280 or frame.height > 576
+    return Colorspace.ITU709 if large and frame.colorspace == _COLORSPACE_UNTOLD else None
 
 
 def _duration(frame: VideoFrame) -> float:

@@ -5,6 +5,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+from av.video.reformatter import Colorspace
 
 from service.media.encoder import VideoWriter
 from service.media.errors import SourceError
@@ -47,6 +48,16 @@ def test_each_picture_has_its_own_time(tmp_path: Path, suffix: str) -> None:
         assert [frame.time for frame in film.decode(video=0)] == pytest.approx(times, abs=1e-3)
         if suffix != "ts":  # which does not say how long it is
             assert film.duration == pytest.approx(3600e6, abs=1e6)
+
+
+def test_colors_are_those_that_the_film_says_it_has(tmp_path: Path) -> None:
+    writer = VideoWriter(tmp_path / "film.mp4")
+    writer.write(0, np.full((48, 64, 3), (192, 48, 32), np.uint8))
+    writer.close()
+    with av.open(str(tmp_path / "film.mp4")) as film:
+        frame = next(film.decode(video=0))
+    assert frame.colorspace == Colorspace.ITU709
+    assert frame.to_ndarray(format="rgb24")[20, 20] == pytest.approx([192, 48, 32], abs=3)
 
 
 @pytest.mark.parametrize("name", ["20:15.mp4", "pipe:film.mp4"])

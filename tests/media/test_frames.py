@@ -10,6 +10,7 @@ import pytest
 from av.container import OutputContainer
 from av.stream import Disposition
 from av.video.frame import VideoFrame
+from av.video.reformatter import Colorspace
 from av.video.stream import VideoStream
 from PIL import Image
 
@@ -185,6 +186,23 @@ def test_pixels_that_change_their_shape_on_the_way_are_followed(tmp_path: Path) 
 def test_proportions_that_no_film_has_are_not_believed(tmp_path: Path, aspect: Fraction) -> None:
     path = clip.write(tmp_path / "absurd.mp4", [clip.frame(None)], aspect=aspect)
     assert read(path)[0].pixels.shape == (clip.HEIGHT, clip.WIDTH, 3)
+
+
+@pytest.mark.parametrize(
+    ("size", "space"),
+    [((1280, 720), Colorspace.ITU709), ((576, 1024), Colorspace.ITU709), ((720, 576), Colorspace.ITU601)],
+)
+def test_colors_that_a_film_does_not_describe_are_those_of_its_size(
+    tmp_path: Path, size: tuple[int, int], space: Colorspace
+) -> None:
+    path = tmp_path / "red.mp4"
+    with av.open(str(path), "w") as container:
+        stream = still(container)
+        stream.width, stream.height = size
+        red = VideoFrame.from_ndarray(np.full((*size[::-1], 3), (192, 48, 32), np.uint8), format="rgb24")
+        container.mux(stream.encode(red.reformat(format="yuv420p", dst_colorspace=space)))
+        container.mux(stream.encode())
+    assert read(path)[0].pixels[9, 9] == pytest.approx([192, 48, 32], abs=3)
 
 
 def test_pictures_that_cannot_be_converted_are_told(tmp_path: Path) -> None:
