@@ -84,7 +84,7 @@ class Run:
         save_config(config, folder)
 
     def _begin_with(self, begin: Path, resized: bool) -> None:
-        """Begin with the weights of a run or a graph. A run must have held out the same of the same images."""
+        """Begin with the weights of a graph, or of a run, which must have held out the same images."""
         if begin.is_dir():
             first, images = learned_by(begin)
             other = (first.held_out, first.seed) != (self.config.held_out, self.config.seed)
