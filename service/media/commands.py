@@ -112,7 +112,13 @@ def video(  # noqa: PLR0917
         ),
     ],
     every: Annotated[str, typer.Option(help="Time between analyzed frames; 0s for every frame.")] = "0.2s",
-    window: Annotated[str, typer.Option(help="Length of a step of the timeline.")] = "1s",
+    window: Annotated[
+        str | None,
+        typer.Option(
+            help="Length of a step of the timeline. Default: 1s, or --every where that is more.",
+            show_default=False,
+        ),
+    ] = None,
     out: Annotated[
         str | None,
         typer.Option(
@@ -152,7 +158,7 @@ def video(  # noqa: PLR0917
                 "with", **outputs, segments=segments, thumbnails=thumbnails, workers=workers, server=server
             )
             bulk = Bulk(ray, sources, recursive, out, options, model_store, restart)
-            report = films_on_ray(bulk, _seconds("--every", every), _seconds("--window", window, least=0.001))
+            report = films_on_ray(bulk, *_steps(every, window))
         _end(report, out, "films")
     with told_in_one_line() as interruption:
         refuse("without", recursive=recursive, restart=restart, more_than_one_film=len(sources) > 1)
@@ -166,10 +172,11 @@ def video(  # noqa: PLR0917
         outputs = {"--out": paths.rows, "--timeline": timeline, "--summary": summary, "--annotate": annotate}
         refuse_overwriting(outputs, filter(None, (Path(source), segments)))
         refuse_replacing("--summary", summary)
+        every_s, window_s = _steps(every, window)
         run = VideoRun(
             name=readable(Path(source).name),
-            every_s=_seconds("--every", every),
-            window_s=_seconds("--window", window, least=0.001),
+            every_s=every_s,
+            window_s=window_s,
             segments=read_cues(segments) if segments else [],
             paths=paths,
             thumbnails=thumbnails,
@@ -264,6 +271,12 @@ def _format(asked: PhotoFormat | None, out: str | None) -> PhotoFormat:
         with media_extra("the parquet format"):
             import pyarrow  # noqa: F401, PLC0415 - told before the first photo, not after the last
     return asked or told
+
+
+def _steps(every: str, window: str | None) -> tuple[float, float]:
+    """Seconds between analyzed frames, and of a step of the timeline, which shows one of them at least."""
+    every_s = _seconds("--every", every)
+    return every_s, max(1.0, every_s) if window is None else _seconds("--window", window, least=0.001)
 
 
 def _seconds(option: str, text: str, least: float = 0.0) -> float:

@@ -526,3 +526,14 @@ def test_a_programme_ends_with_its_film_however_often_it_is_looked_at(
     run("video", film, "--every", every, "--window", "10s", "--summary", summary)
     figures = json.loads(summary.read_text())
     assert (figures["programme"]["end_s"], figures["timeline"][-1]["end_s"]) == (3.2, 3.2)
+
+
+@pytest.mark.parametrize(("every", "window_s"), [("0.2s", 1), ("1.5s", 1.5)])
+def test_no_step_of_the_timeline_is_empty_because_of_what_is_skipped(
+    run: Run, film: Path, tmp_path: Path, every: str, window_s: float
+) -> None:
+    summary = tmp_path / "s.json"
+    run("video", film, "--every", every, "--summary", summary)
+    figures = json.loads(summary.read_text())
+    assert figures["window_s"] == window_s
+    assert all(window["frames"] for window in figures["timeline"])
