@@ -84,11 +84,12 @@ class Run:
         save_config(config, folder)
 
     def _begin_with(self, begin: Path, resized: bool) -> None:
-        """Begin with the weights of a graph, or of a run, which must have held out the same images."""
+        """Begin with the weights of a run or a graph. A run must not have learned what is held out here."""
         if begin.is_dir():
             first, images = learned_by(begin)
-            other = (first.held_out, first.seed) != (self.config.held_out, self.config.seed)
-            if images == self.source["images"] and other:
+            # With the same seed the smaller share lies in the larger one.
+            apart = first.seed == self.config.seed and first.held_out >= self.config.held_out
+            if images == self.source["images"] and self.config.held_out and not apart:
                 raise ConfigError(
                     f"{begin.name} learned from images that this run would hold out: "
                     f"pass --set held_out={first.held_out:g} --set seed={first.seed}"

@@ -75,7 +75,7 @@ def accepted(
     file, label_set = entry["file"], entry["label_set"]
     with tempfile.TemporaryDirectory(dir=store) as folder:
         path = Path(folder) / file
-        path.parent.mkdir()
+        path.parent.mkdir(parents=True, exist_ok=True)
         calibration = recalibrate(store / file, path, seen, label_set)
         measured = report(probabilities(path, tested.images), tested, calibration.uncertain_below, label_set)
         provenance = entry["provenance"] | {"temperature": f"{calibration.temperature:.4f}"}

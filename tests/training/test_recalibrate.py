@@ -1,4 +1,5 @@
 import shutil
+from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
@@ -83,6 +84,15 @@ def test_a_graph_stays_as_it_is_where_the_manifest_cannot_be_written(tmp_path: P
     with pytest.raises(OSError, match="directory"):
         accepted(tmp_path, "fast", faces(), faces())
     assert (tmp_path / entry["file"]).read_bytes() == (STORE / entry["file"]).read_bytes()
+
+
+@pytest.mark.parametrize("file", ["fast.onnx", "of/mine/fast.onnx"])
+def test_a_graph_may_lie_anywhere_in_its_store(tmp_path: Path, file: str) -> None:
+    (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(GRAPHS["fast"], tmp_path / file)
+    manifest.update(tmp_path, "emotion", {"fast": manifest.model(STORE, "fast") | {"file": file}})
+    found = accepted(tmp_path, "fast", faces(), faces())
+    assert sha256((tmp_path / file).read_bytes()).hexdigest() == found["sha256"]
 
 
 def test_the_entry_tells_the_new_graph_and_keeps_the_rest(tmp_path: Path) -> None:
