@@ -43,11 +43,17 @@ def test_the_store_says_of_the_detector_what_is_registered() -> None:
     assert manifest.section(STORE, "detector") == register.entries(STORE)
 
 
-def test_a_detector_made_in_a_copy_of_the_store_replaces_that_of_the_store(tmp_path: Path) -> None:
-    copy, store = (Path(shutil.copytree(STORE, tmp_path / name)) for name in ("copy", "store"))
+def copies(folder: Path) -> tuple[Path, Path]:
+    """Two of the store, the first with another detector."""
+    copy, store = (Path(shutil.copytree(STORE, folder / name)) for name in ("copy", "store"))
     graph = onnx.load(str(copy / "mtcnn" / "rnet.onnx"))
     graph.doc_string = "another"
     onnx.save(graph, str(copy / "mtcnn" / "rnet.onnx"))
+    return copy, store
+
+
+def test_a_detector_made_in_a_copy_of_the_store_replaces_that_of_the_store(tmp_path: Path) -> None:
+    copy, store = copies(tmp_path)
     register.register(copy, store)
     assert manifest.section(store, "detector") == register.entries(copy) == register.entries(store)
     assert manifest.section(store, "detector") != manifest.section(STORE, "detector")
@@ -55,3 +61,11 @@ def test_a_detector_made_in_a_copy_of_the_store_replaces_that_of_the_store(tmp_p
     assert sorted(path.name for path in (store / "mtcnn").iterdir()) == sorted(
         path.name for path in (STORE / "mtcnn").iterdir()
     )
+
+
+def test_a_detector_stays_as_it_is_where_the_manifest_cannot_be_written(tmp_path: Path) -> None:
+    copy, store = copies(tmp_path)
+    (store / "manifest.json.tmp").mkdir()
+    with pytest.raises(OSError, match="directory"):
+        register.register(copy, store)
+    assert manifest.section(store, "detector") == register.entries(store)

@@ -7,16 +7,17 @@ They were made in a copy of the store: one with some graphs of another detector 
 
 import argparse
 import shutil
+import tempfile
 from pathlib import Path
 
 from training import manifest
 from training.arguments import told
-from training.files import aside
 from training.mtcnn.pictures import STORE
 
 # P-Net and R-Net were the published ones first; the third P-Net learned from sampled levels, and the last of
 # each that FER2013's faces are faces. The first O-Net had no second opinion.
 VERSIONS = {"pnet": "4", "filter": "4", "rnet": "3", "onet": "3"}
+FOLDER = "mtcnn"
 PACKAGE = "weights of the Python package mtcnn 1.0.0 (MIT), see NOTICE"
 SHOWN = "photos, half of the 200 of WIDER FACE among them, frames of videos and FER2013's training faces"
 LEARNED = (
@@ -37,7 +38,7 @@ def entries(store: Path) -> dict[str, manifest.Entry]:
     return {
         name: manifest.graph_entry(
             store,
-            f"mtcnn/{name}.onnx",
+            f"{FOLDER}/{name}.onnx",
             version=version,
             licence="MIT",
             provenance={"data": DATA[name], "command": "make detector"},
@@ -49,10 +50,11 @@ def entries(store: Path) -> dict[str, manifest.Entry]:
 def register(copy: Path, store: Path) -> None:
     """Take the detector's graphs over from a copy of the store."""
     found = entries(copy)
-    for entry in found.values():
-        with aside(store / entry["file"]) as path:
-            shutil.copyfile(copy / entry["file"], path)
-    manifest.update(store, "detector", found)
+    with tempfile.TemporaryDirectory(dir=store) as folder:
+        (Path(folder) / FOLDER).mkdir()
+        for entry in found.values():
+            shutil.copyfile(copy / entry["file"], Path(folder) / entry["file"])
+        manifest.update(store, "detector", found, Path(folder))
 
 
 def main() -> None:
