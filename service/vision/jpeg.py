@@ -110,10 +110,12 @@ def _scans(data: bytes, frame: int, scan: int, end: int) -> int:
 
 
 def without_end(body: bytes) -> bytes:
-    """With as much padding as the decoder reads ahead, in place of the end mark that is nothing to it.
+    """Up to where its one scan ends, and as much padding as the decoder reads ahead.
 
-    At that mark it makes up what is missing and warns; here it asks for more. The padding is no valid code.
+    At a marker it makes up what is missing and warns; here it asks for more. The padding is no valid code.
     """
-    *_, (_, _, scan) = _segments(body, 2)
+    scan = next(end for marker, _, end in _segments(body, 2) if marker == _SOS)
     end = _MARKER.search(body, scan)
-    return body[: end.start() if end else None] + b"\xff\0" * 8
+    if end is None:
+        raise InvalidImageError("the JPEG image is cut short")
+    return body[: end.start()] + b"\xff\0" * 8

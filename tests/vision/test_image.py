@@ -492,13 +492,17 @@ def test_a_jpeg_that_ends_early_with_an_end_marker_is_refused(tenths: int, optio
 
 @pytest.mark.parametrize("options", [{}, {"restart_marker_rows": 1}], ids=["plain", "restarts"])
 @pytest.mark.parametrize("tenths", range(2, 10))
-def test_a_jpeg_that_pillow_takes_may_not_end_early(tenths: int, options: dict[str, Any]) -> None:
+@pytest.mark.parametrize("comment", [b"", b"\xff\xfe\0\x05end"], ids=["", "comment"])
+def test_a_jpeg_that_pillow_takes_may_not_end_early(
+    tenths: int, comment: bytes, options: dict[str, Any]
+) -> None:
     data = encoded(PORTRAIT.convert("CMYK"), "JPEG", quality=90, subsampling="4:2:0", **options)
     start = data.index(b"\xff\xda")
 
-    assert difference(decoded(data + b"more").pixels, RGB) < 6
+    end = comment + b"\xff\xd9"
+    assert difference(decoded(data[:-2] + end + b"more").pixels, RGB) < 6
     with pytest.raises(InvalidImageError):
-        decoded(data[: start + (len(data) - start) * tenths // 10] + b"\xff\xd9")
+        decoded(data[: start + (len(data) - start) * tenths // 10] + end)
 
 
 @pytest.mark.parametrize("options", [{}, {"restart_marker_rows": 1}, {"progressive": True}])
