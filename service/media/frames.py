@@ -40,6 +40,8 @@ _CLOCK_AS_IT_IS = {"correct_ts_overflow": "0"}
 # No film's pixels are longer than this; a file that says so is wrong, and would take all memory.
 _LONGEST_PIXEL = 4
 _COLORSPACE_UNTOLD = 2  # FFmpeg's number
+# A frame, and how long each of its pixels is.
+_Shaped = tuple[VideoFrame, Fraction]
 # The display matrices of no, one, two and three quarter turns to the left.
 _TURNS = ((1, 0, 0, 1), (0, -1, 1, 0), (-1, 0, 0, -1), (0, 1, -1, 0))
 
@@ -105,7 +107,7 @@ class Video:
         """Decode every frame, and give the first one at or after each multiple of every_s (0: all)."""
         due = -math.inf
         # A camera's frames are not waited for.
-        for frame, following in _and_next(self._decode(), 0 if self.live else _AHEAD):
+        for (frame, ratio), following in _and_next(self._decode(), 0 if self.live else _AHEAD):
             if self.live and not self.decoded:
                 self.began = datetime.now(UTC)
             # Sums of ticks miss whole seconds by a hair, and would fall into the segment before.
@@ -114,7 +116,7 @@ class Video:
             self._lasts_s = _duration(frame) or self._nominal_s
             if time + _TOLERANCE_S >= due:
                 due = _next_due(time, every_s)
-                yield Frame(index, time, self._upright(frame))
+                yield Frame(index, time, _upright(frame, ratio))
 
     def __enter__(self) -> "Video":
         """Closes at the end."""
@@ -127,14 +129,15 @@ class Video:
         if not self._aside.busy:
             self._container.close()
 
-    def _decode(self) -> Iterator[VideoFrame]:
+    def _decode(self) -> Iterator[_Shaped]:
         """All frames, those that the decoder still holds at the end included."""
-        packets = self._container.demux(self._stream)
+        packets, ratio = self._container.demux(self._stream), None
         while (packet := self._next(packets)) is not None:
             try:
                 for frame in packet.decode():
-                    frame.opaque = self._ratio()
-                    yield frame
+                    # The decoder may be ahead of its frames; what is of later ones begins with a key frame.
+                    ratio = self._ratio() if frame.key_frame or ratio is None else ratio
+                    yield frame, ratio
             except av.FFmpegError:
                 self.damaged += 1
 
@@ -183,16 +186,6 @@ class Video:
         ratio = coded if coded != self._first_ratio else self._stream.sample_aspect_ratio or Fraction(1)
         return ratio if 1 / _LONGEST_PIXEL <= ratio <= _LONGEST_PIXEL else Fraction(1)
 
-    def _upright(self, frame: VideoFrame) -> UInt8Array:
-        ratio: Any = frame.opaque
-        width = max(1, round(frame.width * ratio))
-        try:
-            shown = frame.reformat(width=width, format="rgb24", src_colorspace=_colorspace(frame))
-        except av.FFmpegError as error:
-            kind = frame.format.name
-            raise SourceError(f"{kind} pictures cannot be turned into RGB: {_reason(error)}") from error
-        return oriented(np.asarray(shown.to_ndarray(), np.uint8), _display_matrix(frame))
-
 
 def _opened(source: str, device: str | None) -> InputContainer:
     if device:
@@ -216,6 +209,16 @@ def _stamp(frame: VideoFrame) -> float | None:
     return None if frame.pts is None or frame.time_base is None else float(frame.pts * frame.time_base)
 
 
+def _upright(frame: VideoFrame, ratio: Fraction) -> UInt8Array:
+    width = max(1, round(frame.width * ratio))
+    try:
+        shown = frame.reformat(width=width, format="rgb24", src_colorspace=_colorspace(frame))
+    except av.FFmpegError as error:
+        kind = frame.format.name
+        raise SourceError(f"{kind} pictures cannot be turned into RGB: {_reason(error)}") from error
+    return oriented(np.asarray(shown.to_ndarray(), np.uint8), _display_matrix(frame))
+
+
 def _colorspace(frame: VideoFrame) -> int | None:
     """For a frame that does not say: as players take it, by its size. None for what it says."""
     large = frame.width >= 1280 or frame.height > 576
@@ -227,9 +230,9 @@ def _duration(frame: VideoFrame) -> float:
     return float(frame.duration * frame.time_base) if frame.time_base else 0.0
 
 
-def _and_next(frames: Iterator[VideoFrame], ahead: int) -> Iterator[tuple[VideoFrame, list[float]]]:
+def _and_next(frames: Iterator[_Shaped], ahead: int) -> Iterator[tuple[_Shaped, list[float]]]:
     """Each frame with the times of so many after it, as far as there are any."""
-    held: deque[VideoFrame] = deque()
+    held: deque[_Shaped] = deque()
     broken: list[Exception] = []
     for frame in while_they_come(frames, broken):
         held.append(frame)
@@ -241,8 +244,8 @@ def _and_next(frames: Iterator[VideoFrame], ahead: int) -> Iterator[tuple[VideoF
         raise broken[0]
 
 
-def _stamps(frames: Iterable[VideoFrame]) -> list[float]:
-    return [stamp for frame in frames if (stamp := _stamp(frame)) is not None]
+def _stamps(frames: Iterable[_Shaped]) -> list[float]:
+    return [stamp for frame, _ in frames if (stamp := _stamp(frame)) is not None]
 
 
 def camera(source: str) -> str | None:
