@@ -42,9 +42,8 @@ def find_files(
     exclude: Path | None = None,
 ) -> list[Path]:
     """The files of these suffixes; what: how an error calls one. See `find_photos`."""
-    found: dict[
-        Path, Path
-    ] = {}  # as named, by where it is: a folder may be named twice, from here and from /
+    # As named, by where they are: a folder may be named twice, from here and from the root.
+    found: dict[Path, Path] = {}
     for argument in arguments:
         files = list(_expand(argument, recursive, suffixes, exclude))
         if not files:
