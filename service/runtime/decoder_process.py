@@ -27,7 +27,7 @@ if sys.platform != "win32":  # where nothing here is used but HEAD
 
 HEAD = struct.Struct(">II")
 
-# What a picture may cost, well above what the slowest honest one does: see docs/reliability.md.
+# What a picture may cost, more than the dearest honest one does: see docs/reliability.md.
 CPU_SECONDS, CPU_SECONDS_PER_PIXEL = 2.0, 0.25e-6
 MEMORY_BYTES, MEMORY_BYTES_PER_PIXEL = 128_000_000, 20
 
