@@ -1,7 +1,7 @@
 """Recall and precision of the detector on a subset of WIDER FACE, beside facenet-pytorch's MTCNN.
 
     python -m benchmarks.detection --data ../shared/data/detection/wider_subset [--min-face-size 20]
-        [--peer-python PATH] [--unseen] [--turned DEGREES]
+        [--peer-python PATH] [--unseen] [--turned DEGREES] [--gray]
 
 The set is a folder with `boxes.tsv` (columns path, x, y, w, h, invalid) and the images it names. A
 detection is right when its intersection over union with a face is at least 0.5; the most certain detections
@@ -10,7 +10,7 @@ detections lower than that are not counted as false. The peer has the same small
 the published pyramid; its boxes are cut at the image's edges, as this project's are. It runs under the Python
 given by --peer-python, which needs facenet-pytorch, and is left out without it. With --turned all photos are
 turned about their middle, counter-clockwise, and each face's box is what holds the ellipse that its upright
-box holds, turned likewise.
+box holds, turned likewise. With --gray they lose their colors.
 """
 
 import argparse
@@ -65,11 +65,13 @@ class Score:
         return f"{self.found / max(self.faces, 1):.4f} | {precision:.4f} | {self.found} | {self.false}"
 
 
-def turn(source: Path, truth: Mapping[str, Truth], degrees: float, target: Path) -> dict[str, Truth]:
+def turn(
+    source: Path, truth: Mapping[str, Truth], degrees: float, target: Path, *, gray: bool
+) -> dict[str, Truth]:
     """Write the photos, turned, and tell where their faces are."""
     faces = {}
     for path, known in truth.items():
-        pixels = cv2.imread(str(source / path))
+        pixels = cv2.imread(str(source / path), cv2.IMREAD_GRAYSCALE if gray else cv2.IMREAD_COLOR)
         assert pixels is not None, path
         leaning, matrix = turned(np.asarray(pixels, np.uint8), degrees)
         (target / path).parent.mkdir(parents=True, exist_ok=True)
@@ -79,7 +81,7 @@ def turn(source: Path, truth: Mapping[str, Truth], degrees: float, target: Path)
 
 
 def turned(pixels: UInt8Array, degrees: float) -> tuple[UInt8Array, NDArray[np.float64]]:
-    """(H, W, 3) pixels turned about their middle, as large as that asks for; (2, 3) where a point goes."""
+    """(H, W, ...) pixels turned about their middle, as large as that asks for; (2, 3) where a point goes."""
     height, width = pixels.shape[:2]
     matrix = np.asarray(cv2.getRotationMatrix2D((width / 2, height / 2), degrees, 1.0), np.float64)
     room = np.ceil(np.abs(matrix[:, :2]) @ (width, height)).astype(int)
@@ -184,6 +186,7 @@ def main() -> None:
         "--unseen", action="store_true", help="every second photo, which taught the detector nothing"
     )
     parser.add_argument("--turned", type=float, default=0.0, metavar="DEGREES", help="turn the photos first")
+    parser.add_argument("--gray", action="store_true", help="take their colors away first")
     parser.add_argument("--peer-python", type=Path, help="Python of an environment with facenet-pytorch")
     arguments = parser.parse_args()
     if not (arguments.data / "boxes.tsv").exists():
@@ -192,11 +195,11 @@ def main() -> None:
     if arguments.unseen:
         truth = {path: truth[path] for path in sorted(truth)[1::2]}
     sizes = arguments.min_face_size or (20, 40)
-    if not arguments.turned:
+    if not (arguments.turned or arguments.gray):
         compare(detector, arguments.data, truth, sizes, arguments.peer_python)
     else:
         with TemporaryDirectory() as folder:
-            moved = turn(arguments.data, truth, arguments.turned, Path(folder))
+            moved = turn(arguments.data, truth, arguments.turned, Path(folder), gray=arguments.gray)
             compare(detector, Path(folder), moved, sizes, arguments.peer_python)
     if not arguments.peer_python:
         print("\nfacenet-pytorch is left out: pass --peer-python to measure it too.")
