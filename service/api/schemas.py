@@ -75,7 +75,10 @@ class PointSchema(Unvalidated):
 
 @dataclass(slots=True, kw_only=True)
 class LandmarksSchema(Unvalidated):
-    """Five points. Left and right are the viewer's (the image's), not the person's."""
+    """Five points. Left and right are the viewer's (the image's), not the person's.
+
+    Of a face that the image's edge cuts, they may lie outside.
+    """
 
     left_eye: PointSchema
     right_eye: PointSchema

@@ -41,7 +41,10 @@ class Point:
 
 @dataclass(frozen=True, slots=True)
 class Landmarks:
-    """Left and right are the viewer's (the image's), not the person's."""
+    """Left and right are the viewer's (the image's), not the person's.
+
+    Of a face that the image's edge cuts, they may lie outside.
+    """
 
     left_eye: Point
     right_eye: Point
