@@ -41,7 +41,9 @@ def recording(store: ModelStore) -> tuple[EmotionPipeline, list[Callable[[], obj
     """A pipeline, and the list that its calls of graphs go to."""
     recorded = Recorded(store.folder, store.manifest)
     recorded.calls = []
-    return recorded.pipeline(), recorded.calls
+    pipeline = recorded.pipeline()
+    recorded.calls.clear()  # of the warm-up
+    return pipeline, recorded.calls
 
 
 def bound(store: ModelStore, workload: Workload) -> Callable[[], None]:

@@ -150,7 +150,6 @@ def main() -> None:
     parser.add_argument("--width", type=int, help="shrink or enlarge frames to that width")
     options = parser.parse_args()
     pipeline = load_pipeline()
-    pipeline.warm_up()
     print(line(COLUMNS), line(["---"] * len(COLUMNS)), sep="\n")
     for path in options.videos:
         frames, rate = frames_of(path, options.width)

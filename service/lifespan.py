@@ -14,7 +14,7 @@ from service.api.intake import Intake
 from service.runtime.cpus import usable_cpus
 from service.runtime.decoder_pool import DecoderPool
 from service.runtime.engine import Engine
-from service.runtime.model_store import ModelStore, ModelStoreError
+from service.runtime.model_store import ModelStore
 from service.runtime.streams import Streams
 from service.settings import Settings
 from service.telemetry.metrics import Metrics
@@ -64,10 +64,6 @@ def load(settings: Settings) -> tuple[ModelStore, EmotionPipeline]:
     store = ModelStore.open(settings.model_store)
     # One thread a run: parallel requests, or a lone one's runs, fill the cores without fighting over them.
     pipeline = store.pipeline(settings.default_model, max_pixels=settings.max_pixels, decoder=decoders.decode)
-    try:
-        pipeline.warm_up()
-    except Exception as error:  # whatever a graph that loads does when it runs
-        raise ModelStoreError(f"the graphs of {store.folder} load, but do not run: {error}") from error
     decoders.warm_up()
     log.info("loaded", models=len(store.manifest.emotion), seconds=round(monotonic() - started, 2))
     return store, pipeline

@@ -72,6 +72,16 @@ def test_a_graph_the_runtime_cannot_load_is_named(store: Path) -> None:
     assert "cannot load" in message
 
 
+def test_a_graph_that_loads_and_does_not_run_is_named(store: Path) -> None:
+    def replace(manifest: Any) -> None:
+        other = manifest["detector"]["rnet"]  # whose crops have another shape
+        copied = {key: other[key] for key in ("file", "sha256", "bytes", "inputs", "outputs")}
+        manifest["emotion"]["fast"].update(copied)
+
+    edit(store, replace)
+    assert "load, but do not run: 'fast' fails on uint8 crops (1, 1, 48, 48): " in refusal(store)
+
+
 def test_a_missing_manifest_is_named(tmp_path: Path) -> None:
     assert "manifest.json cannot be read" in refusal(tmp_path)
 

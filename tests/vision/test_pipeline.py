@@ -87,15 +87,15 @@ def test_a_graph_that_answers_no_probabilities_is_not_served(
 
 
 class Refusing:
-    """A graph that loads and does not run, or only for single crops."""
+    """A graph that loads and does not run, or only for so many crops."""
 
-    def __init__(self, most: int = 0) -> None:
-        self._most = most
+    def __init__(self, only: int = 0) -> None:
+        self._only = only
 
     def run(self, inputs: Mapping[str, NDArray[Any]]) -> Sequence[NDArray[Any]]:
-        if len(next(iter(inputs.values()))) > self._most:
+        if len(next(iter(inputs.values()))) != self._only:
             raise RuntimeError("no kernel")
-        return [np.full((1, 7), 1 / 7, np.float32)]
+        return [np.full((self._only, 7), 1 / 7, np.float32)]
 
 
 @pytest.mark.parametrize("name", DETECTOR_GRAPHS)
@@ -107,9 +107,10 @@ def test_each_graph_of_the_detector_is_run_before_it_serves(name: str) -> None:
         EmotionPipeline(Mtcnn(*sessions), {}, "own").warm_up()
 
 
-def test_a_graph_for_single_faces_is_not_served(pipeline: EmotionPipeline) -> None:
-    classifiers = {"own": EmotionClassifier(Refusing(most=1), uncertain_below=0.5)}
-    with pytest.raises(RuntimeError, match="no kernel"):
+@pytest.mark.parametrize("only", [1, 2, 4])
+def test_a_graph_for_a_fixed_number_of_faces_is_not_served(pipeline: EmotionPipeline, only: int) -> None:
+    classifiers = {"own": EmotionClassifier(Refusing(only), uncertain_below=0.5)}
+    with pytest.raises(RuntimeError, match=r"'own' fails on uint8 crops .* no kernel"):
         EmotionPipeline(pipeline.detector, classifiers, "own").warm_up()
 
 
