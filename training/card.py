@@ -82,7 +82,7 @@ def refresh(store: Path, *, check: bool = False) -> list[Path]:
 
     Returns those that had fallen behind.
     """
-    models = manifest.models(store)
+    models = {name: entry for name, entry in manifest.models(store).items() if _measured(entry)}
     behind = []
     for page in (store / "MODEL_CARD.md", store.parent / "README.md"):
         # A copy of the store may lie beside the README of another.
@@ -97,6 +97,11 @@ def refresh(store: Path, *, check: bool = False) -> list[Path]:
             if not check:
                 write_text(page, after)
     return behind
+
+
+def _measured(entry: manifest.Entry) -> bool:
+    """Whether training measured it: a graph that others put there has no figures to show."""
+    return f"{public(entry['label_set'])}_macro_f1" in entry.get("measured", {})
 
 
 def replaced(page: str, marker: str, section: Callable[[Models], str], models: Models) -> str:

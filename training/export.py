@@ -171,6 +171,9 @@ def main() -> None:
     parser.add_argument("--store", type=Path, default=STORE)
     parser.add_argument("--version", help="of the graph (default: that of the one it replaces)")
     parser.add_argument(
+        "--learned-from", help="what the manifest says of the data (default: FER2013's training split)"
+    )
+    parser.add_argument(
         "--votes-share",
         type=float,
         help="share of the head that learned FER+'s votes, 0 to 1 (default: the recipe's)",
@@ -222,7 +225,7 @@ def _origin(arguments: argparse.Namespace, learned: Faces) -> dict[str, str]:
     exported = f"python -m training.export --variant {name} --run {runs}"
     votes = " with FER+ votes" if has_votes(learned) else ""
     return {
-        "data": f"FER2013 training split{votes}",
+        "data": arguments.learned_from or f"FER2013 training split{votes}",
         "command": exported if arguments.run else f"make train MODEL={name}",
     }
 

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import numpy as np
 
-from training import card
+from training import card, manifest
 from training.data import Faces
 from training.evaluate import STORE
 from training.metrics import report
@@ -55,6 +55,17 @@ def test_a_copy_of_a_store_leaves_the_readme_of_the_other_alone(tmp_path: Path) 
     where = store(tmp_path)
     (tmp_path / "README.md").write_text(PAGE.format("summary") + "see [card](model_store/MODEL_CARD.md)\n")
     assert card.refresh(where, check=True) == []
+
+
+def test_a_graph_that_training_did_not_measure_is_passed_over(tmp_path: Path) -> None:
+    where = store(tmp_path)
+    (where / "MODEL_CARD.md").write_text(PAGE.format("figures"))
+    manifest.update(where, "emotion", {"own": {"file": "a"}, "other": {"file": "b", "measured": {"f1": 0.5}}})
+    card.refresh(where)
+    text = (where / "MODEL_CARD.md").read_text()
+    assert "`tiny`" in text
+    assert "`own`" not in text
+    assert "`other`" not in text
 
 
 def test_the_committed_pages_agree_with_the_manifest() -> None:

@@ -122,7 +122,7 @@ def options(tmp_path: Path, **changes: object) -> argparse.Namespace:
     """A command line of the export, for made-up faces in folders."""
     given = {"variant": "fast", "data": tmp_path / "data", "ferplus": None, "run": [tmp_path / "run"]}
     given |= {"runs": None, "store": tmp_path / "store", "version": None, "votes_share": 0.0}
-    return argparse.Namespace(**given | {"adjustment": 0.0} | changes)
+    return argparse.Namespace(**given | {"adjustment": 0.0, "learned_from": None} | changes)
 
 
 def write_folders(folder: Path, *splits: str) -> None:
@@ -150,12 +150,13 @@ def test_a_store_changes_only_when_all_is_known(tmp_path: Path) -> None:
     assert {path.name for path in (tmp_path / "store").iterdir()} == {"emotion", "manifest.json"}
 
 
-def test_a_graph_tells_what_its_run_held_out(tmp_path: Path) -> None:
+def test_a_graph_tells_what_its_run_learned_from_and_held_out(tmp_path: Path) -> None:
     write_folders(tmp_path / "data", "train", "public_test")
     learned = load(tmp_path / "data", "train")
     train(config(epochs=1, seed=7), learned, tmp_path / "run")
-    run_export(options(tmp_path))
+    run_export(options(tmp_path, learned_from="faces of our own"))
     provenance = manifest.model(tmp_path / "store", "fast")["provenance"]
+    assert provenance["data"] == "faces of our own"
     expected = split_held_out(learned, config().held_out, 7)
     for part, wanted in zip(divided(tmp_path / "data", provenance=provenance), expected, strict=True):
         assert part.fingerprint() == wanted.fingerprint()
