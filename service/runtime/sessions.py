@@ -51,5 +51,7 @@ def _options(threads: int) -> ort.SessionOptions:
     options.enable_mem_pattern = False
     # A spinning thread burns a core that another request needs.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    # Weights outside of the graph's file would be taken from the working directory, whatever they are.
+    options.add_session_config_entry("session.model_external_initializers_file_folder_path", os.devnull)
     options.log_severity_level = 3
     return options
