@@ -47,6 +47,11 @@ def test_a_file_in_an_archive_is_a_binary_file() -> None:
         assert wire.read(image) == b"photo"
 
 
+def test_any_bytes_are_an_image() -> None:
+    images: list[Image] = [bytearray(b"photo"), memoryview(b"photo")]
+    assert [wire.read(image) for image in images] == [b"photo"] * 2
+
+
 def test_what_is_around_a_client_can_be_typed() -> None:
     def detect(client: FerClient, image: Image, **options: Unpack[Options]) -> Detection:
         return client.detect(image, **options)

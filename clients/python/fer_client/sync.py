@@ -26,6 +26,8 @@ class _Connection(ClientConnection):
 class FerClient:
     """Talks to one service. Safe to use from several threads; close it, or use it in a `with` block.
 
+    Not from several processes: one that forks shares its connections, and gets answers to others' images.
+
     base_url: of the service, such as `http://localhost:8000`; api_key: where the service asks for one;
     timeout: seconds without progress before httpx.TimeoutException; retry: for a service that is busy or away
     for a moment; transport, sleep: for tests and unusual networks. Raises ValueError for an API key that is

@@ -39,7 +39,7 @@ class BinaryFile(Protocol):
         """All that is left."""
 
 
-Image = bytes | os.PathLike[str] | BinaryFile
+Image = bytes | bytearray | memoryview | os.PathLike[str] | BinaryFile
 PictureFormat = Literal["jpeg", "png"]
 
 PROTOCOL = Subprotocol("fer.v1")
