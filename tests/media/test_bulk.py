@@ -99,6 +99,15 @@ def test_the_output_is_the_checkpoint(tmp_path: Path) -> None:
     assert output.tally().photos["c.jpg"] == 2
 
 
+def test_somebodys_own_table_beside_the_output_is_not_removed(tmp_path: Path) -> None:
+    output = Output(Place.of(str(tmp_path)))
+    output.begin({"model": "one"}, restart=False)
+    pq.write_table(pa.table({"emotion": ["happy"], "share": [0.5]}), tmp_path / "mine.parquet")
+    with pytest.raises(JournalError, match=r"mine\.parquet is of no run"):
+        output.tally()
+    assert (tmp_path / "mine.parquet").exists()
+
+
 def test_a_folder_belongs_to_one_run(tmp_path: Path) -> None:
     folder = Folder(Place.of(str(tmp_path)))
     folder.begin({"every_s": 0.2}, restart=False)

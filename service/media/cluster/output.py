@@ -15,11 +15,13 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from service.media.cluster.folder import Folder
+from service.media.errors import JournalError
 from service.media.records import PHOTO_COLUMNS, Record, photo_rows
 from service.media.writers import arrow_schema
 
 SCHEMA = arrow_schema(PHOTO_COLUMNS)
 _SUFFIX = ".parquet"
+_TALLIED = ["file", "status", "error", "faces", "face"]
 
 
 @dataclass(slots=True)
@@ -43,7 +45,10 @@ class Output(Folder):
     """A folder of Parquet files with the columns of SCHEMA."""
 
     def tally(self) -> Tally:
-        """Read what is done. Files that were cut off, as a killed writer leaves them, are removed."""
+        """Read what is done. Files that were cut off, as a killed writer leaves them, are removed.
+
+        Raises JournalError for a file with other columns: somebody's own, of which nothing is known here.
+        """
         tally = Tally()
         for table in self._tables():
             tally.add(table)
@@ -68,6 +73,9 @@ class Output(Folder):
     def _read(self, path: str) -> pa.Table | None:
         with self.place.filesystem.open_input_file(path) as file:
             try:
-                return pq.read_table(file, columns=["file", "status", "error", "faces", "face"])
+                whole = pq.ParquetFile(file)
             except pa.ArrowInvalid:
                 return None
+            if not set(_TALLIED) <= set(whole.schema_arrow.names):
+                raise JournalError(f"{self.place.prefix}{path} is of no run: keep it in another folder")
+            return whole.read(columns=_TALLIED)
