@@ -29,7 +29,14 @@ from service.vision.types import EMOTIONS, LabelSet
 
 PACKAGED_STORE = Path(__file__).parents[1] / "model_store"
 CHECKOUT_STORE = Path(__file__).parents[2] / "model_store"
-DETECTOR_GRAPHS = ("pnet", "filter", "rnet", "onet")
+# Which are taken by their order.
+_DETECTOR_OUTPUTS = {
+    "pnet": ("probability", "box", "response"),
+    "filter": ("probability",),
+    "rnet": ("probability", "box"),
+    "onet": ("probability", "box", "landmarks", "face"),
+}
+DETECTOR_GRAPHS = tuple(_DETECTOR_OUTPUTS)
 # Forty times ours; what is larger is no manifest.
 MAX_MANIFEST_BYTES = 1_000_000
 # Names become labels of metrics and words of messages.
@@ -195,9 +202,11 @@ def _read(path: Path, most: int | None = None) -> bytes:
 
 
 def _check_names(path: Path, manifest: Manifest) -> None:
-    missing = [name for name in DETECTOR_GRAPHS if name not in manifest.detector]
-    if missing:
-        raise ModelStoreError(f"{path} has no detector graph {missing[0]!r}")
+    for name, outputs in _DETECTOR_OUTPUTS.items():
+        if name not in manifest.detector:
+            raise ModelStoreError(f"{path} has no detector graph {name!r}")
+        if tuple(tensor.name for tensor in manifest.detector[name].outputs) != outputs:
+            raise ModelStoreError(f"{path}: the outputs of {name!r} are not {', '.join(outputs)}")
     if manifest.default not in manifest.emotion:
         raise ModelStoreError(f"{path} has no emotion graph for its default {manifest.default!r}")
     for name, entry in manifest.emotion.items():

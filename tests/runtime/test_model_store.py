@@ -91,6 +91,7 @@ def test_a_missing_manifest_is_named(tmp_path: Path) -> None:
     [
         (lambda m: m.pop("emotion"), "emotion: Field required"),
         (lambda m: m["detector"].pop("rnet"), "no detector graph 'rnet'"),
+        (lambda m: m["detector"]["rnet"]["outputs"].reverse(), "outputs of 'rnet' are not probability, box"),
         (lambda m: m.update(default="nobody"), "no emotion graph for its default 'nobody'"),
         (lambda m: m["emotion"]["balanced"]["labels"].reverse(), "the labels of 'balanced' are not"),
         (lambda m: m["emotion"]["balanced"].update(sha256="0"), "sha256"),
