@@ -55,6 +55,8 @@ class Config:
     balanced_classes: every class comes as often as the largest one.
     early_side, early_share: images are shrunk to this side for this first share of the epochs; 0 for never.
     begun_with: sha256 of the checkpoint or graph that the run began with; empty for random weights.
+    fixed_statistics: normalisations keep the statistics that they began with, so that the network answers as
+        it did until the first step; for a few gentle epochs more.
     precision: "float32" or "bfloat16" (autocast; pays for dense networks and on a GPU).
     """
 
@@ -77,6 +79,7 @@ class Config:
     early_side: int = 0
     early_share: float = 0.0
     begun_with: str = ""
+    fixed_statistics: bool = False
     precision: str = "float32"
 
 

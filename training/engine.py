@@ -67,6 +67,8 @@ class Run:
         self.source = {"images": faces.fingerprint()}
         if begin is not None:
             self._begin_with(begin, resized)
+        elif config.fixed_statistics:
+            raise ConfigError("fixed_statistics keeps those of a network that was trained: pass --begin-with")
         self.average = deepcopy(self.model).eval().requires_grad_(False)
         self.views = self._find_views()
         self.view: View | None = None
@@ -124,7 +126,7 @@ class Run:
 
         The last batch is left out where it is not full: the next epoch has another order.
         """
-        self.model.train()
+        self._in_training_mode()
         self._show_view()
         self.sums.zero_()
         early = self._early()  # other sizes of images are another recording
@@ -138,6 +140,13 @@ class Run:
                 bar.update()
         mean_loss, accuracy = (self.sums / self.steps_per_epoch).tolist()
         return mean_loss, accuracy
+
+    def _in_training_mode(self) -> None:
+        self.model.train()
+        if self.config.fixed_statistics:
+            for module in self.model.modules():
+                if isinstance(module, nn.BatchNorm2d):
+                    module.eval()
 
     def _learn(self, index: Tensor) -> None:
         """One step, from the images at these positions; waits for nothing on the device."""

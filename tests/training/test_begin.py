@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -79,6 +80,20 @@ def test_a_run_goes_on_from_another_with_both_its_heads(tmp_path: Path) -> None:
     assert all(torch.equal(value, wanted[name]) for name, value in second.model.state_dict().items())
     with pytest.raises(ConfigError, match="first is of another architecture"):
         begin_with(build(SETTINGS), tmp_path / "first", torch.zeros(4, 1, 48, 48))
+
+
+def test_normalisations_keep_their_statistics_where_they_are_to(tmp_path: Path, graph: Path) -> None:
+    settings = replace(SETTINGS, fixed_statistics=True, begun_with=digest(graph))
+    run = Run(settings, faces(), tmp_path / "second", graph)
+    before = {name: value.clone() for name, value in run.model.state_dict().items()}
+    run.advance()
+    kept = {name for name, value in run.model.state_dict().items() if torch.equal(value, before[name])}
+    assert kept == {name for name in before if "running" in name or "num_batches" in name}
+
+
+def test_fixed_statistics_need_a_network_that_has_some(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"^fixed_statistics keeps .*: pass --begin-with$"):
+        Run(replace(SETTINGS, fixed_statistics=True), faces(), tmp_path / "run")
 
 
 @pytest.mark.parametrize("settings", [{"seed": 7}, {"held_out": 0.75}], ids=str)
