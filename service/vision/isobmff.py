@@ -20,22 +20,53 @@ _MAX_BOXES = 256
 _MAX_ITEMS = 4_096
 _MAX_UNITS = 10_000
 _MAX_METADATA = 8
+# Rounds in which the longest honest chain is used up: a tone-mapped picture of a grid, with a grid of alpha.
+_MAX_CHAIN = 8
 
 _SIZE_PROPERTY = re.compile(rb"ispe\0{4}(.{8})", re.DOTALL)
 # The declaration of a metadata item, versions 2 and 3 of the box: the item's type is last.
 _EXIF_ITEM = re.compile(rb"(infe\x02.{3}.{4}|infe\x03.{3}.{6})Exif", re.DOTALL)
+# That of a picture made of another one, a mask, or bare samples.
+_ODD_ITEM = re.compile(rb"infe(\x02.{3}.{4}|\x03.{3}.{6})(iden|iovl|tili|mski|unci)", re.DOTALL)
 _SEQUENCE_HEADER = 1
 _MAX_SEQUENCE_HEADER = 1_024  # bytes: 32 operating points and all options
 
 
 def heif_header(data: bytes, _max_pixels: int) -> Header:
     """Of the largest size that any part claims; the decoder library finds the orientation."""
-    return Header("heif", _heif_size(data), _heif_lean(data), orientation=None)
+    size = _heif_size(data)
+    _check_kinds(data)
+    _check_chains(data)
+    return Header("heif", size, _heif_lean(data), orientation=None)
 
 
 def avif_header(data: bytes, _max_pixels: int) -> Header:
     """As of HEIF."""
     return Header("avif", _avif_size(data), _avif_still(data), orientation=None)
+
+
+def _check_kinds(data: bytes) -> None:
+    """Refuse what no camera writes, and libheif before 1.23.3 writes beyond its memory with."""
+    if any(_ODD_ITEM.search(data, *box) for kind, box in _boxes(data, (0, len(data))) if kind == b"meta"):
+        raise InvalidImageError("HEIF images made of others, other than as a grid, are not supported")
+
+
+def _check_chains(data: bytes) -> None:
+    """Refuse pictures that need each other in a circle: libheif before 1.23.3 waits for itself, for ever."""
+    needs: dict[int, set[int]] = {}
+    total = 0
+    for kind, content, wide in _references(data):
+        if kind in (b"dimg", b"auxl"):  # a picture needs its parts, and what is auxiliary to it
+            fields = _Fields(data, content)
+            item, count = fields.take(wide), fields.take(2)
+            total = _check_count(total + count, _MAX_ITEMS)
+            others = {fields.take(wide) for _ in range(count)}
+            for one, other in ((item, other) if kind == b"dimg" else (other, item) for other in others):
+                needs.setdefault(one, set()).add(other)
+    for _ in range(_MAX_CHAIN):
+        needs = {item: others & needs.keys() for item, others in needs.items() if others}
+    if needs:
+        raise InvalidImageError("the HEIF image is made of itself")
 
 
 def _heif_size(data: bytes) -> Size:
@@ -49,21 +80,21 @@ def _heif_lean(data: bytes) -> bytes:
     """The same file with metadata attached to a few pictures only: the library copies it for each."""
     lean = bytearray(data)
     attached = 0
-    for start, stop in _references(data):
-        wide = 4 if data[start] else 2
-        for kind, (content, _) in _boxes(data, (start + 4, stop)):
-            if kind == b"cdsc":
-                attached += int.from_bytes(data[content + wide : content + wide + 2], "big")
-            if kind == b"cdsc" and attached > _MAX_METADATA:
-                lean[content - 4 : content] = b"skip"
+    for kind, content, wide in _references(data):
+        if kind == b"cdsc":
+            attached += int.from_bytes(data[content + wide : content + wide + 2], "big")
+        if kind == b"cdsc" and attached > _MAX_METADATA:
+            lean[content - 4 : content] = b"skip"
     return bytes(lean)
 
 
-def _references(data: bytes) -> Iterator[Span]:
-    """Where the boxes lie that tell which items belong together."""
+def _references(data: bytes) -> Iterator[tuple[bytes, int, int]]:
+    """Yield the kind of each box that tells which items belong together, its content, the bytes of an id."""
     for kind, (start, stop) in _boxes(data, (0, len(data))):
-        if kind == b"meta":
-            yield from (box for name, box in _boxes(data, (start + 4, stop)) if name == b"iref")
+        for name, (first, end) in _boxes(data, (start + 4, stop)) if kind == b"meta" else ():
+            if name == b"iref":
+                wide = 4 if data[first] else 2
+                yield from ((link, content, wide) for link, (content, _) in _boxes(data, (first + 4, end)))
 
 
 def _avif_size(data: bytes) -> Size:

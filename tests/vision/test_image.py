@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from service.vision.errors import ImageError, ImageTooLargeError, InvalidImageError, UnsupportedFormatError
-from service.vision.headers import ACCEPTED_FORMATS
+from service.vision.headers import ACCEPTED_FORMATS, read_header
 from service.vision.image import decode
 from service.vision.mtcnn import default_min_face_size
 from service.vision.types import DecodedImage, UInt8Array
@@ -802,13 +802,57 @@ def test_gif_blocks_are_counted_together() -> None:
         decoded(gif((1, 1), (1, 1), comment * 30))
 
 
+def box(kind: bytes, content: bytes) -> bytes:
+    return struct.pack(">I4s", len(content) + 8, kind) + content
+
+
+def container(*described: bytes) -> bytes:
+    """A HEIF without a picture."""
+    size = box(b"ispe", bytes(4) + struct.pack(">II", 8, 8))
+    return box(b"ftyp", b"heic" + bytes(4)) + box(b"meta", bytes(4) + size + b"".join(described))
+
+
+def references(*links: tuple[bytes, int, int]) -> bytes:
+    """A box of (kind, one item, the other)."""
+    return box(b"iref", bytes(4) + b"".join(box(kind, struct.pack(">HHH", a, 1, b)) for kind, a, b in links))
+
+
 def test_more_sizes_than_a_container_needs_are_refused() -> None:
-    size = b"\0\0\0\x14ispe" + bytes(4) + struct.pack(">II", 8, 8)
-    meta = bytes(4) + size * 5_000
-    container = b"\0\0\0\x10ftypheic" + bytes(4) + struct.pack(">I4s", len(meta) + 8, b"meta") + meta
+    size = box(b"ispe", bytes(4) + struct.pack(">II", 8, 8))
 
     with pytest.raises(InvalidImageError, match="pieces"):
-        decoded(container)
+        decoded(container(size * 5_000))
+
+
+@pytest.mark.parametrize("kind", [b"iden", b"iovl", b"mski"])
+@pytest.mark.parametrize("version", [2, 3])
+def test_heif_items_that_the_library_is_not_safe_with_are_refused(kind: bytes, version: int) -> None:
+    item = bytes([version, 0, 0, 0]) + bytes(2 * version) + kind + b"\0"
+
+    with pytest.raises(InvalidImageError, match="made of others"):
+        decoded(container(box(b"infe", item)))
+
+
+@pytest.mark.parametrize(
+    "links",
+    [
+        [(b"auxl", 1, 1)],
+        [(b"auxl", 2, 1), (b"dimg", 2, 1)],  # libheif 1.23.0 waits for itself
+        [(b"dimg", 1, 2), (b"dimg", 2, 3), (b"auxl", 1, 3)],
+        [(b"dimg", item, item + 1) for item in range(1, 20)],
+    ],
+)
+def test_a_heif_that_is_made_of_itself_is_refused(links: list[tuple[bytes, int, int]]) -> None:
+    with pytest.raises(InvalidImageError, match="made of itself"):
+        decoded(container(references(*links)))
+
+
+def test_a_heif_may_be_made_of_a_grid_with_alpha_and_other_auxiliary_pictures() -> None:
+    tone_mapped = [(b"dimg", 50, 10), (b"dimg", 50, 30)]
+    tiles = [(b"dimg", 10, 11), (b"dimg", 10, 12), (b"dimg", 20, 21), (b"dimg", 20, 22)]
+    more = [(b"auxl", 20, 10), (b"auxl", 30, 10), (b"thmb", 40, 10), (b"cdsc", 41, 10)]
+
+    assert read_header(container(references(*tone_mapped, *tiles, *more))).size == (8, 8)
 
 
 def test_a_large_progressive_jpeg_may_have_fewer_scans() -> None:
