@@ -14,6 +14,7 @@ from service.vision.types import Header
 
 Size = tuple[int, int]
 Span = tuple[int, int]  # start and end
+Reference = tuple[bytes, int, int]  # kind, where the content starts, the bytes of an item's number
 
 # Far above what encoders write: a grid of tiles has a few hundred items of three units each.
 _MAX_BOXES = 256
@@ -36,8 +37,10 @@ def heif_header(data: bytes, _max_pixels: int) -> Header:
     """Of the largest size that any part claims; the decoder library finds the orientation."""
     size = _heif_size(data)
     _check_kinds(data)
-    _check_chains(data)
-    return Header("heif", size, _heif_lean(data), orientation=None)
+    references = list(islice(_references(data), _MAX_ITEMS + 1))
+    _check_count(len(references), _MAX_ITEMS)
+    _check_chains(data, references)
+    return Header("heif", size, _heif_lean(data, references), orientation=None)
 
 
 def avif_header(data: bytes, _max_pixels: int) -> Header:
@@ -51,11 +54,11 @@ def _check_kinds(data: bytes) -> None:
         raise InvalidImageError("HEIF images made of others, other than as a grid, are not supported")
 
 
-def _check_chains(data: bytes) -> None:
+def _check_chains(data: bytes, references: Iterable[Reference]) -> None:
     """Refuse pictures that need each other in a circle: libheif before 1.23.3 waits for itself, for ever."""
     needs: dict[int, set[int]] = {}
     total = 0
-    for kind, content, wide in _references(data):
+    for kind, content, wide in references:
         if kind in (b"dimg", b"auxl"):  # a picture needs its parts, and what is auxiliary to it
             fields = _Fields(data, content)
             item, count = fields.take(wide), fields.take(2)
@@ -76,11 +79,11 @@ def _heif_size(data: bytes) -> Size:
     return max(sizes, key=_area, default=(0, 0))
 
 
-def _heif_lean(data: bytes) -> bytes:
+def _heif_lean(data: bytes, references: Iterable[Reference]) -> bytes:
     """The same file with metadata attached to a few pictures only: the library copies it for each."""
     lean = bytearray(data)
     attached = 0
-    for kind, content, wide in _references(data):
+    for kind, content, wide in references:
         if kind == b"cdsc":
             attached += int.from_bytes(data[content + wide : content + wide + 2], "big")
         if kind == b"cdsc" and attached > _MAX_METADATA:
@@ -88,8 +91,8 @@ def _heif_lean(data: bytes) -> bytes:
     return bytes(lean)
 
 
-def _references(data: bytes) -> Iterator[tuple[bytes, int, int]]:
-    """Yield the kind of each box that tells which items belong together, its content, the bytes of an id."""
+def _references(data: bytes) -> Iterator[Reference]:
+    """Yield each box that tells which items belong together."""
     for kind, (start, stop) in _boxes(data, (0, len(data))):
         for name, (first, end) in _boxes(data, (start + 4, stop)) if kind == b"meta" else ():
             if name == b"iref":

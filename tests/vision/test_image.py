@@ -824,6 +824,11 @@ def test_more_sizes_than_a_container_needs_are_refused() -> None:
         decoded(container(size * 5_000))
 
 
+def test_more_references_than_a_container_needs_are_refused() -> None:
+    with pytest.raises(InvalidImageError, match="pieces"):
+        decoded(container(*[references(*[(b"cdsc", 1, 2)] * 250)] * 20))
+
+
 @pytest.mark.parametrize("kind", [b"iden", b"iovl", b"mski"])
 @pytest.mark.parametrize("version", [2, 3])
 def test_heif_items_that_the_library_is_not_safe_with_are_refused(kind: bytes, version: int) -> None:
