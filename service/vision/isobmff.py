@@ -21,8 +21,8 @@ _MAX_BOXES = 256
 _MAX_ITEMS = 4_096
 _MAX_UNITS = 10_000
 _MAX_METADATA = 8
-# Rounds in which the longest honest chain is used up: a tone-mapped picture of a grid, with a grid of alpha.
-_MAX_CHAIN = 8
+# One more than the longest honest chain: a tone-mapped picture of a grid, with a grid of alpha.
+_MAX_CHAIN = 4
 
 _SIZE_PROPERTY = re.compile(rb"ispe\0{4}(.{8})", re.DOTALL)
 # The declaration of a metadata item, versions 2 and 3 of the box: the item's type is last.
@@ -67,7 +67,7 @@ def _check_chains(data: bytes, references: Iterable[Reference]) -> None:
             for one, other in ((item, other) if kind == b"dimg" else (other, item) for other in others):
                 needs.setdefault(one, set()).add(other)
     for _ in range(_MAX_CHAIN):
-        needs = {item: others & needs.keys() for item, others in needs.items() if others}
+        needs = {item: left for item, others in needs.items() if (left := others & needs.keys())}
     if needs:
         raise InvalidImageError("the HEIF image is made of itself")
 
