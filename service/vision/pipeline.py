@@ -12,7 +12,7 @@ import numpy as np
 
 from service.vision.crop import crop_faces
 from service.vision.draw import PictureFormat, annotate, check_encodable, encode
-from service.vision.emotion import BATCH, EmotionClassifier
+from service.vision.emotion import EmotionClassifier
 from service.vision.image import Decoder, decode
 from service.vision.mtcnn import EVERY, DetectionParameters, Mtcnn, default_min_face_size
 from service.vision.types import EMOTIONS, Analysis, AnalyzedFace, DecodedImage, Face, Helpers, Timings
@@ -97,7 +97,7 @@ class EmotionPipeline:
         """Run every graph, so that the first real image takes no longer than the next.
 
         Raises what a graph of the detector raises that does not run; RuntimeError for a classifier that does
-        not run on one crop and on several; ValueError for one whose answer is no seven probabilities: one
+        not run on any number of crops; ValueError for one whose answer is no seven probabilities: one
         without a softmax, say.
         """
         # An empty picture has no candidates: with these thresholds the later networks see some all the same.
@@ -106,8 +106,7 @@ class EmotionPipeline:
             DetectionParameters(12, thresholds=(EVERY, EVERY, EVERY)),
         )
         for name, classifier in self.classifiers.items():
-            for count in (1, BATCH):
-                _try_out(name, classifier, count)
+            _try_out(name, classifier)
 
     def analyze(self, data: bytes, options: AnalysisOptions | None = None) -> Analysis:
         """Analyze one encoded image (JPEG, PNG, WebP, BMP, TIFF, GIF, HEIF or AVIF).
@@ -214,13 +213,14 @@ class EmotionPipeline:
         return decode(data, max_pixels=self.max_pixels, min_face_size=smallest, decoder=self.decoder)
 
 
-def _try_out(name: str, classifier: EmotionClassifier, count: int) -> None:
-    crops = np.zeros((count, 1, 48, 48), np.uint8)
+def _try_out(name: str, classifier: EmotionClassifier) -> None:
+    # Once, for each number of crops takes memory of its own; of a number that no graph is fixed to.
+    crops = np.zeros((3, 1, 48, 48), np.uint8)
     try:
         probabilities = classifier.classify(crops)
     except Exception as error:  # whatever a graph that loads does when it runs
         raise RuntimeError(f"{name!r} fails on uint8 crops {crops.shape}: {error}") from error
-    seven = probabilities.shape == (count, len(EMOTIONS))
+    seven = probabilities.shape == (len(crops), len(EMOTIONS))
     if not (seven and (probabilities >= 0).all() and np.allclose(probabilities.sum(1), 1, atol=1e-3)):
         answer = probabilities[0].tolist()
         raise ValueError(f"{name!r} answers {answer}, which is no probabilities of seven emotions")
