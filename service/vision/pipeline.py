@@ -97,7 +97,7 @@ class EmotionPipeline:
         """Run every graph, so that the first real image takes no longer than the next.
 
         Raises what a graph of the detector raises that does not run; RuntimeError for a classifier that does
-        not run on two crops; ValueError for one whose answer is no seven probabilities: one
+        not run on any number of crops; ValueError for one whose answer is no seven probabilities: one
         without a softmax, say.
         """
         # An empty picture has no candidates: with these thresholds the later networks see some all the same.
@@ -214,8 +214,8 @@ class EmotionPipeline:
 
 
 def _try_out(name: str, classifier: EmotionClassifier) -> None:
-    # Once, for each number of crops takes memory of its own: three took 2 MB more than two, one and four 5.
-    crops = np.zeros((2, 1, 48, 48), np.uint8)
+    # Once, for each number of crops takes memory of its own; of a number that no graph is fixed to.
+    crops = np.zeros((3, 1, 48, 48), np.uint8)
     try:
         probabilities = classifier.classify(crops)
     except Exception as error:  # whatever a graph that loads does when it runs

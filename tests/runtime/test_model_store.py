@@ -79,7 +79,7 @@ def test_a_graph_that_loads_and_does_not_run_is_named(store: Path) -> None:
         manifest["emotion"]["fast"].update(copied)
 
     edit(store, replace)
-    assert "load, but do not run: 'fast' fails on uint8 crops (2, 1, 48, 48): " in refusal(store)
+    assert "load, but do not run: 'fast' fails on uint8 crops (3, 1, 48, 48): " in refusal(store)
 
 
 def test_a_missing_manifest_is_named(tmp_path: Path) -> None:
