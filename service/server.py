@@ -5,6 +5,7 @@ second one ends it at once, with 128 and the signal's number.
 """
 
 import asyncio
+import ctypes
 import gc
 import os
 import signal
@@ -85,6 +86,7 @@ def serve_until_stopped(
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     # What is loaded by now stays. A full collection would stop every thread for 50 ms to look at it again.
     gc.freeze()
+    _give_back()
     _leave_no_core()
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
     try:
@@ -94,6 +96,13 @@ def serve_until_stopped(
         if server.cut_short:
             # The interpreter would wait for its threads, however long their calls take.
             os._exit(CUT_SHORT)
+
+
+def _give_back() -> None:
+    """Return to the system the memory that only the start needed; the C library keeps it, in pieces."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
+    if trim is not None:  # musl has none
+        trim(0)
 
 
 def server_config(
