@@ -6,11 +6,11 @@
 The set is a folder with `boxes.tsv` (columns path, x, y, w, h, invalid) and the images it names. A
 detection is right when its intersection over union with a face is at least 0.5; the most certain detections
 choose first. Faces lower than 20 pixels, and those marked invalid, count neither as found nor as missed;
-detections lower than that are not counted as false. The peer has the same smallest face and thresholds, and
-the published pyramid; its boxes are cut at the image's edges, as this project's are. It runs under the Python
-given by --peer-python, which needs facenet-pytorch, and is left out without it. With --turned all photos are
-turned about their middle, counter-clockwise, and each face's box is what holds the ellipse that its upright
-box holds, turned likewise. With --gray they lose their colors.
+detections lower than that are not counted as false. `overlap` is the mean over the faces found. The peer has
+the same smallest face and thresholds, and the published pyramid; its boxes are cut at the image's edges, as
+this project's are. It runs under the Python given by --peer-python, which needs facenet-pytorch, and is left
+out without it. With --turned all photos are turned about their middle, counter-clockwise, and each face's box
+is what holds the ellipse that its upright box holds, turned likewise. With --gray they lose their colors.
 """
 
 import argparse
@@ -19,7 +19,7 @@ import subprocess
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from json import loads
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -51,18 +51,20 @@ class Truth:
 
 @dataclass(frozen=True)
 class Score:
-    """Faces that count, those found, and detections of nothing."""
+    """Faces that count, those found, detections of nothing, and how much those found overlap, added up."""
 
     faces: int = 0
     found: int = 0
     false: int = 0
+    shared: float = 0.0
 
     def __add__(self, other: "Score") -> "Score":
-        return Score(self.faces + other.faces, self.found + other.found, self.false + other.false)
+        return Score(*(one + two for one, two in zip(astuple(self), astuple(other), strict=True)))
 
     def __str__(self) -> str:
-        precision = self.found / max(self.found + self.false, 1)
-        return f"{self.found / max(self.faces, 1):.4f} | {precision:.4f} | {self.found} | {self.false}"
+        recall, precision = self.found / max(self.faces, 1), self.found / max(self.found + self.false, 1)
+        closeness = self.shared / max(self.found, 1)
+        return f"{recall:.4f} | {precision:.4f} | {closeness:.3f} | {self.found} | {self.false}"
 
 
 def turn(
@@ -114,16 +116,17 @@ def corners(rows: Sequence[Sequence[float]]) -> NDArray[np.float32]:
 def score_image(truth: Truth, detections: Sequence[Sequence[float]]) -> Score:
     """Greedy matching: each detection takes the free face that it overlaps most, if it does so enough."""
     ordered = sorted(detections, key=lambda row: -row[4])
-    found, false, free = 0, 0, np.ones(len(truth.boxes), np.bool_)
+    found, false, shared, free = 0, 0, 0.0, np.ones(len(truth.boxes), np.bool_)
     for row in ordered:
         shares = np.where(free, overlap(corners([row])[0], truth.boxes), -1)
         best = int(shares.argmax())
         if shares[best] >= LEAST_OVERLAP:
             free[best] = False
             found += int(truth.counts[best])
+            shared += float(shares[best] * truth.counts[best])
         else:
             false += int(row[3] >= LEAST_HEIGHT)
-    return Score(int(truth.counts.sum()), found, false)
+    return Score(int(truth.counts.sum()), found, false, shared)
 
 
 def score(truth: Mapping[str, Truth], detections: Detections) -> Score:
@@ -167,8 +170,8 @@ def compare(
     detector: Mtcnn, folder: Path, truth: Mapping[str, Truth], sizes: Sequence[int], peer: Path | None
 ) -> None:
     """Print a row for each detector and smallest face."""
-    print("| detector | smallest face | recall | precision | found | false | CPU ms per image |")
-    print("|---|---|---|---|---|---|---|")
+    print("| detector | smallest face | recall | precision | overlap | found | false | CPU ms per image |")
+    print("|---|---|---|---|---|---|---|---|")
     for size in sizes:
         ours, took = run_ours(detector, folder, truth, size)
         print(f"| this project | {size} | {score(truth, ours)} | {took:.0f} |")

@@ -13,6 +13,10 @@ from service.vision.types import Box, Face, Float32Array, Landmarks, Point
 # counts the more, by this power of the overlap, the better it fits the face's box; at least a little.
 AGREE, FIT, LEAST_FIT = 0.6, 4, 0.01
 
+# The published networks put a box, but not its landmarks, too far to the left and up: by a pixel of the image
+# or of what O-Net sees of it, whichever is larger (docs/models.md, "Where a box lies").
+PIXEL = 1 / 48
+
 
 class Located(NamedTuple):
     """Faces in pixels of the decoded image: boxes (N, 4), scores (N,), landmarks (N, 5, 2).
@@ -55,16 +59,21 @@ def agreed(boxes: Float32Array, found: Located) -> Float32Array:
     return np.tensordot(shares, found.landmarks, 1)
 
 
+def put_right(boxes: Float32Array) -> Float32Array:
+    """The networks' boxes (N, 4), in pixels that they were shown, where the faces are."""
+    return boxes + np.maximum((boxes[:, 2:3] - boxes[:, :1]) * PIXEL, 1)
+
+
 def to_faces(
     located: Located, scale: float, width: int, height: int, *, windows: Float32Array
 ) -> tuple[Face, ...]:
-    """Faces whose box, clipped to the full image, is not empty; largest first.
+    """Faces whose box, put right and clipped to the full image, is not empty; largest first.
 
     scale: size of the decoded image in terms of the full one; windows: (N, 4) in full pixels.
     """
     faces = []
-    boxes = located.boxes / scale
-    rows = (boxes, clip(boxes, width, height), located.scores, located.landmarks / scale, windows)
+    shown = clip(put_right(located.boxes) / scale, width, height)
+    rows = (located.boxes / scale, shown, located.scores, located.landmarks / scale, windows)
     for region, (x1, y1, x2, y2), score, points, window in zip(*(row.tolist() for row in rows), strict=True):
         if x1 < x2 and y1 < y2:
             marks = Landmarks(*(Point(*point) for point in points))

@@ -290,6 +290,19 @@ def test_left_and_right_are_the_viewers(detector: Mtcnn, astronaut: UInt8Array) 
         assert face.landmarks.mouth_left.x < face.landmarks.mouth_right.x
 
 
+@pytest.mark.parametrize(("side", "smallest"), [(128, 20), (512, 40)])
+def test_of_a_photo_and_its_mirror_image_boxes_keep_to_neither_side(
+    detector: Mtcnn, astronaut: UInt8Array, side: int, smallest: int
+) -> None:
+    aside = []
+    for width in range(side, side + 64, 4):
+        pixels = resized(astronaut, width / astronaut.shape[1])
+        face, mirrored = (detect(detector, image, smallest)[0] for image in (pixels, pixels[:, ::-1]))
+        box, other = face.box, mirrored.box
+        aside.append((box.x + box.width / 2 + other.x + other.width / 2 - width) / 2 / box.width)
+    assert abs(np.median(aside)) < 0.01
+
+
 def test_every_tile_of_a_mosaic_has_its_face(detector: Mtcnn, astronaut: UInt8Array) -> None:
     faces = detect(detector, np.tile(resized(astronaut, 0.5), (2, 3, 1)), min_face_size=30)
     centres = {(int(x1 + x2) // 512, int(y1 + y2) // 512) for x1, y1, x2, y2 in regions(*faces).tolist()}
