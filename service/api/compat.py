@@ -145,6 +145,10 @@ def _refusal(error: ValidationError) -> MalformedBodyError | InvalidParameterErr
     problem = error.errors(include_input=False)[0]
     if not problem["loc"]:
         return MalformedBodyError(f"the JSON body is no object with 'img': {problem['msg']}")
+    if problem["loc"][0] in _IMAGES:
+        return InvalidParameterError(
+            "the field 'img' is the text of one image; POST /detect-emotions/batch takes several"
+        )
     return InvalidParameterError(f"the field '{problem['loc'][0]}': {problem['msg']}")
 
 

@@ -20,6 +20,7 @@ from starlette.requests import ClientDisconnect
 
 from service.api.errors import BodyTooLargeError, EmptyBodyError, MalformedBodyError, TooManyImagesError
 from service.api.schemas import JsonImage
+from service.vision.errors import UnsupportedFormatError
 
 MAX_HEADER_BYTES = 8_192
 MAX_HEADERS_PER_PART = 16
@@ -29,6 +30,8 @@ MAX_JSON_VALUES = 1_000
 _BLANKS = re.compile(rb"[ \t]+")
 _NEWLINES = re.compile(rb"[\r\n]+")
 _WHITESPACE = b" \t\n\r\v\f"
+# How JSON that is called something else begins, and a data: URI outside of JSON; no image does.
+_TEXTS = (b"{", b"data:")
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -66,10 +69,18 @@ async def read_body(request: Request, limit: int, grow: Callable[[int], None]) -
 
 
 def single_image(body: Body) -> bytes:
-    """The image of a multipart, JSON or raw body. Raises EmptyBodyError or MalformedBodyError."""
+    """The image of a multipart, JSON or raw body.
+
+    Raises EmptyBodyError, MalformedBodyError, and UnsupportedFormatError for base64 outside of JSON.
+    """
     image = _single(body)
     if not image:
         raise EmptyBodyError("the request holds no image: send one in form field 'image', raw, or as JSON")
+    if image.startswith(_TEXTS):
+        raise UnsupportedFormatError(
+            'the image is text; base64 is sent as JSON, {"image": "<base64>"}, '
+            "with Content-Type: application/json"
+        )
     return image
 
 
@@ -125,7 +136,9 @@ def base64_bytes(text: str, name: str) -> bytes:
         # Encoders wrap lines; any other stranger is an error.
         return base64.b64decode(text.encode("ascii").translate(None, _WHITESPACE), validate=True)
     except (binascii.Error, ValueError) as error:
-        raise MalformedBodyError(f"the field '{name}' is not base64") from error
+        raise MalformedBodyError(
+            f"the field '{name}' is not base64; no path is read and no URL is fetched"
+        ) from error
 
 
 @dataclass(slots=True)

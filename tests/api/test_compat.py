@@ -117,6 +117,12 @@ def test_no_path_is_read_and_no_url_fetched(client: httpx.Client, image: str) ->
         assert image not in detail
 
 
+def test_a_list_of_images_is_sent_to_the_batch(client: httpx.Client, uri: str) -> None:
+    for name in ("img", "img_path"):
+        detail = refusal(client.post(URL, json={name: [uri, uri]}), 422, "invalid_parameter")
+        assert "/detect-emotions/batch" in detail
+
+
 @pytest.mark.parametrize(
     ("fields", "word"),
     [

@@ -82,6 +82,22 @@ def test_bad_requests_get_their_code(
     assert_problem(client.post(URL, **request_), status, code)
 
 
+@pytest.mark.parametrize(
+    ("request_", "status", "told"),
+    [
+        ({"content": b'{"image": "/9j/"}'}, 415, "Content-Type: application/json"),
+        ({"files": {"image": (None, "data:image/png;base64,AA==")}}, 415, "is sent as JSON"),
+        ({"json": {"image": "https://example.org/photo.jpg"}}, 400, "no URL is fetched"),
+    ],
+)
+def test_who_sends_text_is_told_what_to_send(
+    client: httpx.Client, request_: dict[str, Any], status: int, told: str
+) -> None:
+    response = client.post(URL, **request_)
+    assert response.status_code == status
+    assert told in response.json()["detail"]
+
+
 def test_unknown_paths_and_methods(client: httpx.Client) -> None:
     assert_problem(client.get("/nothing"), 404, "not_found")
     response = client.get(URL)
