@@ -3,6 +3,8 @@
 import base64
 import io
 import json
+import re
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -13,6 +15,7 @@ from PIL import Image
 from service.vision.types import EMOTIONS
 from tests.conftest import Serve
 
+ROOT = Path(__file__).parents[2]
 URL = "/analyze"
 FORM = {"content-type": "application/x-www-form-urlencoded"}
 
@@ -196,3 +199,15 @@ def test_the_key_and_the_limits_hold_here_too(serve: Serve, photo: bytes) -> Non
         bearer = {"authorization": "Bearer guess"}
         refusal(client.post(URL, files={"img": photo[:10]}, headers=bearer), 401, "unauthorized")
         assert client.get("/models", headers={"authorization": "Bearer secret"}).status_code == 401
+
+
+def test_the_document_shows_how_pixels_are_analyzed(
+    client: httpx.Client, photo: bytes, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "compatibility.md").read_text(), re.DOTALL)
+    monkeypatch.chdir(ROOT)
+    exec(code, {})
+    shown = [int(number) for number in re.findall(r"=(\d+)", capsys.readouterr().out)]
+    (face,) = client.post("/detect-emotions", content=photo).json()["faces"]
+    # Another decoder may round otherwise.
+    assert shown == pytest.approx(list(face["box"].values()), abs=1)
