@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
+from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema, field_validator
 
 from service.vision.headers import ACCEPTED_FORMATS
 from service.vision.types import EMOTIONS, LabelSet
@@ -268,6 +268,12 @@ class AnalyzeRequest(BaseModel):
         "mtcnn", description="Ignored: the detector is always this service's MTCNN. `skip` is refused."
     )
     anti_spoofing: bool = Field(False, description="Not offered: `true` is refused.")
+
+    @field_validator("enforce_detection", "anti_spoofing", mode="before")
+    @classmethod
+    def _null_is_false(cls, value: object) -> object:
+        """As with deepface; some languages send null for what was not set."""
+        return False if value is None else value
 
 
 class RegionSchema(Wire):

@@ -94,6 +94,9 @@ def test_no_face_is_an_error_only_where_it_is_asked_for(client: httpx.Client, wa
     assert answer(client.post(URL, files={"img": wall}, data={"enforce_detection": "false"})) == {
         "results": []
     }
+    uri = "data:image/png;base64," + base64.b64encode(wall).decode()
+    nulls = {"enforce_detection": None, "anti_spoofing": None}
+    assert answer(client.post(URL, json={"img": uri, **nulls})) == {"results": []}
 
 
 @pytest.mark.parametrize(
