@@ -98,7 +98,7 @@ def _problem_example(kind: Kind) -> Json:
 
 _DETAILS = {
     "empty_body": "The request holds no image: send one in form field 'image', raw, or as JSON",
-    "malformed_body": "The field 'image' is not base64",
+    "malformed_body": "The field 'image' is not base64; no path is read and no URL is fetched",
     "body_too_large": "The body is larger than 20000000 bytes",
     "too_many_images": "The form has more than 16 file(s) in field 'images'",
     "not_acceptable": "This resource answers in application/json, image/jpeg, image/png",
