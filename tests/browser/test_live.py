@@ -377,6 +377,24 @@ def test_a_lost_stream_is_opened_again(visit: Visitor, client: httpx.Client) -> 
         expect(alert).to_have_count(0)
 
 
+def test_a_view_that_nobody_saw_for_long_goes_on(visit: Visitor, client: httpx.Client) -> None:
+    page = visit(client).page
+    broken = Broken(page)
+    face, video = page.locator("#live-faces .face-card"), page.locator("#video")
+    expect(face).to_have_count(1)
+    # As of a page that is hidden, the browser hands out no frames.
+    video.evaluate("(video) => video.pause()")
+    broken.opened[-1].close(code=1000, reason="no frame for 30 s")
+    expect(page.get_by_role("alert")).to_contain_text("Code no_frame")
+    expect(face).to_have_count(0)
+    assert len(broken.opened) == 1
+    broken.back = True
+    video.evaluate("(video) => video.play()")
+    expect(face).to_have_count(1)
+    expect(page.get_by_role("alert")).to_have_count(0)
+    assert len(broken.opened) == 2
+
+
 def test_a_loss_is_told_that_has_the_code_of_a_frame_that_failed(
     visit: Visitor, client: httpx.Client
 ) -> None:

@@ -34,6 +34,12 @@ const SILENT = {
   detail: "The service has not answered for some seconds. The view goes on as soon as it does.",
   code: "no_answer",
 };
+/** @type {Problem} */
+const STILL = {
+  title: "No new picture",
+  detail: "The camera has shown nothing new for a while, or nobody saw this page. The view goes on when it does.",
+  code: "no_frame",
+};
 
 /** The camera, the stream of its frames, and what comes back. */
 export class Live {
@@ -149,6 +155,7 @@ export class Live {
     this.stream = new Stream(currentQuery(), {
       answered: (answer, latency) => this.#show(answer, latency),
       troubled: (problem) => this.#tell(problem),
+      rested: () => this.#rest(),
       lost: (problem) => this.#lose(problem),
       ended: (problem) => this.#end(problem),
     });
@@ -168,6 +175,7 @@ export class Live {
   }
 
   #sendFrame() {
+    if (!this.stream) this.#connect();
     const stream = this.stream;
     if (stream && stream.silence > SILENCE_MS) {
       this.#tell(SILENT);
@@ -279,6 +287,13 @@ export class Live {
   #mirror() {
     const { checked } = /** @type {HTMLInputElement} */ (byId("mirror"));
     byId("live-stage").classList.toggle("mirrored", checked);
+  }
+
+  /** Browsers hand out no frames of a page that is hidden, however long: the next one opens a stream again. */
+  #rest() {
+    this.stream = undefined;
+    this.#reset();
+    this.#tell(STILL);
   }
 
   /**

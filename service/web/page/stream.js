@@ -9,6 +9,7 @@ import { address, currentKey, sentence } from "./api.js";
  * @typedef {object} Handlers
  * @property {(answer: Detection, latency: number) => void} answered latency in milliseconds
  * @property {(problem: Problem) => void} troubled one frame failed; the stream goes on
+ * @property {() => void} rested the service has waited for a frame for long enough, and closed the socket
  * @property {(problem: Problem) => void} lost the socket was closed by what may pass
  * @property {(problem: Problem) => void} ended it was closed for good, and not by this page
  */
@@ -17,6 +18,8 @@ import { address, currentKey, sentence } from "./api.js";
 const MOST_PENDING = 2;
 /** Close codes of what may pass: the service stops, the network broke off or was away, too many streams are open. */
 const PASSING = [1001, 1006, 1011, 1012, 1013];
+/** Where this page has not closed it: no frame came for long. */
+const SILENCE = 1000;
 const PROTOCOL = "fer.v1";
 /** A page can give a WebSocket no header; the key goes in a subprotocol, which no log and no history keeps. */
 const KEY_PROTOCOL = "fer.key.";
@@ -65,12 +68,13 @@ export class Stream {
   /** End it from this side, without a word. */
   close() {
     const nothing = () => undefined;
-    this.handlers = { answered: nothing, troubled: nothing, lost: nothing, ended: nothing };
+    this.handlers = { answered: nothing, troubled: nothing, rested: nothing, lost: nothing, ended: nothing };
     this.socket.close(1000);
   }
 
   /** @param {CloseEvent} event */
   #closed(event) {
+    if (event.code === SILENCE) return this.handlers.rested();
     const problem = problemOfClose(event);
     const passes = PASSING.includes(event.code) && problem.code !== "internal_error";
     (passes ? this.handlers.lost : this.handlers.ended)(problem);
