@@ -79,6 +79,10 @@ COUNT_ALERTS = """() => {
   const count = () => { alerts += document.querySelectorAll("#live-problem [role=alert]").length; };
   new MutationObserver(count).observe(document.getElementById("live-problem"), {childList: true});
 }"""
+COUNT_WORDS = """(canvas) => {
+  window.changes = 0;
+  new MutationObserver(() => changes++).observe(canvas, {attributeFilter: ["aria-label"]});
+}"""
 # A face that was not seen for a second has a new number: a busy machine may take so long for a frame.
 ATTEMPTS = 5
 CAMERA_OPEN = "(video) => video.srcObject !== null"
@@ -317,6 +321,54 @@ def test_a_service_that_falls_silent_is_told_until_it_answers(visit: Visitor, cl
     page.clock.fast_forward(9000)
     expect(page.get_by_role("alert")).to_contain_text("Code no_answer")
     expect(page.locator("#live-overlay .box")).to_have_count(0)
+
+
+def stop_the_clock(page: Page) -> None:
+    """Let no more time pass on the page."""
+    page.clock.pause_at(page.evaluate("() => Date.now() + 1000"))
+
+
+def test_a_face_that_is_missed_once_keeps_its_card(visit: Visitor, client: httpx.Client) -> None:
+    page = visit(client).page
+    missed = Event()
+
+    def route(socket: WebSocketRoute) -> None:
+        def answer(text: str | bytes) -> None:
+            socket.send(json.dumps({**json.loads(text), "faces": []}) if missed.is_set() else text)
+
+        socket.connect_to_server().on_message(answer)
+
+    page.route_web_socket("**/stream", route)
+    page.clock.install()
+    page.locator("#tab-camera").click()
+    page.get_by_role("button", name="Start the camera").click()
+    portrait = page.get_by_role("button", name=re.compile("Show face"))
+    portrait.press("Space")
+    expect(page.locator("#live-overlay .box.lit")).to_have_count(1)
+    stop_the_clock(page)
+    missed.set()
+    expect(page.locator("#live-overlay .box")).to_have_count(0)
+    missed.clear()
+    expect(page.locator("#live-overlay .box.lit")).to_have_count(1)
+    expect(portrait).to_be_focused()
+    expect(portrait).to_have_attribute("aria-pressed", "true")
+    missed.set()
+    expect(page.locator("#live-overlay .box")).to_have_count(0)
+    page.clock.run_for(1000)
+    expect(portrait).to_have_count(0)
+    expect(page.get_by_text("No face in view")).to_be_visible()
+
+
+def test_the_chart_s_words_change_no_faster_than_people_read(visit: Visitor, client: httpx.Client) -> None:
+    page = visit(client, reduced_motion="no-preference").page
+    page.clock.install()
+    socket = start(page)
+    expect(page.locator("#chart")).to_have_attribute("aria-label", re.compile("now .*happy"))
+    stop_the_clock(page)
+    answers(socket, 3)
+    page.locator("#chart").evaluate(COUNT_WORDS)
+    answers(socket, 3)
+    assert page.evaluate("() => changes") == 0
 
 
 def test_what_is_told_of_a_view_that_goes_on_ends_with_it(visit: Visitor, client: httpx.Client) -> None:

@@ -19,6 +19,8 @@ export class Chart {
     this.canvas = canvas;
     /** @type {Sample[]} */
     this.samples = [];
+    /** What was last drawn, for those who do not see it. */
+    this.words = "";
   }
 
   clear() {
@@ -49,7 +51,7 @@ export class Chart {
     const last = points.at(-1);
     const values = last && now - last.at < GAP_MS ? last.values : undefined;
     if (values) drawLabels(context, plot, values);
-    this.canvas.setAttribute("aria-label", described(values));
+    this.words = described(values);
   }
 
   #context() {

@@ -77,6 +77,8 @@ export class FaceCard {
    */
   constructor(number, light) {
     this.number = number;
+    /** When the face was last seen. */
+    this.seen = 0;
     this.canvas = el("canvas", { width: String(PORTRAIT_PIXELS), height: String(PORTRAIT_PIXELS) });
     this.portrait = el("button", { type: "button", class: "portrait", "aria-pressed": "false" }, this.canvas);
     this.portrait.setAttribute("aria-label", `Show face ${number} in the picture`);
@@ -106,6 +108,7 @@ export class FaceCard {
    */
   update(face, picture, scale) {
     const { width, height } = face.box;
+    this.seen = performance.now();
     this.element.dataset.emotion = face.dominant_emotion;
     this.element.classList.toggle("uncertain", face.uncertain);
     this.title.replaceChildren(`${this.number}. ${face.dominant_emotion} `);

@@ -16,6 +16,8 @@ import { milliseconds, timingsCard } from "./timings.js";
 const READOUT_MS = 500;
 const CALM_MS = 1000;
 const SPOKEN_MS = 5000;
+/** A face that is missed is still the same for so long. */
+const MISSED_MS = 1000;
 /** No answer for so long is no mere slowness: the network may be gone, and a socket learns that late. */
 const SILENCE_MS = 8000;
 /** Before each try to open a lost stream again: half a minute in all, as a service that restarts may need. */
@@ -70,7 +72,7 @@ export class Live {
     byId("camera-toggle").addEventListener("click", () => (this.camera.running ? this.stop() : this.#start()));
     byId("mirror").addEventListener("change", () => this.#mirror());
     byId("camera").addEventListener("change", () => this.#changeCamera());
-    byId("chart-face").addEventListener("change", () => this.#drawChart());
+    byId("chart-face").addEventListener("change", () => this.#changeChart());
     this.#reset();
     this.#mirror();
   }
@@ -166,9 +168,10 @@ export class Live {
     this.answers = [];
     this.lit = undefined;
     /** @type {HTMLSelectElement} */ (byId("chart-face")).value = "";
-    this.#drawChart();
+    this.#changeChart();
     this.drawn = this.read = this.spoken = 0;
-    this.#keepCards([]);
+    this.#keepCards(new Set());
+    this.#offerFaces();
     byId("live-empty").textContent = "No answer yet";
     byId("live-overlay").replaceChildren();
     for (const id of ["rate", "latency", "live-count"]) byId(id).textContent = "–";
@@ -207,7 +210,9 @@ export class Live {
 
   /** @param {Detection} answer */
   #showCards({ faces, image }) {
-    this.#keepCards(faces.map((face) => face.id ?? 0));
+    const now = performance.now();
+    const missed = [...this.cards.values()].filter(({ seen }) => now - seen < MISSED_MS);
+    this.#keepCards(new Set([...missed.map(({ number }) => number), ...faces.map(({ id }) => id ?? 0)]));
     byId("live-empty").textContent = "No face in view";
     const scale = { width: this.camera.width / image.width, height: this.camera.height / image.height };
     for (const face of faces) this.cards.get(face.id ?? 0)?.update(face, this.camera.canvas, scale);
@@ -215,21 +220,22 @@ export class Live {
 
   /**
    * A card stays as long as its face, so that neither the keyboard's focus nor the bars jump.
-   * @param {number[]} ids
+   * @param {Set<number>} ids
    */
   #keepCards(ids) {
     const known = [...this.cards.keys()];
-    if (known.length === ids.length && ids.every((id) => this.cards.has(id)) && known.length) return;
-    for (const id of known.filter((each) => !ids.includes(each))) {
+    const added = [...ids].filter((id) => !this.cards.has(id));
+    if (known.length === ids.size && !added.length) return;
+    for (const id of known.filter((each) => !ids.has(each))) {
       this.cards.get(id)?.element.remove();
       this.cards.delete(id);
     }
-    for (const id of ids.filter((each) => !this.cards.has(each))) {
+    for (const id of added) {
       const card = new FaceCard(id, (number, lit) => this.#light(number, lit));
       this.cards.set(id, card);
       byId("live-faces").append(card.element);
     }
-    byId("live-empty").hidden = ids.length > 0;
+    byId("live-empty").hidden = ids.size > 0;
     this.#offerFaces();
   }
 
@@ -253,6 +259,15 @@ export class Live {
     for (const [id, card] of this.cards) card.lit = id === this.lit;
   }
 
+  #changeChart() {
+    this.#drawChart();
+    this.#describeChart();
+  }
+
+  #describeChart() {
+    byId("chart").setAttribute("aria-label", this.chart.words);
+  }
+
   #drawChart() {
     this.drawn = performance.now();
     const chosen = /** @type {HTMLSelectElement} */ (byId("chart-face")).value;
@@ -270,6 +285,7 @@ export class Live {
     if (span) byId("rate").textContent = `${(((this.answers.length - 1) * 1000) / span).toFixed(1)} /s`;
     byId("latency").textContent = milliseconds(mean);
     byId("live-count").textContent = String(answer.faces.length);
+    this.#describeChart();
     byId("live-timings").replaceChildren(timingsCard(answer.timings_ms, `model ${answer.model.name}`));
     if (now - this.spoken > SPOKEN_MS) this.#speak(answer, now);
   }
