@@ -69,6 +69,13 @@ TWO_CAMERAS = """() => {
     return media;
   };
 }"""
+TALL_CAMERA = """() => {
+  const canvas = document.createElement("canvas");
+  const context = Object.assign(canvas, {width: 360, height: 720}).getContext("2d");
+  const draw = () => { context.fillRect(0, 0, 360, 720); requestAnimationFrame(draw); };
+  draw();
+  navigator.mediaDevices.getUserMedia = async () => canvas.captureStream();
+}"""
 LOSE_CAMERA = """(video) => {
   const [track] = video.srcObject.getVideoTracks();
   track.stop();
@@ -143,6 +150,25 @@ def test_stopping_lets_go_of_camera_and_connection(visit: Visitor, client: httpx
     expect(page.locator("#live")).to_be_hidden()
     expect(page.locator("#rate")).to_have_text("–")  # noqa: RUF001
     assert page.locator("#video").evaluate(CAMERA_OPEN) is False
+    start(page)
+    expect(page.locator("#live-faces .face-card")).to_have_count(1)
+
+
+@pytest.mark.parametrize("shape", ["wide", "tall"])
+def test_the_whole_picture_comes_into_view(visit: Visitor, client: httpx.Client, shape: str) -> None:
+    page = visit(client, viewport={"width": 640, "height": 400}).page
+    if shape == "tall":
+        page.evaluate(TALL_CAMERA)
+    start(page)
+    video = page.locator("#video")
+    expect(video).to_be_in_viewport(ratio=1)
+    wide, high = video.evaluate("(video) => [video.clientWidth, video.clientHeight]")
+    assert wide / high == pytest.approx(4 / 3 if shape == "wide" else 1 / 2, rel=0.02)
+
+
+def test_a_browser_that_does_not_tell_of_frames_sends_them_too(visit: Visitor, client: httpx.Client) -> None:
+    page = visit(client).page
+    page.evaluate("() => delete HTMLVideoElement.prototype.requestVideoFrameCallback")
     start(page)
     expect(page.locator("#live-faces .face-card")).to_have_count(1)
 

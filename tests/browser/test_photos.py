@@ -255,6 +255,21 @@ def test_all_that_failed_are_asked_about_again(visit: Visitor, client: httpx.Cli
     visited.complaints = [text for text in visited.complaints if "ERR_INTERNET_DISCONNECTED" not in text]
 
 
+def test_the_end_of_many_is_said_and_one_that_failed_among_them_can_be_asked_about_again(
+    visit: Visitor, client: httpx.Client, tmp_path: Path
+) -> None:
+    (tmp_path / "letter.pdf").write_bytes(b"%PDF-1.4")
+    visited = visit(client)
+    visited.statuses = {415}
+    page = visited.page
+    again = page.get_by_role("button", name="Analyze all that failed")
+    page.set_input_files("#files", [PHOTO, tmp_path / "letter.pdf", PHOTO])
+    expect(page.get_by_role("status")).to_have_text("3 photos, 1 failed")
+    expect(again).to_be_visible()
+    page.locator("#strip .failed").click()
+    expect(again).to_be_hidden()
+
+
 def test_every_control_changes_the_question(visit: Visitor, client: httpx.Client) -> None:
     visited = visit(client)
     visited.statuses = {422}
@@ -650,6 +665,21 @@ def test_all_photos_are_removed(visit: Visitor, client: httpx.Client) -> None:
     expect(page.locator("#result")).to_be_hidden()
     expect(page.locator("#strip")).to_be_hidden()
     expect(page.locator("#choose")).to_be_focused()
+
+
+def test_what_was_asked_for_comes_into_view(visit: Visitor, client: httpx.Client, tmp_path: Path) -> None:
+    """On a laptop with the page enlarged to 200 % all of it would be below the window."""
+    (tmp_path / "letter.pdf").write_bytes(b"%PDF-1.4")
+    visited = visit(client, viewport={"width": 640, "height": 400})
+    visited.statuses = {415}
+    page = visited.page
+    page.set_input_files("#files", [PHOTO, tmp_path / "letter.pdf"])
+    expect(page.locator("#photo-stage")).to_be_in_viewport(ratio=1)
+    page.locator("#strip .failed").press("Enter")
+    expect(page.get_by_role("alert")).to_be_in_viewport(ratio=1)
+    page.evaluate("() => scrollTo(0, 0)")
+    page.locator("#strip button").first.press("Enter")
+    expect(page.locator("#photo-stage")).to_be_in_viewport(ratio=1)
 
 
 @pytest.mark.parametrize("width", [320, 390])

@@ -69,12 +69,14 @@ export class Camera {
     if (this.turn !== turn) return false;
     // Not told of what `stop` ends.
     this.media?.getVideoTracks()[0].addEventListener("ended", lost);
+    // Firefox before 132 does not tell of frames.
+    const wait = () => this.video.requestVideoFrameCallback?.(next) ?? requestAnimationFrame(next);
     const next = () => {
       if (this.turn !== turn) return;
       each();
-      this.video.requestVideoFrameCallback(next);
+      wait();
     };
-    this.video.requestVideoFrameCallback(next);
+    wait();
     return true;
   }
 

@@ -70,6 +70,7 @@ export class Live {
     // When the chart was last drawn, the read-outs written, the faces spoken of.
     this.drawn = this.read = this.spoken = 0;
     byId("camera-toggle").addEventListener("click", () => (this.camera.running ? this.stop() : this.#start()));
+    this.video.addEventListener("resize", () => this.#fit());
     byId("mirror").addEventListener("change", () => this.#mirror());
     byId("camera").addEventListener("change", () => this.#changeCamera());
     byId("chart-face").addEventListener("change", () => this.#changeChart());
@@ -117,6 +118,7 @@ export class Live {
     }
     toggle.textContent = "Stop the camera";
     byId("live").hidden = false;
+    byId("live-stage").scrollIntoView({ block: "nearest" });
     this.#turnAround();
     announce("Camera started");
     // What has never answered since the start is told at once.
@@ -298,6 +300,11 @@ export class Live {
     this.spoken = now;
     const faces = answer.faces.slice(0, 3).map((face) => `Face ${face.id}: ${verdict(face)}`);
     announce(faces.join(". ") || "No face");
+  }
+
+  #fit() {
+    const { videoWidth, videoHeight } = this.video;
+    byId("live-frame").style.setProperty("--ratio", String(videoWidth / videoHeight));
   }
 
   #mirror() {

@@ -72,6 +72,7 @@ export class Photos {
     this.all.push(...added);
     this.shown = added[0];
     this.#show();
+    this.#comeIntoView();
     this.#pump();
   }
 
@@ -130,6 +131,7 @@ export class Photos {
       this.failed(photo.problem);
     }
     if (photo === this.shown) announce(spoken(photo));
+    else if (this.all.every(({ state }) => state === "done" || state === "failed")) announce(tally(this.all));
     this.#showChanged([photo]);
     this.#pump();
   }
@@ -182,7 +184,7 @@ export class Photos {
 
   #showStrip() {
     byId("strip").hidden = this.all.length < 2;
-    byId("retry-failed").hidden = this.all.filter((photo) => photo.state === "failed").length < 2;
+    byId("retry-failed").hidden = !this.all.some((photo) => photo.state === "failed" && photo !== this.shown);
     for (const photo of this.all) showItem(photo, photo === this.shown);
   }
 
@@ -190,7 +192,17 @@ export class Photos {
   #choose(photo) {
     this.shown = photo;
     this.#show();
+    this.#comeIntoView();
     announce(spoken(photo));
+  }
+
+  /** On a phone, or with the page enlarged, what was asked for would be below what is seen. */
+  async #comeIntoView() {
+    const photo = this.shown;
+    // Only then is it as large as it will be.
+    await this.picture.decode().catch(() => undefined);
+    if (photo !== this.shown) return;
+    byId(photo?.state === "failed" ? "photo-problem" : "photo-stage").scrollIntoView({ block: "nearest" });
   }
 
   /** @param {Photo} photo */
@@ -350,6 +362,12 @@ function spoken(photo) {
   if (photo.state !== "done" || !answer) return file.name;
   const faces = answer.faces.slice(0, 3).map((face, index) => `Face ${index + 1}: ${verdict(face)}`);
   return [`${file.name}: ${counted(answer.faces.length)}`, ...faces].join(". ");
+}
+
+/** @param {Photo[]} photos */
+function tally(photos) {
+  const failed = photos.filter(({ state }) => state === "failed").length;
+  return `${photos.length} photos, ${failed || "none"} failed`;
 }
 
 /** @param {number} faces */
