@@ -682,9 +682,12 @@ def test_what_was_asked_for_comes_into_view(visit: Visitor, client: httpx.Client
     expect(page.locator("#photo-stage")).to_be_in_viewport(ratio=1)
 
 
-@pytest.mark.parametrize("width", [320, 390])
-def test_a_phone_needs_no_sideways_scrolling(visit: Visitor, client: httpx.Client, width: int) -> None:
+@pytest.mark.parametrize(("width", "text"), [(320, "100%"), (390, "100%"), (360, "200%")])
+def test_a_phone_needs_no_sideways_scrolling(
+    visit: Visitor, client: httpx.Client, width: int, text: str
+) -> None:
     page = visit(client, viewport={"width": width, "height": 800}).page
+    page.evaluate("(size) => { document.documentElement.style.fontSize = size; }", text)
     page.set_input_files("#files", [PHOTO, PHOTO, PHOTO, PHOTO])
     expect(cards(page)).to_have_count(1)
     open_settings(page)
