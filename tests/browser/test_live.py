@@ -76,6 +76,18 @@ TALL_CAMERA = """() => {
   draw();
   navigator.mediaDevices.getUserMedia = async () => canvas.captureStream();
 }"""
+# As beside OBS, which has the camera and offers its own.
+BUSY_CAMERA = """() => {
+  const {mediaDevices} = navigator;
+  const open = mediaDevices.getUserMedia.bind(mediaDevices);
+  const [real, virtual] = ["Integrated Camera", "OBS Virtual Camera"].map((label) =>
+    ({kind: "videoinput", deviceId: label, label}));
+  mediaDevices.enumerateDevices = async () => [real, virtual];
+  mediaDevices.getUserMedia = async ({video}) => {
+    if (video.deviceId !== virtual.deviceId) throw new DOMException("", "NotReadableError");
+    return open({video: true});
+  };
+}"""
 LOSE_CAMERA = """(video) => {
   const [track] = video.srcObject.getVideoTracks();
   track.stop();
@@ -256,6 +268,20 @@ def test_a_camera_that_is_not_there_is_told_in_words(visit: Visitor, client: htt
     visited.page.get_by_role("button", name="Start the camera").click()
     expect(visited.page.get_by_role("alert")).to_contain_text("No camera was found")
     expect(visited.page.get_by_role("button", name="Start the camera")).to_be_enabled()
+
+
+def test_beside_a_camera_that_another_program_uses_another_can_be_chosen(
+    visit: Visitor, client: httpx.Client
+) -> None:
+    page = visit(client).page
+    page.evaluate(BUSY_CAMERA)
+    page.locator("#tab-camera").click()
+    page.get_by_role("button", name="Start the camera").click()
+    expect(page.get_by_role("alert")).to_contain_text("Another program is using it")
+    page.get_by_role("combobox", name="Camera").select_option("OBS Virtual Camera")
+    start(page)
+    expect(page.locator("#live-faces .face-card")).to_have_count(1)
+    expect(page.get_by_role("alert")).to_have_count(0)
 
 
 def test_a_frame_that_fails_does_not_end_the_stream(visit: Visitor, client: httpx.Client) -> None:

@@ -153,6 +153,19 @@ def test_a_photo_is_pasted(visit: Visitor, client: httpx.Client, photo: bytes) -
     expect(cards(page)).to_have_count(1)
 
 
+def test_a_field_takes_the_text_of_what_is_text_and_picture(
+    visit: Visitor, client: httpx.Client, photo: bytes
+) -> None:
+    page = visit(client).page
+    clipboard = transfer(page, ("image.png", "image/jpeg", photo))
+    clipboard.evaluate("(data) => data.setData('text/plain', '300')")
+    paste = """(field, clipboardData) =>
+      field.dispatchEvent(new ClipboardEvent("paste", {clipboardData, bubbles: true, cancelable: true}))"""
+    assert page.locator("#min-face-size").evaluate(paste, clipboard) is True
+    assert page.locator("body").evaluate(paste, clipboard) is False
+    expect(page.locator("#strip li")).to_have_count(1)
+
+
 def test_failures_are_told_in_words(
     visit: Visitor, client: httpx.Client, photo: bytes, tmp_path: Path
 ) -> None:
@@ -365,6 +378,9 @@ def test_json_and_curl_are_copied(visit: Visitor, client: httpx.Client) -> None:
     page = visit(client, permissions=["clipboard-read", "clipboard-write"]).page
     page.set_input_files("#files", PHOTO)
     expect(cards(page)).to_have_count(1)
+    # A browser that translates the page is to leave them alone.
+    for place in ("#json", "#curl"):
+        assert page.locator(place).evaluate("(text) => text.translate") is False
     page.locator("#copy-json").click()
     expect(page.locator("#copy-json")).to_have_text("Copied")
     copied = json.loads(page.evaluate("() => navigator.clipboard.readText()"))

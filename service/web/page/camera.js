@@ -36,8 +36,10 @@ export class Camera {
     return this.media?.getVideoTracks()[0].getSettings() ?? {};
   }
 
+  /** Those that the browser tells of, which is none before one of them was allowed. */
   async cameras() {
-    return (await navigator.mediaDevices.enumerateDevices()).filter(({ kind }) => kind === "videoinput");
+    const devices = (await navigator.mediaDevices?.enumerateDevices()) ?? [];
+    return devices.filter(({ kind, deviceId }) => kind === "videoinput" && deviceId);
   }
 
   get width() {

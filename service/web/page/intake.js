@@ -15,7 +15,9 @@ export function takePhotos(given) {
   });
   document.addEventListener("paste", (event) => {
     const files = Array.from(event.clipboardData?.files ?? []);
-    if (!files.length) return;
+    // What is copied from a spreadsheet is text and a picture of it: a field takes the text.
+    const typed = event.target instanceof HTMLInputElement && event.clipboardData?.types.includes("text/plain");
+    if (!files.length || typed) return;
     event.preventDefault();
     given(files);
   });

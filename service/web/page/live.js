@@ -114,6 +114,8 @@ export class Live {
     } catch (error) {
       toggle.textContent = START;
       this.#fail(cameraProblem(error));
+      // The one that another program uses may not be the only one.
+      this.#offerCameras();
       return;
     }
     toggle.textContent = "Stop the camera";
@@ -127,13 +129,13 @@ export class Live {
     this.#offerCameras();
   }
 
-  /** Browsers tell which cameras there are, and their names, only once one of them was allowed. */
   async #offerCameras() {
     const cameras = await this.camera.cameras();
     const options = cameras.map(({ deviceId, label }) => el("option", { value: deviceId }, label));
     const select = /** @type {HTMLSelectElement} */ (byId("camera"));
+    const chosen = this.camera.device || select.value;
     select.replaceChildren(...options);
-    select.value = this.camera.device;
+    select.value = chosen;
     byId("camera-choice").hidden = cameras.length < 2;
   }
 
@@ -366,7 +368,7 @@ function cameraProblem(error) {
   const details = {
     NotAllowedError: "The browser was not allowed to use it. Allow the camera for this address and try again.",
     NotFoundError: "No camera was found on this device.",
-    NotReadableError: "Another program is using it.",
+    NotReadableError: "Another program is using it. Close that program, or choose another camera.",
     InsecureError: "Browsers open the camera for https addresses and for localhost only.",
   };
   const detail = details[name] ?? "The browser did not say why.";
