@@ -40,8 +40,10 @@ export class Stream {
     this.began = performance.now();
     const key = currentKey();
     this.socket = new WebSocket(url, key ? [PROTOCOL, KEY_PROTOCOL + base64url(key)] : [PROTOCOL]);
-    this.socket.addEventListener("message", (event) => this.#receive(JSON.parse(event.data)));
-    this.socket.addEventListener("close", (event) => this.#closed(event));
+    this.listening = new AbortController();
+    const { signal } = this.listening;
+    this.socket.addEventListener("message", (event) => this.#receive(JSON.parse(event.data)), { signal });
+    this.socket.addEventListener("close", (event) => this.#closed(event), { signal });
   }
 
   /** Whether another frame may be sent now. */
@@ -67,8 +69,7 @@ export class Stream {
 
   /** End it from this side, without a word. */
   close() {
-    const nothing = () => undefined;
-    this.handlers = { answered: nothing, troubled: nothing, rested: nothing, lost: nothing, ended: nothing };
+    this.listening.abort();
     this.socket.close(1000);
   }
 
