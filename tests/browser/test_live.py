@@ -88,6 +88,11 @@ BUSY_CAMERA = """() => {
     return open({video: true});
   };
 }"""
+FORBID_CONNECTIONS = """() => {
+  const meta = document.createElement("meta");
+  Object.assign(meta, {httpEquiv: "Content-Security-Policy", content: "connect-src 'none'"});
+  document.head.append(meta);
+}"""
 LOSE_CAMERA = """(video) => {
   const [track] = video.srcObject.getVideoTracks();
   track.stop();
@@ -583,6 +588,17 @@ def test_faces_of_another_connection_are_other_faces(visit: Visitor, client: htt
     expect(page.locator("#chart-face")).to_have_value("")
     expect(page.locator("#live-faces .face-card")).to_have_count(0)
     expect(page.locator("#chart-face option")).to_have_count(1)
+
+
+def test_a_connection_that_an_extension_forbids_is_told(visit: Visitor, client: httpx.Client) -> None:
+    visited = visit(client)
+    page = visited.page
+    page.evaluate(FORBID_CONNECTIONS)
+    page.locator("#tab-camera").click()
+    page.get_by_role("button", name="Start the camera").click()
+    expect(page.get_by_role("alert")).to_contain_text("The connection to the service broke off")
+    expect(page.get_by_role("button", name="Start the camera")).to_be_visible()
+    visited.complaints = [text for text in visited.complaints if "violates" not in text]
 
 
 def test_a_refused_stream_says_why_and_lets_go_of_the_camera(visit: Visitor, serve: Serve) -> None:

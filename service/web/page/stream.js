@@ -44,6 +44,9 @@ export class Stream {
     const { signal } = this.listening;
     this.socket.addEventListener("message", (event) => this.#receive(JSON.parse(event.data)), { signal });
     this.socket.addEventListener("close", (event) => this.#closed(event), { signal });
+    // Of a connection that a policy forbids, such as an extension's, Chromium tells an error and no close.
+    const blocked = () => signal.aborted || this.#closed(new CloseEvent("close", { code: 1006 }));
+    this.socket.addEventListener("error", () => setTimeout(blocked), { signal });
   }
 
   /** Whether another frame may be sent now. */
@@ -75,6 +78,7 @@ export class Stream {
 
   /** @param {CloseEvent} event */
   #closed(event) {
+    this.listening.abort();
     if (event.code === SILENCE) return this.handlers.rested();
     const problem = problemOfClose(event);
     const passes = PASSING.includes(event.code) && problem.code !== "internal_error";
