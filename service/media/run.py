@@ -77,7 +77,7 @@ class Annotations:
         below = Path(os.path.abspath(photo)).relative_to(self.root)
         if below.suffix.lower() not in (".jpg", ".jpeg"):
             below = below.with_name(below.name + ".jpg")
-        return self.folder.resolve() / below
+        return Path(os.path.realpath(self.folder), below)
 
     def write(self, photo: Path, data: bytes, analysis: Analysis) -> str | None:
         """Draw one photo's faces; the reason where no file can hold the picture.

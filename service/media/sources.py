@@ -108,4 +108,5 @@ def _in_folder(folder: Path, recursive: bool, suffixes: AbstractSet[str]) -> Ite
 
 
 def _inside(path: Path, folder: Path) -> bool:
-    return path.resolve().is_relative_to(folder.resolve())
+    # Not `Path.resolve`, which raises where links go in circles.
+    return Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder))

@@ -274,6 +274,19 @@ def test_annotated_pictures_mirror_the_folders_and_spare_the_photos(run: Run, fo
     assert (folder / "a.jpg").read_bytes() == before
 
 
+def test_links_in_a_circle_cost_no_annotated_picture(run: Run, photo: bytes, tmp_path: Path) -> None:
+    photos, target = tmp_path / "photos", tmp_path / "photos" / "annotated"
+    target.mkdir(parents=True)
+    (photos / "a.jpg").write_bytes(photo)
+    (photos / "circle.jpg").symlink_to("circle.jpg")
+    result = run("analyze", photos, "-r", "--annotate", target)
+    assert "2 photos, 1 faces, 1 failed" in result.stderr
+    assert "circle.jpg: Too many levels of symbolic links" in result.stderr
+    assert (target / "a.jpg").exists()
+    (tmp_path / "circle").symlink_to("circle")
+    assert "circle: File exists" in run("analyze", photos, "--annotate", tmp_path / "circle").stderr
+
+
 def test_a_picture_has_its_place_whatever_else_is_in_the_folder(
     run: Run, photo: bytes, tmp_path: Path
 ) -> None:
