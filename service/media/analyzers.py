@@ -4,7 +4,7 @@ Both answer with the precision of the wire, so that the same photo gives the sam
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
@@ -20,13 +20,11 @@ from service.vision.types import (
     Face,
     Landmarks,
     Point,
-    Timings,
     UInt8Array,
 )
 
 # Media outputs never show the crop; dropping it keeps results small.
 _NO_CROP: UInt8Array = np.zeros((0, 0), np.uint8)
-_NO_TIMINGS = Timings(0, 0, 0, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,15 +111,7 @@ def _as_on_the_wire(analysis: Analysis) -> Analysis:
         )
         for one in analysis.faces
     )  # fmt: skip
-    return Analysis(
-        analysis.width,
-        analysis.height,
-        analysis.format,
-        analysis.exif_orientation,
-        faces,
-        analysis.model,
-        _NO_TIMINGS,
-    )
+    return replace(analysis, faces=faces)
 
 
 def _rounded(marks: Landmarks) -> Landmarks:

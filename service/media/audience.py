@@ -112,9 +112,13 @@ class Windows:
         self._closed: list[Window] = []
         self._number, self._tally = 0, Tally()
 
+    def number(self, time_s: float) -> int:
+        """Of the window that a time lies in, from 0."""
+        return math.floor(time_s / self.length_s + 1e-9)
+
     def add(self, time_s: float, faces: Sequence[tuple[int, Sequence[float]]]) -> None:
         """Count in a frame; times never go back."""
-        number = math.floor(time_s / self.length_s + 1e-9)
+        number = self.number(time_s)
         if number != self._number:
             self._close()
             self._number = number

@@ -52,11 +52,10 @@ class Journal:
         self._write({"record": record, "stamp": stamp})
 
     def records(self, files: Sequence[str]) -> Iterator[Record]:
-        """What is written down of these photos, in their order, read one at a time."""
+        """What is written down of these photos, all of which are, in their order, read one at a time."""
         for file in files:
-            if file in self._places:
-                self._file.seek(self._places[file])
-                yield json.loads(self._file.readline())["record"]
+            self._file.seek(self._places[file])
+            yield json.loads(self._file.readline())["record"]
 
     def close(self) -> None:
         """Keep the journal for later."""

@@ -10,8 +10,7 @@ from typing import TextIO
 from service.media.encoder import VideoWriter
 from service.media.errors import SourceError
 from service.media.holding import HeldError, hold
-from service.media.programme import FACE_COLUMNS, Programme, Sample
-from service.media.timeline import draw_timeline
+from service.media.programme import FACE_COLUMNS, Sample
 from service.media.writers import RowFormat, Writer, row_writer
 from service.vision.draw import annotate
 
@@ -64,17 +63,6 @@ def frame_outputs(paths: Paths) -> Iterator[FrameOutputs]:
             stack.callback(video.close)
         rows = _open_rows(paths.rows, stack) if paths.rows else None
         yield FrameOutputs(rows, video)
-
-
-def write_timeline(path: Path, programme: Programme, model: str) -> None:
-    """Draw the reaction timeline, which names the model, with thumbnails where the programme kept them."""
-    draw_timeline(
-        path,
-        f"{programme.name}: reaction timeline, model {model}",
-        programme.windows,
-        programme.moments,
-        programme.thumbnails(),
-    )
 
 
 def _open_rows(path: Path, stack: ExitStack) -> Writer:

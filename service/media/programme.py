@@ -177,7 +177,7 @@ class Programme:
     def thumbnails(self) -> dict[float, UInt8Array]:
         """Pictures of the moments by their time; none unless they were asked for."""
         kept = self._pictures or {}
-        times = {self._number(moment.time_s): moment.time_s for moment in self.moments}
+        times = {self._windows.number(moment.time_s): moment.time_s for moment in self.moments}
         return {time: _decoded(kept[number]) for number, time in times.items() if number in kept}
 
     def summary(self, video: Video, model: Model, complete: bool) -> dict[str, Any]:
@@ -208,12 +208,10 @@ class Programme:
         faces = f"{figures['faces_mean']:.1f} faces on average, {figures['different_faces']} in all"
         return f"{self.end_s:.1f} s: {faces}; {told or 'no face so far'}"
 
-    def _number(self, time_s: float) -> int:
-        return int(time_s / self._windows.length_s + 1e-9)
-
     def _keep_picture(self, frame: Frame) -> None:
-        if self._pictures is not None and self._number(frame.time_s) not in self._pictures:
-            self._pictures[self._number(frame.time_s)] = _encoded(frame.pixels)
+        number = self._windows.number(frame.time_s)
+        if self._pictures is not None and number not in self._pictures:
+            self._pictures[number] = _encoded(frame.pixels)
 
 
 class Reporter:

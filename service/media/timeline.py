@@ -3,7 +3,6 @@
 import math
 import warnings
 from collections.abc import Mapping, Sequence
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -66,7 +65,7 @@ def draw_timeline(
 
 
 def _overview(axes: Axes, windows: Sequence[Window]) -> None:
-    edges, shares, _, _ = _steps(windows)
+    edges, shares, _, _ = _share_steps(windows)
     axes.stackplot(edges, shares.T, colors=[_color(name) for name in EMOTIONS], linewidth=0)
     axes.set(ylim=(0, 1), ylabel="share of\nvisible faces")
     axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
@@ -85,7 +84,7 @@ def _overview(axes: Axes, windows: Sequence[Window]) -> None:
 
 def _share_row(axes: Axes, windows: Sequence[Window], emotion: int) -> None:
     name = EMOTIONS[emotion]
-    edges, share, low, high = _steps(windows)
+    edges, share, low, high = _share_steps(windows)
     axes.fill_between(edges, low[:, emotion], high[:, emotion], color=_color(name), alpha=0.3, linewidth=0)
     axes.plot(edges, share[:, emotion], color=_dark(name), linewidth=1.6)
     axes.set(ylim=(0, 1), yticks=[0, 1])
@@ -96,14 +95,7 @@ def _share_row(axes: Axes, windows: Sequence[Window], emotion: int) -> None:
 
 
 def _faces_row(axes: Axes, windows: Sequence[Window]) -> None:
-    edges: list[float] = []
-    values: list[float] = []
-    for window in windows:
-        if edges and not math.isclose(edges[-1], window.start_s):
-            edges.append(edges[-1])
-            values.append(math.nan)  # nothing is drawn from one run of windows to the next
-        edges += [window.start_s, window.end_s]
-        values += [window.faces_mean] * 2
+    edges, values = _steps([(window, np.array(window.faces_mean)) for window in windows])
     axes.fill_between(edges, values, color=_GRAY, alpha=0.5, linewidth=0)
     axes.set_ylim(0, max([1.0, *(window.faces_mean for window in windows)]) * 1.15)
     axes.yaxis.set_major_locator(MaxNLocator(3, integer=True))
@@ -166,32 +158,29 @@ def _time_axis(axes: Axes, windows: Sequence[Window]) -> None:
     axes.set_xlabel(f"time; bands: 95 % Wilson intervals over the different faces of each window{gray}")
 
 
-def _runs(windows: Sequence[Window]) -> list[list[Window]]:
-    """Stretches without a gap in which faces were visible: nothing is drawn across the others."""
-    runs: list[list[Window]] = [[window] for window in windows[:1] if window.shares]
-    for before, window in pairwise(windows):
-        if window.shares:
-            joined = before.shares is not None and math.isclose(before.end_s, window.start_s)
-            runs[-1].append(window) if joined else runs.append([window])
-    return runs
+def _share_steps(windows: Sequence[Window]) -> tuple[list[float], FloatArray, FloatArray, FloatArray]:
+    """Edges, shares, low and high limits of the windows in which faces were visible, as `_steps` has them."""
+    seen = [(window, window.shares) for window in windows if window.shares]
+    edges, values = _steps([(window, np.array([of.share, of.low, of.high])) for window, of in seen])
+    share, low, high = np.reshape(values, (-1, 3, len(EMOTIONS))).swapaxes(0, 1)
+    return edges, share, low, high
 
 
-def _steps(windows: Sequence[Window]) -> tuple[list[float], FloatArray, FloatArray, FloatArray]:
-    """Edges, shares, low and high limits of steps: each window's at its start and again at its end.
+def _steps(windows: Sequence[tuple[Window, FloatArray]]) -> tuple[list[float], FloatArray]:
+    """Edges and values of steps: each window's at its start and again at its end.
 
-    Between two runs they are nan, so that one line or area draws them all: thousands would take an hour.
+    Where a window does not begin as the one before it ends, nan is between them: one line or area draws them
+    all, where one for each run of windows would take an hour.
     """
     edges: list[float] = []
-    rows: list[FloatArray] = []
-    for run in _runs(windows):
-        for window in run:
-            assert window.shares
-            edges += [window.start_s, window.end_s]
-            rows += [np.array([window.shares.share, window.shares.low, window.shares.high])] * 2
-        edges.append(run[-1].end_s)
-        rows.append(np.full((3, len(EMOTIONS)), np.nan))
-    share, low, high = np.reshape(rows, (-1, 3, len(EMOTIONS))).swapaxes(0, 1)
-    return edges, share, low, high
+    values: list[FloatArray] = []
+    for window, value in windows:
+        if edges and not math.isclose(edges[-1], window.start_s):
+            edges.append(edges[-1])
+            values.append(np.full_like(value, np.nan))
+        edges += [window.start_s, window.end_s]
+        values += [value, value]
+    return edges, np.array(values)
 
 
 def _color(emotion: str) -> tuple[float, float, float]:

@@ -9,9 +9,10 @@ from service.media.analyzers import Analyzer
 from service.media.audience import Segment
 from service.media.errors import MediaError, SourceError
 from service.media.frames import Video
-from service.media.outputs import FrameOutputs, Paths, frame_outputs, write_timeline
+from service.media.outputs import FrameOutputs, Paths, frame_outputs
 from service.media.programme import Programme, Reporter, samples, write_json
 from service.media.progress import playing
+from service.media.timeline import draw_timeline
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,8 +97,10 @@ class _Session:
     def finish(self, complete: bool) -> None:
         """Write what is written at the end."""
         self.report(complete)
-        if self.run.paths.timeline:
-            write_timeline(self.run.paths.timeline, self.programme, self.analyzer.model.name)
+        if path := self.run.paths.timeline:
+            title = f"{self.run.name}: reaction timeline, model {self.analyzer.model.name}"
+            seen = self.programme
+            draw_timeline(path, title, seen.windows, seen.moments, seen.thumbnails())
         if self.video.damaged:
             self.say(f"{self.video.damaged} damaged packet(s) could not be decoded and were passed over")
         if self.programme.refused:

@@ -27,7 +27,7 @@ class Place:
         """A URI (`s3://bucket/photos`, `gs://...`) or a local path. Raises SourceError."""
         scheme, separator, _ = text.partition("://")
         try:
-            filesystem, path = FileSystem.from_uri(text if separator else _absolute(text))
+            filesystem, path = FileSystem.from_uri(text if separator else os.path.abspath(text))
         except (ArrowInvalid, OSError, UnicodeError) as error:
             raise SourceError(f"{readable(text)}: {error}") from error
         return cls(filesystem, path, f"{scheme}://" if separator else "")
@@ -79,7 +79,7 @@ def find(arguments: Sequence[str], recursive: bool, suffixes: AbstractSet[str], 
         raise SourceError("local paths and URIs cannot be mixed in one run")
     if not remote[0]:
         found = find_files(arguments, recursive, suffixes, what)
-        return _sized(Place.of("/"), [_absolute(str(path)) for path in found], common_folder(arguments))
+        return _sized(Place.of("/"), [os.path.abspath(path) for path in found], common_folder(arguments))
     places = [Place.of(argument) for argument in arguments]
     if any(place.filesystem != places[0].filesystem for place in places):
         raise SourceError("everything that a run reads must be in one file system")
@@ -125,7 +125,3 @@ def _sized(place: Place, paths: list[str], root: str) -> Files:
 
 def _size(info: FileInfo) -> int | None:
     return int(info.size) if info.type == FileType.File else None
-
-
-def _absolute(text: str) -> str:
-    return os.path.abspath(text)
