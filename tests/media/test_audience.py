@@ -52,7 +52,7 @@ def test_no_face_has_no_shares() -> None:
     tally = Tally()
     tally.add([])
     assert tally.shares() is None
-    assert (tally.frames, tally.seen, tally.faces_mean, tally.effective_faces) == (1, 0, 0, 0)
+    assert (tally.frames, tally.seen, tally.most, tally.faces_mean, tally.effective_faces) == (1, 0, 0, 0, 0)
     assert Segment("x", 0, None, tally).as_json(1)["dominant_emotion"] is None
 
 
@@ -82,8 +82,14 @@ def test_the_moment_of_change_is_where_the_shares_change() -> None:
     assert {(one.up, one.down) for one in found} == {("sad", "happy")}
 
 
-def test_an_even_programme_and_a_face_that_leaves_are_no_change() -> None:
-    assert moments(windows(*[(HAPPY,)] * 5, *[()] * 5)) == []
+def test_moments_compare_three_windows_with_three_and_five_are_told() -> None:
+    found = moments(windows(*[*[(HAPPY,)] * 3, *[(SAD,)] * 3] * 4))
+    assert [(one.time_s, one.change) for one in found] == [(3, 1), (6, 1), (9, 1), (12, 1), (15, 1)]
+    assert [one.time_s for one in moments(windows((HAPPY,), (SAD,), (SAD,)))] == [1]
+
+
+def test_an_even_programme_and_faces_that_come_and_leave_are_no_change() -> None:
+    assert moments(windows(*[()] * 5, *[(HAPPY,)] * 5, *[()] * 5)) == []
     assert moments([]) == []
 
 
