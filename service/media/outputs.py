@@ -53,9 +53,12 @@ def frame_outputs(paths: Paths) -> Iterator[FrameOutputs]:
     """Open them; complete them at the end, interrupted or not. Raises SourceError for a bad suffix."""
     if paths.timeline and paths.timeline.suffix.lower() not in _PICTURES:
         raise SourceError(f"{paths.timeline}: a timeline is written as {', '.join(_PICTURES)}")
+    # Told now, and not when the film has been seen.
     for path in filter(None, (paths.timeline, paths.summary)):
-        if not os.access(path.parent, os.W_OK):  # told now, and not when the film has been seen
+        if not os.access(path.parent, os.W_OK):
             raise SourceError(f"{path} cannot be written: {path.parent} is no folder that can be written to")
+    if paths.timeline and paths.timeline.exists() and not os.access(paths.timeline, os.W_OK):
+        raise SourceError(f"{paths.timeline} cannot be written: it is there, and may not be changed")
     with ExitStack() as stack:
         # The film first: it touches no file before its first frame, while the rows make older ones go.
         video = VideoWriter(paths.annotated) if paths.annotated else None

@@ -21,10 +21,19 @@ def behind_links(path: Path) -> Path:
     return Path(os.path.realpath(path)) if path.is_symlink() else path
 
 
+def draft_of(path: Path) -> Path:
+    """Where an output that takes its place in one step is written first."""
+    return path.with_name(f".{path.name}.part")
+
+
 def refuse_replacing(option: str, path: Path | None) -> None:
-    """Raise SourceError where the output, which takes its place in one step, would do away with a device."""
-    if path and path.exists() and not path.is_file():
-        raise SourceError(f"{option}: {path} is no regular file, and would be replaced by one")
+    """Raise SourceError where the output, which takes its place in one step, would do away with a device.
+
+    Raises OSError where its draft's name is longer than the file system takes.
+    """
+    for place in (path, draft_of(path)) if path else ():
+        if place.exists() and not place.is_file():
+            raise SourceError(f"{option}: {place} is no regular file, and would be replaced by one")
 
 
 def refuse_overwriting(outputs: Mapping[str, Path | None], inputs: Iterable[Path]) -> None:

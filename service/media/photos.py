@@ -12,6 +12,7 @@ from typing import TextIO
 from service.media.analyzers import Analyzer
 from service.media.errors import ReaderGoneError, SourceError
 from service.media.journal import Journal
+from service.media.overwriting import draft_of
 from service.media.progress import counting
 from service.media.records import readable
 from service.media.run import Annotations, PhotoWork, Report, analyze_all, analyze_on
@@ -59,7 +60,7 @@ def _writer(run: PhotoRun) -> Iterator[Writer]:
             yield writer
             writer.close()
         return
-    draft = run.out.with_name(f".{run.out.name}.part")
+    draft = draft_of(run.out)
     try:
         with draft.open("w", newline="", encoding="utf-8") as stream:
             writer = photo_writer(run.format, stream, draft)

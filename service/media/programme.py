@@ -15,6 +15,7 @@ from service.media.analyzers import Analyzer, Model
 from service.media.audience import Moment, Segment, Window, Windows, moments
 from service.media.errors import RefusedError
 from service.media.frames import Frame, Video
+from service.media.overwriting import draft_of
 from service.media.parallel import in_order
 from service.media.records import BOX_COLUMNS, EMOTION_COLUMNS, Columns, Row, box_fields
 from service.vision.track import Memory, Track, TrackingParameters, remember
@@ -234,7 +235,7 @@ class Reporter:
 
 def write_json(path: Path, document: dict[str, Any]) -> None:
     """Put a document in the place of an older one in one step, so that a reader never sees half of it."""
-    draft = path.with_name(f".{path.name}.part")
+    draft = draft_of(path)
     draft.write_text(json.dumps(document, indent=1) + "\n")
     os.replace(draft, path)
 

@@ -163,8 +163,8 @@ def test_bad_cues_are_told_with_their_line(tmp_path: Path, text: str, told: str)
 
 
 def test_times_as_people_write_them() -> None:
-    texts = ("0.2s", "200ms", "0.2", "2min", "1h")
-    assert [parse_duration(text) for text in texts] == [0.2, 0.2, 0.2, 120, 3600]
+    texts = ("0.2s", "200ms", "0.2", "2min", "2m", "1h")
+    assert [parse_duration(text) for text in texts] == [0.2, 0.2, 0.2, 120, 120, 3600]
     assert [parse_timecode(text) for text in ("83.5", "1:23.5", "0:01:23,5")] == [83.5, 83.5, 83.5]
     assert parse_timecode("33:59.822") == 2039.822
     assert [clock(seconds) for seconds in (0, 83.4, 3723)] == ["0:00", "1:23", "1:02:03"]

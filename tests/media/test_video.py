@@ -27,6 +27,7 @@ from service.media.frames import Video
 from service.media.interruption import Interruption
 from service.media.outputs import Paths, frame_outputs
 from service.media.programme import Reporter, samples
+from service.media.terminal import told_in_one_line
 from service.media.video import VideoRun, run_video
 from service.vision.types import EMOTIONS, Analysis, UInt8Array
 from tests.conftest import PHOTO
@@ -316,7 +317,8 @@ class Stalling(Aside):
 def test_a_source_that_stalls_can_be_interrupted(film: Path, analyzer: LocalAnalyzer, tmp_path: Path) -> None:
     paths, aside = Paths(tmp_path / "r.csv", summary=tmp_path / "s.json"), Stalling()
     todo = VideoRun("film", 0.0, 0.5, [], paths, False, 1, 60)
-    with Video(av.open(str(film)), live=False, aside=aside) as video:
+    # Its own handler: where tests run in the background, the shell has the signal ignored.
+    with told_in_one_line(), Video(av.open(str(film)), live=False, aside=aside) as video:
         assert not run_video(todo, video, analyzer, lambda _line: None)
     assert aside.busy
     aside.goes_on.set()
@@ -429,6 +431,7 @@ def test_no_output_takes_the_place_of_anything_else(run: Run, arguments: list[st
         (["--model", "none"], "no model 'none'"),
         (["--summary", "missing.d/s.json"], "missing.d is no folder that can be written to"),
         (["--timeline", "missing.d/t.png"], "missing.d is no folder that can be written to"),
+        (["--summary", "s" * 250 + ".json"], "File name too long"),  # that of its draft, at the end
         (["--every", "9" * 400], "--every: a duration of so many digits"),
         (["--server", "http://x", "--model-store", "models"], "--model-store does not go with --server"),
     ],
