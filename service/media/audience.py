@@ -169,7 +169,7 @@ class Moment:
 
 
 def moments(windows: Sequence[Window]) -> list[Moment]:
-    """The greatest changes, at most five, in the order of time; no two within three windows of each other."""
+    """The greatest changes, at most five, in the order of time; no two are nearer than three windows."""
     found: list[tuple[int, Moment]] = []
     for index, moment in sorted(_changes(windows), key=lambda one: -one[1].change):
         if all(abs(index - other) >= _SPAN for other, _ in found):

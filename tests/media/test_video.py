@@ -17,10 +17,11 @@ from typing import Any, NoReturn
 
 import av
 import httpx
+import numpy as np
 import pytest
 from PIL import Image
 
-from service.media.analyzers import LocalAnalyzer
+from service.media.analyzers import LocalAnalyzer, wire_face
 from service.media.aside import Aside, Result
 from service.media.errors import RefusedError, ServerError
 from service.media.frames import Video
@@ -29,7 +30,7 @@ from service.media.outputs import Paths, frame_outputs
 from service.media.programme import Reporter, samples
 from service.media.terminal import told_in_one_line
 from service.media.video import VideoRun, run_video
-from service.vision.types import EMOTIONS, Analysis, UInt8Array
+from service.vision.types import EMOTIONS, Analysis, Box, Landmarks, Point, Timings, UInt8Array
 from tests.conftest import PHOTO
 from tests.media import clip
 from tests.media.conftest import Interrupted, Run
@@ -379,6 +380,37 @@ def test_reports_that_take_long_come_seldom() -> None:
     for time_s in range(20):
         reporter.at(time_s)
     assert told == [2, 4, 14, 16, 18]
+
+
+class Mood(Interrupted):
+    """Sees one face in each frame: happy in a dark picture, sad in another one."""
+
+    def frame(self, pixels: UInt8Array) -> Analysis:
+        mood = "happy" if pixels.mean() < 60 else "sad"
+        marks = Landmarks(*[Point(40, 30)] * 5)
+        face = wire_face(Box(20, 10, 40, 40), 0.9, marks, [float(name == mood) for name in EMOTIONS], False)
+        return Analysis(96, 64, "png", 1, (face,), "m", Timings(0, 0, 0, 0))
+
+
+def test_a_thumbnail_is_the_first_frame_of_the_step_in_which_much_changes(
+    analyzer: LocalAnalyzer, tmp_path: Path
+) -> None:
+    dark, first, other = ((20, 20, 20), (120, 200, 0), (0, 120, 255))
+    colors = [*[dark] * 6, first, *[other] * 5]
+    pictures = [np.full((64, 96, 3), color, np.uint8) for color in colors]
+    film = clip.write(tmp_path / "film.mp4", pictures, [i / 2 for i in range(12)])
+    shown = []
+    for thumbnails in (False, True):
+        paths = Paths(timeline=tmp_path / "t.png")
+        todo = VideoRun("film", 0.0, 1.0, [], paths, thumbnails, 1, 60)
+        with Video.open(str(film)) as video:
+            assert run_video(todo, video, Mood(analyzer), lambda _line: None)
+        with Image.open(tmp_path / "t.png") as picture:
+            pixels = np.asarray(picture.convert("RGB"), int)
+        shown.append([int((abs(pixels - color).max(axis=2) < 12).sum()) for color in (first, other)])
+    assert shown[0] == [0, 0]
+    assert shown[1][0] > 5_000
+    assert shown[1][1] == 0
 
 
 def test_the_label_that_is_shown_is_doubted_not_the_frame_alone(film: Path, analyzer: LocalAnalyzer) -> None:
