@@ -73,6 +73,9 @@ def test_windows_lie_on_the_grid_and_skip_what_was_not_seen() -> None:
         (0.5, 1, 1),
         (2.5, 3, 1),
     ]
+    late = Windows(0.5)
+    late.add(1.2, [])
+    assert [one.start_s for one in late.all()] == [1]
 
 
 def test_the_moment_of_change_is_where_the_shares_change() -> None:

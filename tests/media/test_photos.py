@@ -173,6 +173,23 @@ def test_a_file_that_kills_its_decoder_fails_alone(run: Run) -> None:
     assert [record["status"] for record in records(result.stdout)] == ["error", "ok"]
 
 
+def test_a_photo_that_meets_a_fault_fails_alone(analyzer: LocalAnalyzer, folder: Path) -> None:
+    faulty, out = Interrupted(analyzer, at=1, by=ZeroDivisionError), folder / "out.jsonl"
+    report = _run([folder / "a.jpg", folder / "b.JPG"], out, faulty)
+    assert report.failures == [(str(folder / "a.jpg"), "ZeroDivisionError: stopped here")]
+    assert [record["status"] for record in records(out.read_text())] == ["error", "ok"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="it has no such pipes")
+def test_what_has_no_end_or_is_too_large_is_not_read(run: Run, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.jpg")
+    with (tmp_path / "vast.jpg").open("wb") as file:
+        file.truncate(200_000_001)
+    told = run("analyze", tmp_path).stderr
+    assert "pipe.jpg: not a file" in told
+    assert "vast.jpg: larger than 200000000 bytes" in told
+
+
 def test_nothing_failed_is_zero(run: Run) -> None:
     result = run("analyze", PHOTO)
     assert result.exit_code == 0
@@ -440,8 +457,12 @@ def test_half_a_line_and_a_changed_photo_are_done_again(analyzer: LocalAnalyzer,
     assert path.read_text().count('"status": "ok"') == 3
     path.write_bytes(path.read_bytes()[:-30])
     shutil.copy(folder / "f.webp", folder / "a.jpg")
+    with pytest.raises(KeyboardInterrupt):
+        _run(photos, out, Interrupted(analyzer, at=3))
     again = Interrupted(analyzer)
     _run(photos, out, again)
+    # What followed upon the half line is kept: a.jpg and b.JPG are done.
+    assert again.calls == 4
     found = records(out.read_text())
     assert [record["file"] for record in found] == [str(path) for path in photos]
     assert found[0]["faces"] == []
@@ -484,6 +505,7 @@ def test_a_second_run_at_the_same_time_is_told_who_has_the_output(run: Run, fold
     path, told = _journal_path(out), f"another run, process {os.getpid()} on {socket.gethostname()}"
     first = Journal(path, IDENTITY)
     first.append({"file": "a.jpg", "status": "ok"}, (1, 2))
+    assert b'"a.jpg"' in path.read_bytes()  # at once: a process that is killed writes no more
     for options in ([], ["--restart"]):
         refused = run("analyze", folder, "--out", out, *options)
         assert refused.exit_code == 2

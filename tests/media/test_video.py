@@ -31,7 +31,7 @@ from service.media.programme import Reporter, samples
 from service.media.terminal import told_in_one_line
 from service.media.video import VideoRun, run_video
 from service.vision.types import EMOTIONS, Analysis, Box, Landmarks, Point, Timings, UInt8Array
-from tests.conftest import PHOTO
+from tests.conftest import PHOTO, Serve
 from tests.media import clip
 from tests.media.conftest import Interrupted, Run
 
@@ -126,6 +126,18 @@ def test_a_server_gives_the_same_rows_and_figures(
         assert result.exit_code == 0, result.stderr
         made.append((out.read_text(), json.loads(summary.read_text())))
     assert made[0] == made[1]
+
+
+def test_frames_that_are_too_large_for_a_server_are_sent_as_jpeg(
+    run: Run, serve: Serve, film: Path, tmp_path: Path
+) -> None:
+    summary = tmp_path / "s.json"
+    with serve(max_body_bytes=40_000) as client:  # a frame with the face has 70,000 as PNG, 25,000 as JPEG
+        result = run("video", film, "--server", client.base_url, "--every", "1s", "--summary", summary)
+    assert result.exit_code == 0, result.stderr
+    figures = json.loads(summary.read_text())
+    assert (figures["frames_refused"], figures["programme"]["frames"]) == (0, 4)
+    assert figures["programme"]["faces_max"] == 1
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other file systems know no such names")
@@ -401,7 +413,7 @@ def test_a_thumbnail_is_the_first_frame_of_the_step_in_which_much_changes(
     film = clip.write(tmp_path / "film.mp4", pictures, [i / 2 for i in range(12)])
     shown = []
     for thumbnails in (False, True):
-        paths = Paths(timeline=tmp_path / "t.png")
+        paths = Paths(timeline=tmp_path / "t.png", summary=tmp_path / "s.json")
         todo = VideoRun("film", 0.0, 1.0, [], paths, thumbnails, 1, 60)
         with Video.open(str(film)) as video:
             assert run_video(todo, video, Mood(analyzer), lambda _line: None)
@@ -411,6 +423,8 @@ def test_a_thumbnail_is_the_first_frame_of_the_step_in_which_much_changes(
     assert shown[0] == [0, 0]
     assert shown[1][0] > 5_000
     assert shown[1][1] == 0
+    figures = json.loads((tmp_path / "s.json").read_text())
+    assert figures["moments"] == [{"time_s": 3, "change": 1, "up": "sad", "down": "happy"}]
 
 
 def test_the_label_that_is_shown_is_doubted_not_the_frame_alone(film: Path, analyzer: LocalAnalyzer) -> None:
