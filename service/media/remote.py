@@ -73,6 +73,8 @@ class RemoteAnalyzer:
 
     def photo(self, data: bytes) -> Analysis:
         """See Analyzer. Raises RefusedError for this image, ServerError for the run."""
+        if not data:  # the service would speak of a request that holds no image
+            raise RefusedError("the file is empty")
         return self._read(self._post(data))
 
     def frame(self, pixels: UInt8Array) -> Analysis:

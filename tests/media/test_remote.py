@@ -135,6 +135,8 @@ def test_what_is_wrong_with_one_photo_fails_that_photo() -> None:
             analyzer.photo(b"x")
         with pytest.raises(RefusedError, match="the server answered 500"):
             analyzer.photo(b"x")
+        with pytest.raises(RefusedError, match="the file is empty"):
+            analyzer.photo(b"")
         analyzer.close()
 
 
