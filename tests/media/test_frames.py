@@ -117,6 +117,16 @@ def test_the_last_frame_lasts_as_long_as_its_file_says(tmp_path: Path) -> None:
         assert video.end_s == 13.5
 
 
+def test_how_long_a_film_is_may_not_be_told(film: Path, tmp_path: Path) -> None:
+    raw = tmp_path / "raw.mjpeg"
+    Image.fromarray(corners()).save(raw, "JPEG")
+    lasts = []
+    for path in (film, raw):
+        with Video.open(str(path)) as video:
+            lasts.append(video.duration_s)
+    assert lasts == [3.2, None]
+
+
 def test_of_several_views_the_one_that_players_show_is_read(tmp_path: Path) -> None:
     path = tmp_path / "views.mkv"
     with av.open(str(path), "w") as container:
