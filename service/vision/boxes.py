@@ -80,7 +80,7 @@ def carried(windows: Float32Array, before: Float32Array, after: Float32Array) ->
     growth = np.sqrt(areas(after) / np.maximum(areas(before), 1))[:, None]
     starts, ends = ((boxes[:, :2] + boxes[:, 2:]) / 2 for boxes in (before, after))
     corners = [ends + (windows[:, i : i + 2] - starts) * growth for i in (0, 2)]
-    return np.hstack(corners).astype(np.float32)
+    return np.hstack(corners)
 
 
 def clip(boxes: Float32Array, width: int, height: int) -> NDArray[np.int64]:

@@ -52,6 +52,8 @@ def test_a_box_may_overlap_fewer_better_ones_than_it_takes(better: int) -> None:
 def test_suppression_is_stable_for_equal_scores() -> None:
     boxes = np.repeat(random_boxes(1), 3, axis=0)
     assert suppress(boxes, np.ones(3, np.float32), 0.5).tolist() == [0]
+    scores = np.repeat(np.array([1, 2], np.float32), 50)
+    assert suppress(random_boxes(100), scores, 1).tolist() == [*range(50, 100), *range(50)]
 
 
 def test_overlap_of_known_boxes() -> None:
@@ -59,7 +61,8 @@ def test_overlap_of_known_boxes() -> None:
     others = np.array([[0, 0, 10, 10], [5, 0, 15, 10], [0, 0, 5, 5], [10, 0, 20, 10]], np.float32)
     union = np.array([[1, 1 / 3, 1 / 4, 0], [0, 0, 0, 0]])
     np.testing.assert_allclose(overlap(boxes, others), union, rtol=1e-6)
-    np.testing.assert_allclose(overlap(boxes[0], others, "min"), [1, 1 / 2, 1, 0], rtol=1e-6)
+    smaller = np.array([[1, 1 / 2, 1, 0], [0, 0, 0, 0]])
+    np.testing.assert_allclose(overlap(boxes, others, "min"), smaller, rtol=1e-6)
 
 
 def test_overlap_is_symmetric_and_within_one() -> None:
@@ -93,13 +96,18 @@ def test_clipped_boxes_lie_inside_or_are_empty(size: tuple[int, int]) -> None:
         assert (low <= high).all()
 
 
+def test_clipped_boxes_are_rounded() -> None:
+    boxes = np.array([[-3, 2.4, 7.6, 30]], np.float32)
+    assert clip(boxes, 10, 20).tolist() == [[0, 2, 8, 20]]
+
+
 def test_area_of_a_turned_box_is_zero() -> None:
     assert areas(np.array([[5, 5, 1, 9]], np.float32)).tolist() == [0]
 
 
 def test_a_window_moves_and_grows_with_its_box() -> None:
-    windows = np.array([[0, 0, 20, 20], [0, 0, 20, 20]], np.float32)
+    windows = np.array([[0, 1, 20, 21], [0, 1, 20, 21]], np.float32)
     before = np.array([[4, 6, 16, 18], [4, 6, 16, 18]], np.float32)
     after = np.array([[4, 6, 16, 18], [100, 100, 118, 132]], np.float32)  # of four times the area
-    expected = [[0, 0, 20, 20], [89, 92, 129, 132]]
+    expected = [[0, 1, 20, 21], [89, 94, 129, 134]]
     np.testing.assert_allclose(carried(windows, before, after), expected, rtol=1e-6)

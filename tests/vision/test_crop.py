@@ -55,6 +55,16 @@ def test_a_small_face_is_enlarged_smoothly() -> None:
     assert np.diff(crop, axis=1).max() <= 6
 
 
+def test_a_large_face_is_averaged() -> None:
+    """A crop that took single pixels of it would show their noise."""
+    noise = np.random.default_rng(0).integers(0, 256, (192, 192, 3), np.uint8)
+    assert crop_face(image(noise), face(0, 0, 192, 192)).std() < 20
+
+
+def test_a_face_of_less_than_a_pixel_still_gives_a_crop() -> None:
+    assert crop_face(image(ramp()), face(5, 5, 5.2, 5.3)).shape == (SIDE, SIDE)
+
+
 @pytest.mark.parametrize("side", [20, 44.86, 45, 100, 190])
 def test_frame_of_any_size_shows_the_same_scene(side: float) -> None:
     pixels = np.asarray(cv2.resize(ramp()[:48, :48], None, fx=side / 40, fy=side / 40), np.uint8)
@@ -144,7 +154,7 @@ def test_no_faces_give_an_empty_batch() -> None:
     assert crops.dtype == np.uint8
 
 
-@pytest.mark.parametrize(("left", "top"), [(5, 7), (-3, 4), (30, 26), (-40, 90)])
+@pytest.mark.parametrize(("left", "top"), [(5, 7), (-3, 4), (4, -3), (31, 4), (4, 21), (30, 26), (-40, 90)])
 def test_cut_square_matches_padding(left: int, top: int) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (40, 50, 3), np.uint8)
     padded = np.pad(pixels, ((100, 100), (100, 100), (0, 0)), mode="edge")
@@ -153,8 +163,10 @@ def test_cut_square_matches_padding(left: int, top: int) -> None:
 
 
 @pytest.mark.parametrize(("left", "top"), [(5, 7), (-13, 4), (30, 26), (-90, 90), (400, -3)])
-def test_cut_turned_matches_padding(left: int, top: int) -> None:
+def test_cut_turned_matches_turning_the_whole_picture(left: int, top: int) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (40, 50, 3), np.uint8)
-    padded = np.pad(pixels, ((500, 500), (500, 500), (0, 0)), mode="edge")
-    expected = cut_turned(padded, left + 500, top + 500, 20, 33)
-    np.testing.assert_array_equal(cut_turned(pixels, left, top, 20, 33), expected)
+    padded = cv2.cvtColor(np.pad(pixels, ((500, 500), (500, 500), (0, 0)), mode="edge"), cv2.COLOR_RGB2GRAY)
+    turn = cv2.getRotationMatrix2D((left + 509.5, top + 509.5), 33, 1)
+    turned = cv2.warpAffine(padded, turn, padded.shape[::-1], flags=cv2.INTER_CUBIC)
+    expected = turned[top + 500 : top + 520, left + 500 : left + 520]
+    np.testing.assert_allclose(cut_turned(pixels, left, top, 20, 33), expected, atol=1)
