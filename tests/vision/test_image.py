@@ -817,6 +817,49 @@ def references(*links: tuple[bytes, int, int]) -> bytes:
     return box(b"iref", bytes(4) + b"".join(box(kind, struct.pack(">HHH", a, 1, b)) for kind, a, b in links))
 
 
+Field = tuple[int, int]  # value and bits
+
+
+def avif_of(*fields: Field) -> bytes:
+    """An AVIF that claims 8 x 8 pixels, around a sequence header of these fields."""
+    bits = "".join(f"{value:0{count}b}" for value, count in fields)
+    payload = int(bits.ljust(8 * 64, "0"), 2).to_bytes(64, "big")
+    unit = bytes([0x0A, len(payload)]) + payload
+    size = box(b"ispe", bytes(4) + struct.pack(">II", 8, 8))
+
+    def head(start: int) -> bytes:
+        place = bytes(4) + struct.pack(">BBHHHHII", 0x44, 0, 1, 1, 0, 1, start, len(unit))
+        return box(b"ftyp", b"avif" + bytes(4)) + box(b"meta", bytes(4) + size + box(b"iloc", place))
+
+    return head(len(head(0)) + 8) + box(b"mdat", unit)
+
+
+# What may come before the size, as the AV1 specification has it (5.5).
+TIMING = [(1, 1), (2**64 - 1, 64)]
+MODEL = [(1, 1), (9, 5), (2**42 - 1, 42)]  # ten bits for a delay
+BEFORE_SIZE: dict[str, list[Field]] = {
+    "still": [(1, 1), (31, 5)],
+    "plain": [(0, 1), (0, 1), (0, 1), (0, 5), (4095, 12), (7, 5)],
+    "tier": [(0, 1), (0, 1), (0, 1), (0, 5), (4095, 12), (8, 5), (1, 1)],
+    "timing": [(0, 1), *TIMING, (0, 1), (0, 1), (0, 1), (0, 5), (0, 12), (7, 5)],
+    "pace": [(0, 1), *TIMING, (1, 1), (0b00101, 5), (0, 1), (0, 1), (0, 5), (0, 12), (7, 5)],
+    "longest pace": [(0, 1), *TIMING, (1, 1), (0, 32), (0, 1), (0, 1), (0, 5), (0, 12), (7, 5)],
+    "model": [
+        *[(0, 1), *TIMING, (0, 1), *MODEL, (0, 1), (1, 5)],
+        *[(0, 12), (7, 5), (1, 1), (2**21 - 1, 21)],
+        *[(0, 12), (7, 5), (0, 1)],
+    ],
+    "display": [(0, 1), (0, 1), (1, 1), (1, 5), (0, 12), (7, 5), (1, 1), (15, 4), (0, 12), (7, 5), (0, 1)],
+}
+
+
+@pytest.mark.parametrize("fields", BEFORE_SIZE.values(), ids=BEFORE_SIZE)
+def test_the_size_is_found_in_any_sequence_header_of_avif(fields: list[Field]) -> None:
+    size = [(9, 4), (8, 4), (639, 10), (479, 9)]
+
+    assert read_header(avif_of((0, 4), *fields, *size)).size == (640, 480)
+
+
 def test_more_sizes_than_a_container_needs_are_refused() -> None:
     size = box(b"ispe", bytes(4) + struct.pack(">II", 8, 8))
 

@@ -63,6 +63,8 @@ def follow(*frames: tuple[float, Sequence[Region]]) -> list[list[int]]:
         seen = analysis(*((where, HAPPY) for where in regions))
         tracks, memory = remember(seen, memory, seconds, seconds, PARAMETERS)
         ids.append([track.id for track in tracks])
+        remembered = [track.id for track in memory.tracks]
+        assert len(remembered) == len(set(remembered))
     return ids
 
 
@@ -104,9 +106,14 @@ def test_two_heads_that_overlap_and_are_found_in_turns_keep_their_ids(apart: flo
     assert follow((0, [one, other]), *in_turns) == [[1, 2], *[[2], [1]] * 4]
 
 
-@pytest.mark.parametrize("other", [region(75), region(0, side=300), region(500, 500)])
+@pytest.mark.parametrize("other", [region(75), region(0, 75), region(-100, -100, side=300), region(500, 500)])
 def test_too_far_or_of_another_size_is_another_face(other: Region) -> None:
-    assert match([region(0)], [other], 0.7) == {}
+    assert match([region(0)], [other], 0.7) == match([other], [region(0)], 0.7) == {}
+
+
+@pytest.mark.parametrize("other", [region(65), region(0, 65), region(-45, -45, side=190)])
+def test_near_and_of_about_the_size_is_the_same_face(other: Region) -> None:
+    assert match([region(0)], [other], 0.7) == match([other], [region(0)], 0.7) == {0: 0}
 
 
 def test_the_nearest_pair_is_matched_first_and_each_face_once() -> None:
