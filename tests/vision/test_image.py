@@ -446,6 +446,55 @@ def test_a_tiff_of_16_bits_in_planes_is_no_noise() -> None:
         decoded(tiff(scalars | {273: planes, 279: planes}, tail))
 
 
+# Compression, mode and tags: a horizontal predictor, a palette, rows in two dimensions, bits from the right.
+SHAPED = {
+    "predictor": ("tiff_lzw", "RGB", {317: 2}),
+    "palette": (None, "P", {}),
+    "group 3 fax": ("group3", "1", {292: 1}),
+    "fill order": ("group4", "1", {266: 2}),
+}
+
+
+@pytest.mark.parametrize("kind", SHAPED)
+def test_a_tiff_keeps_the_tags_that_shape_its_pixels(kind: str) -> None:
+    compression, mode, tags = SHAPED[kind]
+    picture = PORTRAIT.convert(mode)
+
+    pixels = decoded(encoded(picture, "TIFF", compression=compression, tiffinfo=tags)).pixels
+
+    assert (pixels == np.asarray(picture.convert("RGB"))).all()
+
+
+def tiled_tiff(gray: UInt8Array, compression: int, encode: Callable[[UInt8Array], bytes]) -> bytes:
+    """In tiles of 16 x 16 pixels."""
+    height, width = gray.shape
+    padded = np.pad(gray, ((0, -height % 16), (0, -width % 16)), mode="edge")
+    rows, columns = (range(0, side, 16) for side in padded.shape)
+    tiles = [encode(padded[y : y + 16, x : x + 16]) for y in rows for x in columns]
+    count, lengths = len(tiles), [len(tile) for tile in tiles]
+    tags = {256: width, 257: height, 258: 8, 259: compression, 262: 1, 322: 16, 323: 16}
+    start = len(tiff(tags | {324: 0, 325: 0}))
+    offsets = [start + 8 * count + sum(lengths[:index]) for index in range(count)]
+    table = struct.pack(f"<{2 * count}I", *offsets, *lengths)
+    return tiff(tags | {324: (count, start), 325: (count, start + 4 * count)}, table + b"".join(tiles))
+
+
+@pytest.mark.parametrize("compression", [1, 7], ids=["raw", "jpeg"])
+def test_a_tiff_may_come_in_tiles(compression: int) -> None:
+    def encode(tile: UInt8Array) -> bytes:
+        return tile.tobytes() if compression == 1 else encoded(Image.fromarray(tile), "JPEG", quality=95)
+
+    gray = np.asarray(PORTRAIT.convert("L").resize((40, 30)))
+    data = tiled_tiff(gray, compression, encode)
+
+    assert difference(decoded(data).pixels, gray[..., np.newaxis]) < 2
+    with pytest.raises(InvalidImageError):
+        decoded(data[:-100])
+    if compression == 7:
+        with pytest.raises(InvalidImageError, match="cut short"):
+            decoded(data[:-2] + bytes(2))
+
+
 def test_a_strip_of_one_pixel_is_not_reduced_to_nothing() -> None:
     assert decoded(encoded(Image.new("RGB", (1, 900)), "JPEG"), min_face=1e9).pixels.shape == (113, 1, 3)
 

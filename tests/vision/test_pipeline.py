@@ -130,6 +130,7 @@ def test_classifying_together_equals_one_at_a_time(pipeline: EmotionPipeline) ->
 
 def test_runs_in_several_threads_answer_as_those_in_one(pipeline: EmotionPipeline, photo: bytes) -> None:
     options = AnalysisOptions(min_face_size=12)  # many tiles and batches
+    shares: list[int] = []
 
     with ThreadPoolExecutor(4) as pool:
 
@@ -137,13 +138,19 @@ def test_runs_in_several_threads_answer_as_those_in_one(pipeline: EmotionPipelin
             idle = 4
 
             def together(self, calls: Sequence[Callable[[], T]]) -> list[T]:
+                shares.append(len(calls))
                 return list(pool.map(lambda call: call(), calls))
 
-        shared = pipeline.helped_by(Threads()).analyze(photo, options)
+        helped = pipeline.helped_by(Threads())
+        image = helped.decode(photo, options)
+        faces = helped.detect(image, options)
+        of_detector = len(shares)
+        shared = helped.describe(image, faces, options)
     alone = pipeline.analyze(photo, options)
     told = [[(each.face, each.probabilities) for each in analysis.faces] for analysis in (shared, alone)]
     assert len(alone.faces) >= 1
     assert told[0] == told[1]
+    assert 0 < of_detector < len(shares)
 
 
 def test_the_pipeline_needs_no_web_framework() -> None:
