@@ -446,18 +446,21 @@ def test_a_tiff_of_16_bits_in_planes_is_no_noise() -> None:
         decoded(tiff(scalars | {273: planes, 279: planes}, tail))
 
 
-# Compression, mode and tags: a horizontal predictor, a palette, rows in two dimensions, bits from the right.
-SHAPED = {
+# Compression, mode and tags: a horizontal predictor, rows in two dimensions, bits from the right.
+TIFFS: dict[str, tuple[str | None, str, dict[int, int]]] = {
     "predictor": ("tiff_lzw", "RGB", {317: 2}),
     "palette": (None, "P", {}),
+    "packbits": ("packbits", "RGB", {}),
+    "deflate": ("tiff_adobe_deflate", "RGB", {}),
+    "run lengths": ("tiff_ccitt", "1", {}),
     "group 3 fax": ("group3", "1", {292: 1}),
     "fill order": ("group4", "1", {266: 2}),
 }
 
 
-@pytest.mark.parametrize("kind", SHAPED)
-def test_a_tiff_keeps_the_tags_that_shape_its_pixels(kind: str) -> None:
-    compression, mode, tags = SHAPED[kind]
+@pytest.mark.parametrize("kind", TIFFS)
+def test_every_kind_of_tiff_keeps_its_pixels(kind: str) -> None:
+    compression, mode, tags = TIFFS[kind]
     picture = PORTRAIT.convert(mode)
 
     pixels = decoded(encoded(picture, "TIFF", compression=compression, tiffinfo=tags)).pixels
