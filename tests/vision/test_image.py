@@ -62,7 +62,7 @@ def transparent(image: Image.Image = PORTRAIT) -> tuple[Image.Image, NDArray[np.
 
 def sixteen_bit() -> tuple[Image.Image, UInt8Array]:
     gray = np.asarray(PORTRAIT.convert("L"))
-    return Image.fromarray(gray.astype(np.uint16) * 257), gray
+    return Image.fromarray(gray.astype(np.uint16) << 8 | 255 - gray), gray
 
 
 def gray_png(bits: int, row: bytes) -> bytes:
@@ -438,18 +438,59 @@ def test_a_tiff_of_samples_that_pillow_does_not_know_is_not_called_damaged_alone
         decoded(data)
 
 
+def planar_tiff(rgb: UInt8Array, bits: int, *, deflated: bool) -> bytes:
+    """One strip for each colour."""
+    height, width = rgb.shape[:2]
+    planes = [np.ascontiguousarray(plane) for plane in rgb.transpose(2, 0, 1)]
+    strips = [(plane if bits == 8 else plane.astype("<u2") << 8).tobytes() for plane in planes]
+    strips = [zlib.compress(strip) if deflated else strip for strip in strips]
+    tags = {
+        256: width,
+        257: height,
+        258: bits,
+        259: 8 if deflated else 1,
+        262: 2,
+        277: 3,
+        278: height,
+        284: 2,
+    }
+    start = len(tiff(tags | {273: 0, 279: 0}))
+    lengths = [len(strip) for strip in strips]
+    offsets = [start + 36 + sum(lengths[:index]) for index in range(3)]
+    tables = struct.pack("<9I", bits, bits, bits, *offsets, *lengths)
+    return tiff(
+        tags | {258: (3, start), 273: (3, start + 12), 279: (3, start + 24)}, tables + b"".join(strips)
+    )
+
+
+@pytest.mark.parametrize(("bits", "deflated"), [(8, False), (8, True), (16, True)])
+def test_a_tiff_may_come_in_planes(bits: int, deflated: bool) -> None:
+    assert (decoded(planar_tiff(RGB, bits, deflated=deflated)).pixels == RGB).all()
+
+
 def test_a_tiff_of_16_bits_in_planes_is_no_noise() -> None:
-    scalars = {256: 8, 257: 8, 258: 16, 259: 1, 262: 2, 277: 3, 278: 8, 284: 2}
-    planes = (3, 134)  # where the tail begins
-    tail = struct.pack("<III", 200, 328, 456) + bytes(1_000)
     with pytest.raises(InvalidImageError, match="in planes"):
-        decoded(tiff(scalars | {273: planes, 279: planes}, tail))
+        decoded(planar_tiff(RGB, 16, deflated=False))
+
+
+def test_a_tiff_of_8_bits_in_which_zero_is_white_is_no_negative() -> None:
+    data = tiff({256: 4, 257: 1, 258: 8, 262: 0, 273: 98, 278: 1, 279: 4}, b"\0\1\xfe\xff")
+
+    assert decoded(data).pixels[0, :, 0].tolist() == [255, 254, 1, 0]
+
+
+@pytest.mark.parametrize("orientation", [0, 9])
+def test_a_tiff_in_no_orientation_counts_as_upright(orientation: int) -> None:
+    data = encoded(Image.new("L", (8, 4)), "TIFF", tiffinfo={ORIENTATION: orientation})
+
+    assert decoded(data).exif_orientation == 1
 
 
 # Compression, mode and tags: a horizontal predictor, rows in two dimensions, bits from the right.
-TIFFS: dict[str, tuple[str | None, str, dict[int, int]]] = {
+TIFFS: dict[str, tuple[str | None, str, dict[int, Any]]] = {
     "predictor": ("tiff_lzw", "RGB", {317: 2}),
     "palette": (None, "P", {}),
+    "other tags": (None, "RGB", {305: "a program"}),
     "packbits": ("packbits", "RGB", {}),
     "deflate": ("tiff_adobe_deflate", "RGB", {}),
     "run lengths": ("tiff_ccitt", "1", {}),
