@@ -351,7 +351,7 @@ def test_a_first_frame_smaller_than_its_animation_is_laid_over_white() -> None:
     assert (decoded(data).pixels == expected).all()
 
 
-@pytest.mark.parametrize("screen", [(64, 48), (25, 30)], ids=["within", "beyond its screen"])
+@pytest.mark.parametrize("screen", [(64, 48), (25, 30), (0, 0)], ids=["within", "beyond", "no screen"])
 def test_what_the_first_frame_of_a_gif_leaves_uncovered_is_white(screen: tuple[int, int]) -> None:
     data = bytearray(encoded(Image.new("RGB", (20, 10), "red"), "GIF"))
     frame = data.index(b"," + bytes(4) + struct.pack("<HH", 20, 10))
@@ -365,6 +365,33 @@ def test_what_the_first_frame_of_a_gif_leaves_uncovered_is_white(screen: tuple[i
 
     assert (image.width, image.height) == (width, height)
     assert (image.pixels == expected).all()
+
+
+def test_a_gif_may_have_its_colours_in_its_frame() -> None:
+    screen = b"GIF89a" + struct.pack("<HHBBB", 1, 1, 0x07, 0, 0)  # a size of a table that is not there
+    frame = b"," + struct.pack("<HHHHB", 0, 0, 1, 1, 0x80) + bytes([200, 30, 30, 0, 0, 0])
+
+    assert decoded(screen + frame + b"\x02\x02D\x01\0;").pixels.tolist() == [[[200, 30, 30]]]
+
+
+@pytest.mark.parametrize("header", ["<IHHHH", "<IiiHHIIIIII"], ids=["of OS/2", "upside down"])
+def test_a_bmp_may_be_old_or_upside_down(header: str) -> None:
+    rows = [b"\0\1\2\3\4\5\0\0", b"\6\7\x08\x09\x0a\x0b\0\0"]
+    length = struct.calcsize(header)
+    sides, rest = ((2, 2), [1, 24]) if length == 12 else ((2, -2), [1, 24, *6 * [0]])
+    head = b"BM" + struct.pack("<IHHI", 0, 0, 0, 14 + length) + struct.pack(header, length, *sides, *rest)
+    first, last = [[2, 1, 0], [5, 4, 3]], [[8, 7, 6], [11, 10, 9]]
+
+    expected = [last, first] if length == 12 else [first, last]
+    assert decoded(head + b"".join(rows)).pixels.tolist() == expected
+
+
+def test_a_bmp_of_run_lengths_is_refused_with_a_reason() -> None:
+    data = bytearray(sample("bmp palette"))
+    struct.pack_into("<I", data, 30, 1)
+
+    with pytest.raises(InvalidImageError, match="compressed BMP"):
+        decoded(bytes(data))
 
 
 def test_a_phone_jpeg_with_a_second_picture_is_a_jpeg() -> None:
