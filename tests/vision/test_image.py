@@ -252,6 +252,18 @@ def test_gray_with_alpha_is_laid_over_white() -> None:
     assert difference(pixels[:, -1:], np.asarray(PORTRAIT.convert("L"))[:, -1:, np.newaxis]) < 1
 
 
+@pytest.mark.parametrize(("name", "options"), [("PNG", {"compress_level": 1}), ("WEBP", {"lossless": True})])
+def test_of_a_large_picture_each_part_is_in_its_place(name: str, options: dict[str, Any]) -> None:
+    large = PORTRAIT.resize((1_100, 1_100), Image.Resampling.NEAREST).convert(
+        "RGBA"
+    )  # more than is converted at a time
+    large.putpixel((0, 0), (255, 255, 255, 0))
+
+    pixels = decoded(encoded(large, name, **options)).pixels
+
+    assert (pixels == np.asarray(large.convert("RGB"))).all()
+
+
 @pytest.mark.parametrize(("alpha", "expected"), [([0, 0], [[10] * 3] * 2), ([255, 0], [[10] * 3, [255] * 3])])
 def test_a_bmp_with_nothing_in_its_alpha_is_opaque(alpha: list[int], expected: list[list[int]]) -> None:
     head = b"BM" + struct.pack("<IHHIIiiHHI", 130, 0, 0, 122, 108, 2, 1, 1, 32, 3) + bytes(20)
