@@ -234,6 +234,37 @@ def test_damaged_exif_counts_as_upright(exif: bytes) -> None:
     assert image.pixels.shape == (256, 256, 3)
 
 
+def test_the_first_exif_of_a_jpeg_counts_whatever_comes_before_it() -> None:
+    jpeg, exif = encoded(PORTRAIT, "JPEG"), Image.Exif()
+    blocks = [b"http://ns.adobe.com/xap/1.0/\0<x/>"]
+    for exif[ORIENTATION] in (6, 3):
+        blocks.append(exif.tobytes())
+    segments = b"".join(b"\xff\xe1" + struct.pack(">H", len(block) + 2) + block for block in blocks)
+
+    assert decoded(jpeg[:2] + segments + jpeg[2:]).exif_orientation == 6
+
+
+def test_a_webp_chunk_of_odd_length_is_padded() -> None:
+    exif = Image.Exif()
+    exif[ORIENTATION] = 6
+    data = encoded(PORTRAIT, "WEBP", exif=exif.tobytes())
+    body = data[8:30] + b"JUNK\3\0\0\0odd\0" + data[30:]  # after VP8X
+    image = decoded(b"RIFF" + struct.pack("<I", len(body)) + body)
+
+    assert data[12:16] == b"VP8X"
+    assert image.exif_orientation == 6
+
+
+def test_a_jpeg_may_say_that_its_colours_are_red_green_and_blue() -> None:
+    jpeg = encoded(PORTRAIT, "JPEG", quality=90)
+    adobe = b"\xff\xee\0\x0eAdobe\0\x64" + bytes(5)
+    assert jpeg[6:10] == b"JFIF"
+
+    pixels = decoded(jpeg[:2] + adobe + jpeg[20:]).pixels
+
+    assert difference(pixels, np.asarray(PORTRAIT.convert("YCbCr"))) < 4
+
+
 @pytest.mark.parametrize(
     ("name", "options"), [("PNG", {}), ("WEBP", {"lossless": True, "exact": True}), ("TIFF", {})]
 )
@@ -760,6 +791,12 @@ def test_a_png_whose_data_ends_early_without_a_fault_is_refused(shape: str, valu
     for lost in (1, row, length - row, length):
         with pytest.raises(InvalidImageError):
             decoded(png(header, zlib.compress(rows[:-lost]), *palette))
+
+
+def test_an_interlaced_png_may_have_no_pixels_for_some_passes() -> None:
+    dot = png(struct.pack(">IIBBBBB", 1, 1, 8, 0, 0, 0, 1), zlib.compress(b"\0\7"))
+
+    assert decoded(dot).pixels.tolist() == [[[7, 7, 7]]]
 
 
 @pytest.mark.parametrize("rows", [64, 256], ids=["of several", "alone"])
