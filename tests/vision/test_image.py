@@ -274,6 +274,12 @@ def test_transparency_is_laid_over_white(name: str, options: dict[str, Any]) -> 
     assert difference(decoded(encoded(rgba, name, **options)).pixels, expected) < 1
 
 
+def test_transparency_of_a_lossy_webp_is_laid_over_white() -> None:
+    rgba, expected = transparent()
+
+    assert difference(decoded(encoded(rgba, "WEBP", quality=95, exact=True)).pixels, expected) < 4
+
+
 def test_gray_with_alpha_is_laid_over_white() -> None:
     rgba, _ = transparent()
 
@@ -761,6 +767,13 @@ def test_a_picture_that_is_cut_short_is_refused(name: str, tenths: int) -> None:
         decoded(data[: len(data) * tenths // 10])
 
 
+@pytest.mark.parametrize("name", [name for name in ENCODINGS if name != "avif"])
+def test_what_comes_after_the_picture_is_no_matter(name: str) -> None:
+    after = decoded(sample(name) + b"more bytes than a chunk's header")
+
+    assert (after.pixels == decoded(sample(name)).pixels).all()
+
+
 @pytest.mark.parametrize("name", ["tiff", "tiff lzw", "bmp", "gif"])
 @pytest.mark.parametrize("lost", [4, 100])
 def test_the_end_of_a_picture_is_missed(name: str, lost: int) -> None:
@@ -1027,6 +1040,20 @@ def test_the_size_is_found_in_any_sequence_header_of_avif(fields: list[Field]) -
     size = [(9, 4), (8, 4), (639, 10), (479, 9)]
 
     assert read_header(avif_of((0, 4), *fields, *size)).size == (640, 480)
+
+
+@pytest.mark.parametrize("length", [0, 1], ids=["to the end", "of 64 bits"])
+def test_the_last_box_of_a_container_may_tell_its_length_otherwise(length: int) -> None:
+    last = struct.pack(">I4sQ", length, b"free", 20) + bytes(4)
+    size = [(9, 4), (8, 4), (639, 10), (479, 9)]
+
+    assert read_header(avif_of((0, 4), *BEFORE_SIZE["still"], *size) + last).size == (640, 480)
+
+
+def test_metadata_of_a_heif_is_attached_to_a_few_pictures_only() -> None:
+    header = read_header(container(references(*[(b"cdsc", 1, 2)] * 20)))
+
+    assert header.body.count(b"cdsc") == 8
 
 
 def test_more_sizes_than_a_container_needs_are_refused() -> None:
