@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from service.vision.errors import ImageError, ImageTooLargeError, InvalidImageError, UnsupportedFormatError
-from service.vision.headers import ACCEPTED_FORMATS, read_header
+from service.vision.headers import ACCEPTED_FORMATS, read_header, sniff
 from service.vision.image import decode
 from service.vision.mtcnn import default_min_face_size
 from service.vision.types import DecodedImage, UInt8Array
@@ -682,6 +682,14 @@ def test_a_jpeg_with_stray_bytes_is_only_odd(options: dict[str, Any], stray: byt
     assert difference(decoded(data[:-2] + stray + data[-2:]).pixels, RGB) < 4
 
 
+def test_stray_bytes_between_the_scans_of_a_jpeg_are_no_mere_oddity() -> None:
+    data = sample("jpeg progressive")
+    last = data.rindex(b"\xff\xc4")  # the tables of the last scan
+
+    with pytest.raises(InvalidImageError):
+        decoded(data[:last] + bytes(9) + data[last:])
+
+
 @pytest.mark.parametrize("place", ["before the first restart", "at the end"])
 @pytest.mark.parametrize("row", [4, 8, 14])
 def test_stray_bytes_do_not_hide_that_a_jpeg_ends_early(row: int, place: str) -> None:
@@ -1048,6 +1056,18 @@ def test_the_last_box_of_a_container_may_tell_its_length_otherwise(length: int) 
     size = [(9, 4), (8, 4), (639, 10), (479, 9)]
 
     assert read_header(avif_of((0, 4), *BEFORE_SIZE["still"], *size) + last).size == (640, 480)
+
+
+@pytest.mark.parametrize(("compatible", "name"), [(b"heic", "heif"), (b"avif", "avif")])
+def test_the_brand_of_both_containers_does_not_tell_the_format(compatible: bytes, name: str) -> None:
+    assert sniff(struct.pack(">I", 20) + b"ftypmif1" + bytes(4) + compatible) == name
+
+
+def test_a_heif_with_long_item_numbers_is_not_made_of_itself_either() -> None:
+    links = box(b"iref", b"\1\0\0\0" + box(b"auxl", struct.pack(">IHI", 1, 1, 1)))
+
+    with pytest.raises(InvalidImageError, match="made of itself"):
+        decoded(container(links))
 
 
 def test_metadata_of_a_heif_is_attached_to_a_few_pictures_only() -> None:
