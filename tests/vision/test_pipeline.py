@@ -62,6 +62,18 @@ def test_options_filter_faces(pipeline: EmotionPipeline, photo: bytes) -> None:
     assert not pipeline.analyze(photo, AnalysisOptions(min_face_size=300)).faces
 
 
+def test_of_several_faces_the_largest_are_kept(pipeline: EmotionPipeline, photo: bytes) -> None:
+    large = cv2.imdecode(np.frombuffer(photo, np.uint8), cv2.IMREAD_COLOR)
+    assert large is not None
+    scene = np.zeros((512, 768, 3), np.uint8)
+    scene[:256, :256], scene[:, 256:] = cv2.resize(large, (256, 256), interpolation=cv2.INTER_AREA), large
+    data = cv2.imencode(".png", scene)[1].tobytes()
+
+    one, both = (pipeline.analyze(data, AnalysisOptions(max_faces=most)).faces for most in (1, 2))
+    assert [face.face.box.x > 256 for face in both] == [True, False]
+    assert [face.face for face in one] == [both[0].face]
+
+
 def test_an_unknown_model_is_named(pipeline: EmotionPipeline, photo: bytes) -> None:
     with pytest.raises(UnknownModelError, match="no model 'nobody': there are balanced"):
         pipeline.analyze(photo, AnalysisOptions(model="nobody"))
