@@ -1010,7 +1010,22 @@ def references(*links: tuple[bytes, int, int]) -> bytes:
 Field = tuple[int, int]  # value and bits
 
 
-def avif_of(*fields: Field) -> bytes:
+# A box that tells where the one item's data lies, given its start and length.
+PLACES: dict[str, Callable[[int, int], bytes]] = {
+    "version 0": lambda start, length: (
+        bytes(4) + struct.pack(">BBHHHHII", 0x44, 0, 1, 1, 0, 1, start, length)
+    ),
+    "to the end": lambda start, _: bytes(4) + struct.pack(">BBHHHHII", 0x44, 0, 1, 1, 0, 1, start, 0),
+    "version 1, from a base": lambda start, length: (
+        b"\1\0\0\0" + struct.pack(">BBHHHHIHIII", 0x44, 0x44, 1, 1, 0, 0, start, 1, 7, 0, length)
+    ),
+    "version 2": lambda start, length: (
+        b"\2\0\0\0" + struct.pack(">BBIIHHHII", 0x44, 0, 1, 1, 0, 0, 1, start, length)
+    ),
+}
+
+
+def avif_of(*fields: Field, place: str = "version 0") -> bytes:
     """An AVIF that claims 8 x 8 pixels, around a sequence header of these fields."""
     bits = "".join(f"{value:0{count}b}" for value, count in fields)
     payload = int(bits.ljust(8 * 64, "0"), 2).to_bytes(64, "big")
@@ -1018,15 +1033,16 @@ def avif_of(*fields: Field) -> bytes:
     size = box(b"ispe", bytes(4) + struct.pack(">II", 8, 8))
 
     def head(start: int) -> bytes:
-        place = bytes(4) + struct.pack(">BBHHHHII", 0x44, 0, 1, 1, 0, 1, start, len(unit))
-        return box(b"ftyp", b"avif" + bytes(4)) + box(b"meta", bytes(4) + size + box(b"iloc", place))
+        located = box(b"iloc", PLACES[place](start, len(unit)))
+        return box(b"ftyp", b"avif" + bytes(4)) + box(b"meta", bytes(4) + size + located)
 
     return head(len(head(0)) + 8) + box(b"mdat", unit)
 
 
-# What may come before the size, as the AV1 specification has it (5.5).
+# A size, and what may come before it, as the AV1 specification has them (5.5).
 TIMING = [(1, 1), (2**64 - 1, 64)]
 MODEL = [(1, 1), (9, 5), (2**42 - 1, 42)]  # ten bits for a delay
+SIZE = [(9, 4), (8, 4), (639, 10), (479, 9)]
 BEFORE_SIZE: dict[str, list[Field]] = {
     "still": [(1, 1), (31, 5)],
     "plain": [(0, 1), (0, 1), (0, 1), (0, 5), (4095, 12), (7, 5)],
@@ -1045,17 +1061,18 @@ BEFORE_SIZE: dict[str, list[Field]] = {
 
 @pytest.mark.parametrize("fields", BEFORE_SIZE.values(), ids=BEFORE_SIZE)
 def test_the_size_is_found_in_any_sequence_header_of_avif(fields: list[Field]) -> None:
-    size = [(9, 4), (8, 4), (639, 10), (479, 9)]
+    assert read_header(avif_of((0, 4), *fields, *SIZE)).size == (640, 480)
 
-    assert read_header(avif_of((0, 4), *fields, *size)).size == (640, 480)
+
+@pytest.mark.parametrize("place", PLACES)
+def test_the_data_of_an_avif_is_found_wherever_it_lies(place: str) -> None:
+    assert read_header(avif_of((0, 4), *BEFORE_SIZE["still"], *SIZE, place=place)).size == (640, 480)
 
 
 @pytest.mark.parametrize("length", [0, 1], ids=["to the end", "of 64 bits"])
 def test_the_last_box_of_a_container_may_tell_its_length_otherwise(length: int) -> None:
     last = struct.pack(">I4sQ", length, b"free", 20) + bytes(4)
-    size = [(9, 4), (8, 4), (639, 10), (479, 9)]
-
-    assert read_header(avif_of((0, 4), *BEFORE_SIZE["still"], *size) + last).size == (640, 480)
+    assert read_header(avif_of((0, 4), *BEFORE_SIZE["still"], *SIZE) + last).size == (640, 480)
 
 
 @pytest.mark.parametrize(("compatible", "name"), [(b"heic", "heif"), (b"avif", "avif")])
