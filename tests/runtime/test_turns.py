@@ -1,6 +1,7 @@
 """Whose turn it is: a batch beside single images, several batches, dropped items."""
 
 from collections.abc import Hashable, Sequence
+from weakref import ref
 
 from service.runtime.turns import Turns
 
@@ -47,6 +48,29 @@ def test_who_comes_later_goes_before_an_owner_that_has_items_out() -> None:
     assert [held(turns), held(turns)] == ["batch", "batch"]
     turns.put("x", "x0")
     assert held(turns) == "x"
+
+
+def test_an_owner_with_one_of_its_items_dealt_with_still_has_the_others_out() -> None:
+    turns = queued(("batch", 5))
+    assert [held(turns), held(turns)] == ["batch", "batch"]
+    turns.done("batch")
+    turns.put("x", "x0")
+    assert held(turns) == "x"
+
+
+def test_nothing_is_kept_of_an_owner_that_has_no_item_left() -> None:
+    """By default that is the call itself, which holds an image."""
+
+    class Owner:
+        pass
+
+    turns: Turns[str] = Turns()
+    owner = Owner()
+    turns.put(owner, "x0")
+    kept = ref(owner)
+    assert taken(turns, 1) == ["x0"]
+    del owner
+    assert kept() is None
 
 
 def test_a_stream_of_single_items_does_not_starve_a_batch() -> None:
