@@ -15,7 +15,7 @@ def test_more_than_the_queue_holds_is_refused_with_a_time_to_retry() -> None:
     async def scenario() -> None:
         engine = Engine(1, 1)
         with engine.admit(), engine.admit():
-            with pytest.raises(OverloadedError) as refused, engine.admit():
+            with pytest.raises(OverloadedError, match="as many requests as it can") as refused, engine.admit():
                 pass
             assert refused.value.retry_after >= 1
         with engine.admit():
@@ -125,10 +125,11 @@ def test_after_closing_nothing_is_called_or_waits() -> None:
 
 def test_draining_admits_nothing_and_waits_for_what_is_in_flight() -> None:
     async def scenario() -> None:
+        assert await Engine(1, 1).drain(grace=0)  # nothing was ever in flight
         engine = Engine(1, 1)
         with engine.admit():
             assert not await engine.drain(grace=0)
-            with pytest.raises(ClosedError), engine.admit():
+            with pytest.raises(ClosedError, match="shutting down"), engine.admit():
                 pass
         assert await engine.drain(grace=0)
         assert not engine.accepting
