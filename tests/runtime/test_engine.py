@@ -8,6 +8,7 @@ import pytest
 
 from service.runtime.deadline import seconds_left
 from service.runtime.engine import ClosedError, Engine, OverloadedError
+from service.runtime.job import UnwantedError
 from tests.runtime.conftest import later, occupied
 
 
@@ -15,7 +16,7 @@ def test_more_than_the_queue_holds_is_refused_with_a_time_to_retry() -> None:
     async def scenario() -> None:
         engine = Engine(1, 1)
         with engine.admit(), engine.admit():
-            with pytest.raises(OverloadedError, match="as many requests as it can") as refused, engine.admit():
+            with pytest.raises(OverloadedError, match="as many requests as it") as refused, engine.admit():
                 pass
             assert refused.value.retry_after >= 1
         with engine.admit():
@@ -54,6 +55,29 @@ def test_the_time_to_retry_is_what_the_workers_need_for_all_that_waits(release: 
         return refused.value.retry_after
 
     assert asyncio.run(scenario()) == 6  # 17 calls of 0.3 s, rounded up
+
+
+def test_calls_that_were_not_made_say_nothing_of_the_workers_speed() -> None:
+    async def scenario() -> float:
+        engine = Engine(1, 0)
+        engine.drain_rate.ended(0, 20, more_wait=False)
+        with pytest.raises(UnwantedError):
+            await engine.run(int, later(), wanted=lambda: False)
+        engine.close()
+        return engine.drain_rate.seconds_per_call
+
+    assert asyncio.run(scenario()) == 20
+
+
+def test_a_worker_that_makes_a_call_is_not_idle() -> None:
+    async def scenario() -> list[int]:
+        engine = Engine(2, 0)
+        meanwhile = (await engine.run(lambda: engine.idle, later())).value
+        afterwards = engine.idle
+        engine.close()
+        return [meanwhile, afterwards, engine.idle]
+
+    assert asyncio.run(scenario()) == [1, 2, 0]
 
 
 def test_a_single_call_goes_before_the_rest_of_a_batch(release: Event) -> None:
