@@ -21,7 +21,6 @@ is not in the table is an `internal_error`.
 
 import traceback
 from dataclasses import dataclass
-from http import HTTPStatus
 
 import structlog
 from fastapi import FastAPI, Request, Response, WebSocket
@@ -208,9 +207,7 @@ async def _on_invalid_parameter(connection: Request | WebSocket, error: Exceptio
 
 async def _on_http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    known = {404: NOT_FOUND, 405: METHOD_NOT_ALLOWED}
-    fallback = Kind("http_error", error.status_code, HTTPStatus(error.status_code).phrase)
-    kind = known.get(error.status_code, fallback)
+    kind = METHOD_NOT_ALLOWED if error.status_code == METHOD_NOT_ALLOWED.status else NOT_FOUND
     _count(request, kind)
     detail = f"{request.method} is not possible on this path, or nothing is there."
     response = _respond(problem_details(kind, detail, request.state.request_id))
