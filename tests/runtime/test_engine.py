@@ -82,7 +82,7 @@ def test_a_worker_that_makes_a_call_is_not_idle() -> None:
     assert asyncio.run(scenario()) == [1, 2, 0]
 
 
-def test_a_single_call_goes_before_the_rest_of_a_batch(release: Event) -> None:
+def test_single_calls_go_before_the_rest_of_a_batch(release: Event) -> None:
     made: list[str] = []
 
     async def scenario() -> None:
@@ -91,14 +91,15 @@ def test_a_single_call_goes_before_the_rest_of_a_batch(release: Event) -> None:
         batch = [engine.run(lambda: made.append("batch"), later(), owner="batch") for _ in range(16)]
         waiting = [asyncio.ensure_future(call) for call in batch]
         await asyncio.sleep(0)
-        waiting.append(asyncio.ensure_future(engine.run(lambda: made.append("single"), later())))
+        singles = [engine.run(lambda: made.append("single"), later()) for _ in range(2)]
+        waiting += [asyncio.ensure_future(call) for call in singles]
         await asyncio.sleep(0)
         release.set()
         await asyncio.gather(holder, *waiting)
         engine.close()
 
     asyncio.run(scenario())
-    assert made == ["batch", "single"] + 15 * ["batch"]
+    assert made == ["batch", "single", "single"] + 15 * ["batch"]
 
 
 def test_dropped_calls_are_counted_and_made_ones_are_not(release: Event) -> None:
