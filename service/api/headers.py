@@ -7,7 +7,7 @@ from starlette.responses import Response
 from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
-# For answers that say nothing else of themselves; none of them is a page.
+# Of every answer, where it says nothing else of itself, as a page does.
 DEFAULTS = {
     "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
     "X-Content-Type-Options": "nosniff",
@@ -18,7 +18,10 @@ DEFAULTS = {
 
 
 def page_headers(**directives: str) -> dict[str, str]:
-    """The headers of a page that runs only files of this service, and needs besides what `directives` say."""
+    """The headers of a page that runs only files of this service, and needs besides what `directives` say.
+
+    What they leave out is that of `DEFAULTS`.
+    """
     policy = {
         "default-src": "'none'",
         "script-src": "'self'",
@@ -31,8 +34,6 @@ def page_headers(**directives: str) -> dict[str, str]:
     }
     return {
         "Content-Security-Policy": "; ".join(f"{name} {value}" for name, value in policy.items()),
-        "X-Content-Type-Options": "nosniff",
-        "Referrer-Policy": "no-referrer",
         "Cross-Origin-Opener-Policy": "same-origin",
         "Cross-Origin-Resource-Policy": "same-origin",
         # Revalidated by ETag, so that a page never runs with another version's modules.

@@ -9,7 +9,6 @@ import binascii
 import re
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
-from email.message import Message
 from typing import TypeVar
 
 from fastapi import Request
@@ -153,7 +152,7 @@ class _Form:
     values: dict[str, list[bytes]] = field(default_factory=dict)
     _header: bytearray = field(default_factory=bytearray)
     _value: bytearray = field(default_factory=bytearray)
-    _headers: Message = field(default_factory=Message)
+    _disposition: bytes = b""
     _name: str = ""
     _data: bytearray | None = None
     _others: int = 0
@@ -172,7 +171,7 @@ class _Form:
         }
 
     def _begin_part(self) -> None:
-        self._headers, self._data = Message(), None
+        self._disposition, self._data = b"", None
 
     def _header_field(self, data: bytes, start: int, end: int) -> None:
         self._header += data[start:end]
@@ -181,11 +180,12 @@ class _Form:
         self._value += data[start:end]
 
     def _end_header(self) -> None:
-        self._headers[self._header.decode("latin-1")] = self._value.decode("latin-1")
+        if self._header.lower() == b"content-disposition":
+            self._disposition = bytes(self._value)
         self._header, self._value = bytearray(), bytearray()
 
     def _end_headers(self) -> None:
-        _, options = parse_options_header(self._headers.get("content-disposition", ""))
+        _, options = parse_options_header(self._disposition)
         self._name = options.get(b"name", b"").decode("latin-1")
         if self._name not in self.most:
             self._others += 1

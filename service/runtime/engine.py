@@ -4,7 +4,7 @@ import asyncio
 import math
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import copy_context
 from threading import Lock
 from time import monotonic
@@ -200,12 +200,10 @@ class Engine:
         """Stop admitting and wait up to `grace` seconds for what is in flight; tells whether all finished."""
         self.stop_accepting()
         self._closed = True
-        try:
+        with suppress(TimeoutError):
             async with asyncio.timeout(grace):
                 await self._nothing_in_flight.wait()
-        except TimeoutError:
-            return False
-        return True
+        return not self.inflight
 
     def close(self, *, wait: bool = True) -> None:
         """End the workers after the call that each is making, and wait for that; drop what waits."""

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from service.runtime.engine import ClosedError
 
@@ -56,12 +56,10 @@ class Streams:
     async def drain(self, grace: float) -> bool:
         """Ask all to end, and wait for that no longer than `grace` seconds; tells whether all did."""
         self._close()
-        try:
+        with suppress(TimeoutError):
             async with asyncio.timeout(grace):
                 await self._none.wait()
-        except TimeoutError:
-            return not self._endings
-        return True
+        return not self._endings
 
     def _close(self) -> None:
         self._closed = True
