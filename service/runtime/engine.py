@@ -211,4 +211,4 @@ class Engine:
         self._closed = True
         for job in self._turns.clear():
             job.cancel()
-        self._pool.shutdown(wait=wait, cancel_futures=True)
+        self._pool.shutdown(wait=wait)

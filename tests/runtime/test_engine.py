@@ -139,6 +139,20 @@ def test_closing_ends_the_wait_of_what_no_worker_began(release: Event) -> None:
     asyncio.run(scenario())
 
 
+def test_closing_does_not_have_to_wait_for_a_call_that_is_being_made(release: Event) -> None:
+    async def scenario() -> object:
+        engine = Engine(1, 10)
+        holder = await occupied(engine, release)
+        try:
+            async with asyncio.timeout(30):
+                await asyncio.to_thread(engine.close, wait=False)
+        finally:
+            release.set()
+        return (await holder).value  # type: ignore[attr-defined]
+
+    assert asyncio.run(scenario()) == "held"
+
+
 def test_after_closing_nothing_is_called_or_waits() -> None:
     async def scenario() -> int:
         engine = Engine(1, 10)
