@@ -50,8 +50,6 @@ class Job(Generic[T]):
 
     def make(self) -> None:
         """Make the call in this thread; its result or exception is what `result` tells."""
-        if self.ended.done():
-            return
         try:
             self._finished = self._finish()
         except BaseException as error:  # whatever it is, the caller must not wait for ever
