@@ -11,7 +11,7 @@ import pytest
 
 from service.runtime.deadline import ExpiredError, check, seconds_left
 from service.runtime.engine import Engine
-from service.runtime.job import UnwantedError
+from service.runtime.job import Job, UnwantedError, always
 from tests.runtime.conftest import later, occupied
 
 
@@ -93,6 +93,46 @@ def test_what_a_call_held_is_freed_when_it_fails_after_its_caller_left(release: 
         assert held() is None
 
     asyncio.run(scenario())
+
+
+def test_what_a_failed_call_held_is_freed_when_its_caller_leaves_just_then() -> None:
+    """When the caller is cancelled, the event loop may know of the call's end already."""
+
+    class Image:
+        pass
+
+    async def scenario() -> None:
+        def failing() -> tuple[Job[None], "ref[Image]"]:
+            image = Image()
+
+            def call() -> None:
+                raise ValueError(f"cannot read {image}")
+
+            return Job(call, later(), always), ref(image)
+
+        job, held = failing()
+        job.make()
+        job.end()
+        await job.ended
+        job.abandon()
+        del job
+        assert held() is None
+
+    asyncio.run(scenario())
+
+
+def test_a_call_that_ends_right_before_its_deadline_is_in_time() -> None:
+    """The event loop may learn of both before the caller's turn comes."""
+
+    async def scenario() -> int:
+        job = Job(int, later(), always)
+        job.make()
+        job.end()
+        await job.ended
+        job.expire()
+        return job.result().value
+
+    assert asyncio.run(scenario()) == 0
 
 
 def test_what_expired_in_the_queue_is_never_computed(release: Event) -> None:
