@@ -174,6 +174,23 @@ def test_what_was_cancelled_in_the_queue_is_never_computed(release: Event) -> No
     assert not computed
 
 
+@pytest.mark.parametrize("left", [True, False])
+def test_a_worker_that_already_has_the_call_does_not_begin_it_any_more(left: bool) -> None:
+    computed: list[int] = []
+
+    async def scenario() -> None:
+        job = Job(lambda: computed.append(1), later() if left else monotonic() - 1, always)
+        if left:
+            job.abandon()
+        job.make()
+        with pytest.raises(ExpiredError):
+            job.result()
+        assert not job.begun
+
+    asyncio.run(scenario())
+    assert not computed
+
+
 def test_what_nobody_wants_when_its_turn_comes_is_never_computed() -> None:
     computed = []
 
