@@ -70,10 +70,10 @@ class Job(Generic[T]):
 
     def result(self) -> Finished[T]:
         """What the call returned, or its exception; once it was made or expired, and only once."""
-        error, self._error = self._error, None
-        if error is None and self._finished is not None:
+        if self._finished is not None:
             return self._finished
-        error = error or ExpiredError()  # also where it was made since, and forgotten
+        # The second also where it was made since, and forgotten.
+        error, self._error = self._error or ExpiredError(), None
         try:
             raise error
         finally:
