@@ -42,6 +42,20 @@ def test_what_is_read_whole_stays() -> None:
     assert intake.held == 0
 
 
+def test_what_broke_off_is_forgotten() -> None:
+    intake = Intake(100)
+    evicted: list[int] = []
+    with ExitStack() as opened:
+        (gone,) = uploads(intake, opened, 90)
+        gone.evict = partial(evicted.append, gone.size)
+    with ExitStack() as opened:
+        large, small = uploads(intake, opened, 60, 30)
+        large.evict = partial(evicted.append, large.size)
+        small.grow(20)
+        assert evicted == [60]
+        assert intake.held == 50
+
+
 def test_many_large_bodies_held_open_do_not_keep_an_image_out(serve: Serve, photo: bytes) -> None:
     size = 100_000
     with serve(max_body_bytes=size) as client, ExitStack() as opened:
