@@ -124,6 +124,18 @@ def test_what_ends_in_time_is_not_ended_by_its_deadline() -> None:
     assert asyncio.run(main()) == "done"
 
 
+def test_nothing_is_kept_until_its_deadline_of_what_ended_in_time() -> None:
+    """Its task knows the answer."""
+
+    async def main() -> Ending | None:
+        with Ending(monotonic() + 1e9) as ending:
+            held = ref(ending)
+        del ending
+        return held()
+
+    assert asyncio.run(main()) is None
+
+
 def test_an_end_inside_of_another_passes_on_that_of_the_outer_one() -> None:
     async def block(end: Callable[[], None]) -> str:
         asyncio.get_running_loop().call_soon(end)
