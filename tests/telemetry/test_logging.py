@@ -2,6 +2,7 @@
 
 import base64
 import json
+import re
 import socket
 import subprocess
 import sys
@@ -38,7 +39,10 @@ def test_a_stream_leaves_one_line_and_neither_keys_nor_pixels(photo: bytes, styl
     finally:
         server.terminate()
         text += server.communicate(timeout=30)[1]
-    assert [line.count("/stream") for line in text.splitlines() if "fer.access" in line] == [1, 1]
+    told = [line for line in text.splitlines() if "fer.access" in line]
+    assert [line.count("/stream") for line in told] == [1, 1]
+    for count in ("received", "sent"):
+        assert [re.findall(rf"\b{count}\W+(\d)", line) for line in told] == [["1"], ["0"]]
     for leak in ("secret", key, "ff d8", "Sec-WebSocket"):
         assert leak not in text
 
