@@ -15,6 +15,7 @@ from service.runtime.model_store import ModelStore
 from service.settings import Settings
 from service.vision.pipeline import EmotionPipeline
 from tests.api.test_errors import png_claiming
+from tests.api.test_stream import ask, opened
 from tests.conftest import PHOTO, Serve
 
 OPENAPI = Path(__file__).parents[2] / "openapi" / "openapi.json"
@@ -76,6 +77,9 @@ def test_metrics_count_what_happened(serve: Serve, photo: bytes) -> None:
         client.post("/detect-emotions", content=b"junk")
         client.post("/detect-emotions/batch", files=[("images", photo), ("images", photo)])
         client.request("PROPFIND", "/some/path/of/the/client")
+        with opened(client) as stream:
+            ask(stream, photo)
+            ask(stream, b"junk")
         lines = set(client.get("/metrics").text.splitlines())
     route = 'http_route="/detect-emotions"'
     count = "http_server_request_duration_seconds_count"
@@ -84,13 +88,15 @@ def test_metrics_count_what_happened(serve: Serve, photo: bytes) -> None:
         f'{count}{{{method},http_response_status_code="200",{route}}} 1.0',
         f'{count}{{{method},http_response_status_code="415",{route}}} 1.0',
         f'{count}{{http_request_method="_OTHER",http_response_status_code="404",http_route="unmatched"}} 1.0',
-        'fer_rejected_total{code="unsupported_media_type"} 1.0',
-        'fer_emotions_total{emotion="happy",model="balanced"} 3.0',
+        'fer_rejected_total{code="unsupported_media_type"} 2.0',
+        'fer_emotions_total{emotion="happy",model="balanced"} 4.0',
         'fer_emotions_total{emotion="happy",model="ferplus"} 0.0',
-        "fer_faces_per_image_sum 3.0",
+        "fer_faces_per_image_sum 4.0",
         "fer_batch_size_sum 2.0",
-        'fer_stage_duration_seconds_count{stage="classify"} 3.0',
-        'fer_stage_duration_seconds_count{stage="queue"} 3.0',
+        'fer_stage_duration_seconds_count{stage="classify"} 4.0',
+        'fer_stage_duration_seconds_count{stage="queue"} 4.0',
+        'fer_stream_frames_total{outcome="ok"} 1.0',
+        'fer_stream_frames_total{outcome="error"} 1.0',
         "fer_queue_depth 0.0",
         "fer_inflight_requests 0.0",
     } <= lines

@@ -6,22 +6,29 @@ import json
 import re
 import socket
 import sys
+from collections.abc import AsyncIterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from typing import Any
 
 import httpx
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from PIL import Image
 from starlette.types import Message
 
+from service.api.intake import Intake
 from service.lifespan import lifespan
 from service.main import create_app
 from service.runtime.model_store import ModelStore
 from service.settings import Settings
 from service.telemetry.metrics import Metrics
 from service.vision.headers import ACCEPTED_FORMATS
+from service.vision.mtcnn import Mtcnn
 from service.vision.pipeline import EmotionPipeline
-from tests.conftest import Gated, Serve, until
+from tests.api.test_errors import assert_problem
+from tests.conftest import Gate, Gated, Serve, serving, until
 
 
 @pytest.fixture(scope="module")
@@ -135,6 +142,85 @@ def test_nothing_is_computed_for_a_client_that_has_hung_up_by_then(
 
     assert asyncio.run(scenario()) == 1
     assert not sent
+
+
+@pytest.mark.parametrize("before", [True, False])
+def test_what_would_not_be_answered_in_time_is_refused_as_soon_as_that_is_known(
+    loaded: tuple[ModelStore, EmotionPipeline], photo: bytes, before: bool
+) -> None:
+    """Before its body is read, or when it was."""
+    app = create_app(Settings(_env_file=None, workers=1), loaded)
+
+    async def scenario() -> httpx.Response:
+        transport = httpx.ASGITransport(app)
+        async with lifespan(app), httpx.AsyncClient(transport=transport, base_url="http://x") as client:
+            engine = app.state.runtime.engine
+            engine.drain_rate.ended(0, 1000, more_wait=False)
+            with ExitStack() as others:
+
+                async def body() -> AsyncIterator[bytes]:
+                    assert not before
+                    others.enter_context(engine.admit())
+                    yield photo
+
+                if before:
+                    others.enter_context(engine.admit())
+                return await client.post("/detect-emotions", content=body())
+
+    assert_problem(asyncio.run(scenario()), 503, "overloaded")
+
+
+def test_a_body_that_is_worked_on_makes_no_room_for_others(
+    loaded: tuple[ModelStore, EmotionPipeline], photo: bytes
+) -> None:
+    app = create_app(Settings(_env_file=None, workers=1), loaded)
+    evicted: list[str] = []
+
+    async def scenario() -> httpx.Response:
+        transport = httpx.ASGITransport(app)
+        async with lifespan(app), httpx.AsyncClient(transport=transport, base_url="http://x") as client:
+            app.state.runtime.intake = intake = Intake(len(photo))
+            asking = asyncio.ensure_future(client.post("/detect-emotions", content=photo))
+            while not app.state.runtime.engine.inflight:
+                await asyncio.sleep(0)
+            with intake.upload() as other:
+                other.evict = lambda: evicted.append("other")
+                other.grow(1)
+            return await asking
+
+    assert asyncio.run(scenario()).status_code == 200
+    assert evicted == ["other"]
+
+
+class Noted(Gate):
+    """Notes how wide each picture is that it gets."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.widths: list[int] = []
+
+    def run(self, inputs: Mapping[str, NDArray[Any]]) -> Sequence[NDArray[Any]]:
+        found = super().run(inputs)
+        self.widths.append(inputs["image"].shape[2])
+        return found
+
+
+def test_a_single_image_goes_before_the_rest_of_a_batch(loaded: tuple[ModelStore, EmotionPipeline]) -> None:
+    gate, (store, pipeline) = Noted(), loaded
+    noting = EmotionPipeline(Mtcnn(gate, gate, gate, gate), pipeline.classifiers, pipeline.default)
+    settings = Settings(_env_file=None, workers=1)
+    with serving(settings, (store, noting)) as client, ThreadPoolExecutor(2) as pool:
+        try:
+            files = [("images", noise(50))] * 3
+            batch = pool.submit(client.post, "/detect-emotions/batch", files=files)
+            assert gate.entered.wait(30)
+            single = pool.submit(client.post, "/detect-emotions", content=noise(45))
+            until(lambda: "fer_queue_depth 3.0" in client.get("/metrics").text)
+        finally:
+            gate.open.set()
+        assert batch.result().status_code == single.result().status_code == 200
+    assert len(set(gate.widths)) == 2
+    assert gate.widths[-1] == gate.widths[0]
 
 
 def test_slow_bodies_do_not_stop_others(serve: Serve, photo: bytes) -> None:
