@@ -123,7 +123,9 @@ def test_a_key_is_asked_for_where_work_is_done(serve: Serve, photo: bytes) -> No
     with serve(api_keys="old, new") as client:
         for headers in ({}, {"x-api-key": "wrong"}, {"x-api-key": ""}, {"x-api-key": "old, new"}):
             assert_problem(client.post(URL, content=photo, headers=headers), 401, "unauthorized")
-        assert_problem(client.get("/models"), 401, "unauthorized")
+        refusal = client.get("/models")
+        assert_problem(refusal, 401, "unauthorized")
+        assert refusal.headers["www-authenticate"] == "ApiKey"
         for key in ("old", "new"):
             assert client.post(URL, content=photo, headers={"x-api-key": key}).status_code == 200
         assert client.get("/livez").status_code == client.get("/readyz").status_code == 200

@@ -75,6 +75,7 @@ def test_metrics_count_what_happened(serve: Serve, photo: bytes) -> None:
     with serve() as client:
         client.post("/detect-emotions", content=photo)
         client.post("/detect-emotions", content=b"junk")
+        client.post("/detect-emotions", params={"max_faces": "0"})
         client.post("/detect-emotions/batch", files=[("images", photo), ("images", photo)])
         client.request("PROPFIND", "/some/path/of/the/client")
         with opened(client) as stream:
@@ -89,6 +90,7 @@ def test_metrics_count_what_happened(serve: Serve, photo: bytes) -> None:
         f'{count}{{{method},http_response_status_code="415",{route}}} 1.0',
         f'{count}{{http_request_method="_OTHER",http_response_status_code="404",http_route="unmatched"}} 1.0',
         'fer_rejected_total{code="unsupported_media_type"} 2.0',
+        'fer_rejected_total{code="invalid_parameter"} 1.0',
         'fer_emotions_total{emotion="happy",model="balanced"} 4.0',
         'fer_emotions_total{emotion="happy",model="ferplus"} 0.0',
         "fer_faces_per_image_sum 4.0",

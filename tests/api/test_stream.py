@@ -27,11 +27,12 @@ from service.api.streaming import Mailbox, StreamSession
 from service.keys import digest
 from service.runtime.engine import OverloadedError
 from service.runtime.model_store import DETECTOR_GRAPHS
+from service.server import server_config
 from service.settings import Settings
 from service.vision.mtcnn import Mtcnn
 from service.vision.pipeline import EmotionPipeline
 from tests.api.test_errors import png_claiming
-from tests.conftest import Gated, Loaded, Serve, serving, until
+from tests.conftest import Gated, Loaded, Serve, running, serving, until
 
 
 class Broken:
@@ -261,6 +262,20 @@ def test_waiting_for_an_answer_is_no_silence(gated: Gated, photo: bytes) -> None
             assert ending(other)[0] == 1000
         gate.open.set()
         assert json.loads(stream.recv(30))["status"] == "ok"
+
+
+def test_a_frame_has_the_deadline_of_a_request(gated: Gated, photo: bytes) -> None:
+    with gated(request_timeout_s=0.2) as (client, _), opened(client) as stream:
+        assert ask(stream, photo)["error"]["code"] == "deadline_exceeded"
+
+
+def test_a_stream_ends_when_it_is_to_end_however_long_it_may_be_silent(loaded: Loaded, photo: bytes) -> None:
+    config = server_config(Settings(_env_file=None, port=0, stream_idle_timeout_s=3600), loaded)
+    with running(config) as client, opened(client) as stream:
+        assert ask(stream, photo)["status"] == "ok"
+        config.app.state.runtime.streams.close()  # type: ignore[union-attr]
+        with pytest.raises(ConnectionClosed, match="1001"):
+            stream.recv(30)
 
 
 def test_draining_answers_the_frame_in_work_and_says_goodbye(gated: Gated, photo: bytes) -> None:

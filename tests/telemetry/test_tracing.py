@@ -173,6 +173,7 @@ def test_each_frame_of_a_stream_is_a_trace_linked_to_the_streams(traced: Trace, 
     assert len({trace_id(span) for span in [server, *frames]}) == 3
     for frame in frames:
         assert [link.context.span_id for link in frame.links] == [server.context.span_id]
+        assert attributes(frame)["fer.faces"] == 1
         stages = names(children(spans, frame))
         assert stages[:2] == ["queue", "decode"]
         assert stages[-2:] == ["crop", "classify"]
