@@ -1,5 +1,6 @@
 """Every error code, as a client meets it."""
 
+import asyncio
 import json
 import re
 import struct
@@ -9,8 +10,12 @@ from typing import Any
 
 import httpx
 import pytest
+from starlette.types import Message, Receive, Scope, Send
 
 from service.api.errors import ALL_KINDS
+from service.api.middleware import RequestMiddleware
+from service.telemetry.metrics import Metrics
+from service.telemetry.tracing import NO_TRACING
 from tests.conftest import Gated, Serve
 
 API_DOCUMENT = Path(__file__).parents[2] / "docs" / "api.md"
@@ -147,6 +152,33 @@ def test_a_deadline_is_the_number_that_was_sent(client: httpx.Client, photo: byt
 def test_a_deadline_that_is_no_positive_whole_number_is_refused(client: httpx.Client, wish: str) -> None:
     headers = [(b"x-request-timeout-ms", wish.encode())]
     assert_problem(client.post(URL, content=b"x", headers=headers), 422, "invalid_parameter")
+
+
+@pytest.mark.parametrize(
+    ("kind", "answer"),
+    [
+        ("http", {"type": "http.response.start", "status": 200, "headers": []}),
+        ("websocket", {"type": "websocket.close"}),
+    ],
+)
+def test_what_fails_after_its_answer_is_counted_and_not_answered_again(kind: str, answer: Message) -> None:
+    sent: list[str] = []
+
+    async def broken(_: Scope, __: Receive, send: Send) -> None:
+        await send(answer)
+        raise RuntimeError("a bug")
+
+    async def receive() -> Message:
+        raise AssertionError("nothing comes")
+
+    async def collect(message: Message) -> None:
+        sent.append(message["type"])
+
+    metrics = Metrics(queued=lambda: 0, inflight=lambda: 0, streams=lambda: 0, ready=lambda: 1)
+    scope = {"type": kind, "scheme": "http", "method": "GET", "path": "/", "headers": []}
+    asyncio.run(RequestMiddleware(broken, metrics, NO_TRACING)(scope, receive, collect))
+    assert sent == [answer["type"]]
+    assert metrics.registry.get_sample_value("fer_rejected_total", {"code": "internal_error"}) == 1
 
 
 def test_problems_say_nothing_of_the_server(client: httpx.Client) -> None:
