@@ -166,8 +166,9 @@ def test_after_closing_nothing_is_called_or_waits() -> None:
 
 def test_draining_admits_nothing_and_waits_for_what_is_in_flight() -> None:
     async def scenario() -> None:
-        assert await Engine(1, 1).drain(grace=0)  # nothing was ever in flight
         engine = Engine(1, 1)
+        async with asyncio.timeout(30):
+            assert await Engine(1, 1).drain(grace=3600)  # nothing was ever in flight
         with engine.admit():
             assert not await engine.drain(grace=0)
             with pytest.raises(ClosedError, match="shutting down"), engine.admit():
