@@ -1,6 +1,7 @@
 """What the metrics say of faces, of readiness and of the container's CPU quota."""
 
 import math
+import platform
 import resource
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
 from service.telemetry.cgroup import CpuQuotaCollector, MemoryLimitCollector
-from service.telemetry.metrics import Metrics, entropy_ratio
+from service.telemetry.metrics import STAGES, Metrics, entropy_ratio
 from service.telemetry.process import ProcessCollector
 from service.vision.types import Analysis, AnalyzedFace, Box, Face, Landmarks, Point, Timings
 from tests.conftest import Serve
@@ -46,6 +47,22 @@ def test_faces_are_counted_by_what_drift_shows_in() -> None:
     assert value(observed, "fer_face_size_pixels_sum") == 230
     assert value(observed, "fer_face_size_pixels_bucket", le="40.0") == 1
     assert value(observed, "fer_faces_per_image_bucket", le="0.0") == 1
+
+
+def test_each_stage_is_told_in_seconds() -> None:
+    observed = metrics()
+    observed.analysis(Analysis(640, 480, "jpeg", 1, (), "balanced", Timings(1, 2, 3, 4)), queue_ms=5)
+    sums = [value(observed, "fer_stage_duration_seconds_sum", stage=stage) for stage in STAGES]
+    assert sums == [0.005, 0.001, 0.002, 0.003, 0.004]
+
+
+def test_what_runs_is_told_and_what_is_counted_begins_at_0() -> None:
+    described = metrics()
+    described.describe("1.2", [("balanced", "3", "sha256:ab")], capacity=7)
+    assert value(described, "fer_build_info", version="1.2", python=platform.python_version()) == 1
+    assert value(described, "fer_model_info", name="balanced", version="3", digest="sha256:ab") == 1
+    assert value(described, "fer_uncertain_faces_total", model="balanced") == 0
+    assert value(described, "fer_stream_frames_total", outcome="dropped") == 0
 
 
 @pytest.mark.parametrize(
