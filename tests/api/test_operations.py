@@ -11,6 +11,7 @@ import pytest
 
 from service.lifespan import lifespan
 from service.main import create_app
+from service.runtime.engine import ClosedError
 from service.runtime.model_store import ModelStore
 from service.settings import Settings
 from service.vision.pipeline import EmotionPipeline
@@ -55,7 +56,13 @@ def test_a_service_that_is_to_stop_is_not_ready_and_serves_what_arrives(
             assert (await client.head("/readyz")).status_code == 503
             return before, await client.get("/readyz"), await client.post("/detect-emotions", content=photo)
 
-    before, after, answer = asyncio.run(scenario())
+    async def served_and_stopped() -> tuple[httpx.Response, ...]:
+        answers = await scenario()
+        with pytest.raises(ClosedError):
+            await app.state.runtime.engine.run(int, deadline=0)
+        return answers
+
+    before, after, answer = asyncio.run(served_and_stopped())
     assert (before.status_code, after.status_code, after.json()["code"]) == (200, 503, "not_ready")
     assert answer.json()["faces"]
 

@@ -216,6 +216,7 @@ def test_a_single_image_goes_before_the_rest_of_a_batch(loaded: tuple[ModelStore
             assert gate.entered.wait(30)
             single = pool.submit(client.post, "/detect-emotions", content=noise(45))
             until(lambda: "fer_queue_depth 3.0" in client.get("/metrics").text)
+            assert "fer_inflight_requests 2.0" in client.get("/metrics").text
         finally:
             gate.open.set()
         assert batch.result().status_code == single.result().status_code == 200

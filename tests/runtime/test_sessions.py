@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from service.runtime.sessions import GraphError, OrtSession
+from service.runtime.sessions import GraphError, OrtSession, _options
 
 
 def test_the_runtime_keeps_no_device_id_and_reports_to_nobody(tmp_path: Path) -> None:
@@ -14,6 +14,13 @@ def test_the_runtime_keeps_no_device_id_and_reports_to_nobody(tmp_path: Path) ->
     command = [sys.executable, "-c", "import service.runtime.sessions"]
     subprocess.run(command, env=environment | {"HOME": str(tmp_path)}, check=True)
     assert list(tmp_path.rglob("*")) == []
+
+
+def test_a_session_keeps_no_memory_between_images_and_no_more_threads_than_it_may() -> None:
+    options = _options(threads=2)
+    assert not options.enable_cpu_mem_arena
+    assert not options.enable_mem_pattern
+    assert (options.intra_op_num_threads, options.inter_op_num_threads) == (2, 1)
 
 
 def field(number: int, value: int | bytes) -> bytes:

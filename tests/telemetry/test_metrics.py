@@ -25,8 +25,8 @@ def metrics() -> Metrics:
     return Metrics(queued=lambda: 0, inflight=lambda: 0, streams=lambda: 0, ready=lambda: 1)
 
 
-def value(metrics: Metrics, name: str, **labels: str) -> float | None:
-    return metrics.registry.get_sample_value(name, labels)
+def value(metrics: Metrics, series: str, /, **labels: str) -> float | None:
+    return metrics.registry.get_sample_value(series, labels)
 
 
 def analyzed(width: int, height: int, probabilities: tuple[float, ...], uncertain: bool) -> AnalyzedFace:
