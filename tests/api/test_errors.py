@@ -14,8 +14,11 @@ from starlette.types import Message, Receive, Scope, Send
 
 from service.api.errors import ALL_KINDS
 from service.api.middleware import RequestMiddleware
+from service.lifespan import load
+from service.settings import Settings
 from service.telemetry.metrics import Metrics
 from service.telemetry.tracing import NO_TRACING
+from service.vision.errors import ImageTooLargeError
 from tests.conftest import Gated, Serve
 
 API_DOCUMENT = Path(__file__).parents[2] / "docs" / "api.md"
@@ -118,6 +121,12 @@ def test_reading_stops_at_the_body_limit(serve: Serve, photo: bytes) -> None:
         assert client.post(URL, content=photo).status_code == 200
         assert_problem(client.post(URL, content=photo + b"x"), 413, "body_too_large")
         assert_problem(client.post(URL, content=iter([photo, b"x"])), 413, "body_too_large")
+
+
+def test_the_largest_picture_is_that_of_the_settings(photo: bytes) -> None:
+    _, pipeline = load(Settings(_env_file=None, max_pixels=512 * 512 - 1))
+    with pytest.raises(ImageTooLargeError):
+        pipeline.analyze(photo)
 
 
 def test_a_truncated_photo_is_refused(client: httpx.Client, photo: bytes) -> None:
