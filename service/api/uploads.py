@@ -21,8 +21,6 @@ from service.api.errors import BodyTooLargeError, EmptyBodyError, MalformedBodyE
 from service.api.schemas import JsonImage
 from service.vision.errors import UnsupportedFormatError
 
-MAX_HEADER_BYTES = 8_192
-MAX_HEADERS_PER_PART = 16
 # Form fields beside the images; more than a form could honestly have.
 MAX_OTHER_PARTS = 16
 MAX_JSON_VALUES = 1_000
@@ -232,12 +230,7 @@ def form_values(body: Body, most: Mapping[str, int], texts: Collection[str] = ()
         raise MalformedBodyError("the multipart Content-Type has no boundary")
     form = _Form(most, texts)
     try:
-        parser = MultipartParser(
-            body.boundary,
-            form.callbacks(),  # type: ignore[arg-type]
-            max_header_count=MAX_HEADERS_PER_PART,
-            max_header_size=MAX_HEADER_BYTES,
-        )
+        parser = MultipartParser(body.boundary, form.callbacks())  # type: ignore[arg-type]
         parser.write(_bare(body.data, b"--" + body.boundary))
         parser.finalize()
     except FormParserError as error:

@@ -65,6 +65,13 @@ def assert_problem(response: httpx.Response, status: int, code: str) -> None:
         (400, "malformed_body", {"content": b"--b\r\nContent-Disposition: form-data; name=image\r\n\r\nx",
                                  "headers": FORM}),
         (400, "malformed_body", {"files": [(f"f{i}", b"x") for i in range(50)]}),
+        (400, "malformed_body", {"content": b"--b\r\n" + 9 * b"A: b\r\n" + b"\r\nx\r\n--b--",
+                                 "headers": FORM}),
+        (400, "malformed_body", {"content": b"--b\r\nA: " + 5_000 * b"b" + b"\r\n\r\nx\r\n--b--",
+                                 "headers": FORM}),
+        (415, "unsupported_media_type", {"content": b"--b\r\nContent-Disposition: form-data; name=image\r\n"
+                                                    b"\r\nx\r\n--b\r\nA: b\r\n\r\ny\r\n--b--",
+                                         "headers": FORM}),
         (413, "too_many_images", {"files": [("image", b"x"), ("image", b"y")]}),
         (415, "unsupported_media_type", {"content": b"GIF?", "headers": {"content-type": "image/png"}}),
         (413, "image_too_large", {"content": png_claiming(60_000, 60_000)}),
