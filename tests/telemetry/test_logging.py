@@ -42,7 +42,8 @@ def test_a_stream_leaves_one_line_and_neither_keys_nor_pixels(photo: bytes, styl
     told = [line for line in text.splitlines() if "fer.access" in line]
     assert [line.count("/stream") for line in told] == [1, 1]
     for count in ("received", "sent"):
-        assert [re.findall(rf"\b{count}\W+(\d)", line) for line in told] == [["1"], ["0"]]
+        # Either may be the first to end.
+        assert sorted(re.findall(rf"\b{count}\W+(\d)", "\n".join(told))) == ["0", "1"]
     for leak in ("secret", key, "ff d8", "Sec-WebSocket"):
         assert leak not in text
 
