@@ -265,7 +265,7 @@ def test_waiting_for_an_answer_is_no_silence(gated: Gated, photo: bytes) -> None
 
 
 def test_a_frame_has_the_deadline_of_a_request(gated: Gated, photo: bytes) -> None:
-    with gated(request_timeout_s=0.2) as (client, _), opened(client) as stream:
+    with gated(request_timeout_s=0.5) as (client, _), opened(client) as stream:
         assert ask(stream, photo)["error"]["code"] == "deadline_exceeded"
 
 
