@@ -1,13 +1,24 @@
-"""What the training commands have in common: numbers as options, and mistakes told in one sentence."""
+"""What the training commands have in common: the data, numbers, and mistakes told in one sentence."""
 
 import argparse
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from training.config import ConfigError
 from training.data import DataError
 from training.manifest import StoreError
+
+
+def parser_of_data(about: str | None) -> argparse.ArgumentParser:
+    """The command line of a module with this docstring, which reads FER2013."""
+    parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument(
+        "--data", type=Path, required=True, help="fer2013.csv, contact sheets or image folders"
+    )
+    parser.add_argument("--ferplus", type=Path, help="FER+ votes (fer2013new.csv) for a Kaggle file")
+    return parser
 
 
 def positive(text: str) -> int:

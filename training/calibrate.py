@@ -1,6 +1,6 @@
 """Makes probabilities honest, on images that were held out of training."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -30,7 +30,7 @@ def calibrate(logits: Tensor, shares: Tensor) -> Calibration:
 def fit_temperature(logits: Tensor, shares: Tensor) -> float:
     """The temperature of least cross entropy (Guo et al., 2017, section 4.2)."""
     log_temperature = torch.zeros((), requires_grad=True)
-    _minimise(log_temperature, lambda: F.cross_entropy(logits / log_temperature.exp(), shares))
+    minimise([log_temperature], lambda: F.cross_entropy(logits / log_temperature.exp(), shares))
     return float(log_temperature.detach().exp())
 
 
@@ -43,15 +43,16 @@ def fit_uncertain_below(confidence: Tensor, right: Tensor) -> float:
     odds = torch.logit(confidence.double(), eps=1e-6)
     line = torch.tensor([1.0, 0.0], dtype=torch.double, requires_grad=True)
     target = right.double()
-    _minimise(line, lambda: F.binary_cross_entropy_with_logits(line[0] * odds + line[1], target))
+    minimise([line], lambda: F.binary_cross_entropy_with_logits(line[0] * odds + line[1], target))
     slope, offset = line.detach().tolist()
     if slope <= 0:
         return float(target.mean() < 0.5)
     return float(torch.sigmoid(torch.tensor(-offset / slope)))
 
 
-def _minimise(parameter: Tensor, loss: Callable[[], Tensor]) -> None:
-    optimiser = torch.optim.LBFGS([parameter], max_iter=200, line_search_fn="strong_wolfe")
+def minimise(parameters: Sequence[Tensor], loss: Callable[[], Tensor], steps: int = 200) -> None:
+    """Change the parameters until the loss, a smooth function of them, is least."""
+    optimiser = torch.optim.LBFGS(parameters, max_iter=steps, line_search_fn="strong_wolfe")
 
     def closure() -> Tensor:
         optimiser.zero_grad()

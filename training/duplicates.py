@@ -5,14 +5,13 @@
 FER2013 was collected by image search and has many images twice, also in both splits, pixel by pixel.
 """
 
-import argparse
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from training import manifest
-from training.arguments import told
+from training.arguments import parser_of_data, told
 from training.data import Faces, load
 from training.evaluate import STORE, probabilities
 from training.label_sets import FER2013
@@ -60,11 +59,7 @@ def _figures(found: Report) -> str:
 
 def main() -> None:
     """Parse the command line and print the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument(
-        "--data", type=Path, required=True, help="fer2013.csv, contact sheets or image folders"
-    )
-    parser.add_argument("--ferplus", type=Path, help="FER+ votes (fer2013new.csv) for a Kaggle file")
+    parser = parser_of_data(__doc__)
     parser.add_argument("--store", type=Path, default=STORE)
     arguments = parser.parse_args()
     with told("duplicates"):

@@ -3,7 +3,6 @@
 `python -m training.evaluate --model balanced --data fer2013.csv`
 """
 
-import argparse
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +10,7 @@ import onnxruntime as ort
 
 from service.vision.types import Float32Array, UInt8Array
 from training import manifest
-from training.arguments import told
+from training.arguments import parser_of_data, told
 from training.data import load
 from training.manifest import StoreError
 from training.metrics import Report, report
@@ -46,12 +45,8 @@ def evaluate(store: Path, model: str, data: Path, split: str, ferplus: Path | No
 
 def main() -> None:
     """Parse the command line and print the table."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = parser_of_data(__doc__)
     parser.add_argument("--model", default="balanced")
-    parser.add_argument(
-        "--data", type=Path, required=True, help="fer2013.csv, contact sheets or image folders"
-    )
-    parser.add_argument("--ferplus", type=Path, help="FER+ votes (fer2013new.csv) for a Kaggle file")
     parser.add_argument("--split", default="public_test", choices=("public_test", "private_test"))
     parser.add_argument("--store", type=Path, default=STORE)
     arguments = parser.parse_args()

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from service.vision.types import EMOTIONS, LabelSet, UInt8Array
 from training import card, manifest
-from training.arguments import told
+from training.arguments import parser_of_data, told
 from training.calibrate import Calibration, calibrate
 from training.data import Faces, load
 from training.duplicates import without
@@ -161,12 +161,8 @@ def _begun_with(runs: Iterable[Path]) -> dict[str, str]:
 
 def main() -> None:
     """Parse the command line; export, then measure on the public test split and write the figures down."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = parser_of_data(__doc__)
     parser.add_argument("--variant", choices=SERVED, default="balanced")
-    parser.add_argument(
-        "--data", type=Path, required=True, help="fer2013.csv, contact sheets or image folders"
-    )
-    parser.add_argument("--ferplus", type=Path, help="FER+ votes (fer2013new.csv) for a Kaggle file")
     add_source(parser)
     parser.add_argument("--store", type=Path, default=STORE)
     parser.add_argument("--version", help="of the graph (default: that of the one it replaces)")

@@ -111,8 +111,9 @@ def report(
     predicted, confidence = probabilities.argmax(1), probabilities.max(1)
     right, certain = predicted == faces.labels, confidence >= uncertain_below
     agreed = shares(faces, label_set)[np.arange(len(faces)), predicted]
-    recall, f1 = _recall_and_f1(predicted, faces.labels)
-    counts = np.bincount(faces.labels, minlength=len(EMOTIONS))
+    confusion = confusion_matrix(predicted, faces.labels)
+    hits, answers, counts = confusion.diagonal(), confusion.sum(0), confusion.sum(1)
+    recall, f1 = hits / np.maximum(counts, 1), 2 * hits / np.maximum(answers + counts, 1)
     return Report(
         label_set=label_set,
         images=len(faces),
@@ -127,7 +128,7 @@ def report(
         fer2013_accuracy=by_set[FER2013],
         ferplus_images=int((called[FERPLUS] >= 0).sum()),
         ferplus_accuracy=by_set[FERPLUS],
-        confusion=confusion_matrix(predicted, faces.labels),
+        confusion=confusion,
     )
 
 
@@ -176,10 +177,3 @@ def wilson_interval(hits: int, count: int, z: float = 1.96) -> tuple[float, floa
     centre = (share + spread / 2) / (1 + spread)
     half = z * math.sqrt(share * (1 - share) / count + spread / (4 * count)) / (1 + spread)
     return max(centre - half, 0.0), min(centre + half, 1.0)
-
-
-def _recall_and_f1(predicted: Labels, labels: Labels) -> tuple[Floats, Floats]:
-    classes = np.arange(len(EMOTIONS))[:, None]
-    hit = ((predicted == classes) & (labels == classes)).sum(1)
-    found, true = (predicted == classes).sum(1), (labels == classes).sum(1)
-    return hit / np.maximum(true, 1), 2 * hit / np.maximum(found + true, 1)

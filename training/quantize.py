@@ -7,7 +7,6 @@ Integer-Arithmetic-Only Inference", 2018): a scale for each output channel of th
 activation one that fits what training images give.
 """
 
-import argparse
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,7 +18,7 @@ from onnxruntime.quantization.shape_inference import quant_pre_process
 
 from service.vision.types import UInt8Array
 from training import card, manifest
-from training.arguments import told
+from training.arguments import parser_of_data, told
 from training.data import Faces, load
 from training.evaluate import STORE, probabilities
 from training.graph import save
@@ -113,12 +112,8 @@ def accuracy(entry: manifest.Entry) -> float:
 
 def main() -> None:
     """Parse the command line; write the graph, measure it, and enter it in the manifest and the card."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser = parser_of_data(__doc__)
     parser.add_argument("--variant", choices=SERVED, default="balanced")
-    parser.add_argument(
-        "--data", type=Path, required=True, help="fer2013.csv, contact sheets or image folders"
-    )
-    parser.add_argument("--ferplus", type=Path, help="FER+ votes (fer2013new.csv) for a Kaggle file")
     parser.add_argument("--store", type=Path, default=STORE)
     arguments = parser.parse_args()
     variant, store = arguments.variant, arguments.store

@@ -6,7 +6,6 @@ For graphs whose runs are no longer at hand: an export calibrates by itself. Whi
 not change.
 """
 
-import argparse
 import tempfile
 from pathlib import Path
 
@@ -17,7 +16,7 @@ from onnx import TensorProto, numpy_helper
 
 from service.vision.types import LabelSet
 from training import card, manifest
-from training.arguments import told
+from training.arguments import parser_of_data, told
 from training.calibrate import Calibration, calibrate
 from training.data import Faces, load
 from training.duplicates import without
@@ -93,10 +92,8 @@ def accepted(
 
 def main() -> None:
     """Parse the command line; write the graph, measure it, and enter it in the manifest and the card."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser = parser_of_data(__doc__)
     parser.add_argument("--model", default="balanced")
-    parser.add_argument("--data", type=Path, required=True, help="what the graph was trained on")
-    parser.add_argument("--ferplus", type=Path, help="FER+ votes (fer2013new.csv) for a Kaggle file")
     parser.add_argument("--store", type=Path, default=STORE)
     parser.add_argument("--version", help="of the graph (default: that of the one it replaces)")
     arguments = parser.parse_args()

@@ -7,12 +7,11 @@ learn what all four say, and once more what all four and both of them say togeth
 Each step has its own folder; a broken recipe is resumed by repeating it.
 """
 
-import argparse
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from training.arguments import told
+from training.arguments import parser_of_data, told
 from training.begin import digest
 from training.config import Config
 from training.data import DataError, Faces, load
@@ -178,12 +177,8 @@ class Recipe:
 
 def main() -> None:
     """Parse the command line and go through the steps."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser = parser_of_data(__doc__)
     parser.add_argument("--variant", choices=[*ARCHITECTURES, *MEMBERS], default="balanced")
-    parser.add_argument(
-        "--data", type=Path, required=True, help="fer2013.csv, contact sheets or image folders"
-    )
-    parser.add_argument("--ferplus", type=Path, help="FER+ votes (fer2013new.csv) for a Kaggle file")
     parser.add_argument("--runs", type=Path, required=True, help="folder of the runs of all steps")
     arguments = parser.parse_args()
     with told("recipe", resumes=True):

@@ -12,7 +12,7 @@ import torch
 
 from service.vision.types import UInt8Array
 from training import manifest
-from training.arguments import told
+from training.arguments import parser_of_data, told
 from training.data import SIDE, load
 from training.evaluate import STORE
 from training.export import add_source, check_parity, served_network, source_of
@@ -38,10 +38,8 @@ def golden_inputs(photo: Path) -> UInt8Array:
 
 def main() -> None:
     """Parse the command line, compare PyTorch with the store's graph, and write the recording."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser = parser_of_data(__doc__)
     parser.add_argument("--variant", default="balanced")
-    parser.add_argument("--data", type=Path, required=True, help="what the runs were trained on")
-    parser.add_argument("--ferplus", type=Path, help="FER+ votes (fer2013new.csv) for a Kaggle file")
     add_source(parser)
     parser.add_argument("--store", type=Path, default=STORE)
     parser.add_argument("--out", type=Path, default=GOLDEN)

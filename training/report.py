@@ -4,7 +4,6 @@
 Pictures that show faces go to `samples/` in that folder, which git ignores: the data may not be passed on.
 """
 
-import argparse
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,7 +16,7 @@ from numpy.typing import NDArray
 
 from service.vision.emotion import EmotionClassifier
 from training import card, figures, manifest
-from training.arguments import positive, told
+from training.arguments import parser_of_data, positive, told
 from training.data import Faces, load
 from training.detectors import CONDITION, Detected, compare
 from training.evaluate import STORE, probabilities
@@ -222,10 +221,8 @@ def _robustness(page: Page, path: Path, subject: Subject) -> None:
 
 def main() -> None:
     """Parse the command line and write the page."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser = parser_of_data(__doc__)
     parser.add_argument("--model", default="balanced")
-    parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--ferplus", type=Path, help="FER+ votes (fer2013new.csv) for a Kaggle file")
     parser.add_argument("--store", type=Path, default=STORE)
     parser.add_argument("--runs", type=Path, default=Path("runs"))
     parser.add_argument("--out", type=Path, default=STORE.parent / "docs" / "report")

@@ -5,7 +5,6 @@ crop and classified. A face that is not found counts as wrong. Curves tell how t
 blur, rotation and the margin of the crop.
 """
 
-import argparse
 import json
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, replace
@@ -20,8 +19,8 @@ from service.vision.emotion import EmotionClassifier
 from service.vision.mtcnn import Mtcnn
 from service.vision.types import Face, UInt8Array
 from training import manifest
-from training.arguments import positive, told
-from training.data import Faces, load
+from training.arguments import parser_of_data, positive, told
+from training.data import SIDE, Faces, load
 from training.evaluate import STORE
 from training.held_out import divided
 from training.label_sets import judged
@@ -44,13 +43,6 @@ class Outcome:
     accuracy: float
 
 
-def classify_originals(classifier: EmotionClassifier, faces: Faces) -> float:
-    """Accuracy on the 48x48 images as they are."""
-    chunks = np.array_split(faces.images[:, None], max(1, len(faces) // 256))
-    probabilities = np.concatenate([classifier.classify(chunk) for chunk in chunks])
-    return float((probabilities.argmax(1) == faces.labels).mean())
-
-
 def measure(
     detector: Mtcnn,
     classifier: EmotionClassifier,
@@ -71,13 +63,8 @@ def measure(
 
 def outcome(classifier: EmotionClassifier, crops: list[UInt8Array], labels: list[int], total: int) -> Outcome:
     """What the crops (48, 48) of the faces that were found, out of a total, are taken for."""
-    if not crops:
-        return Outcome(0.0, 0.0)
-    right = 0
-    for start in range(0, len(crops), 256):
-        answers = classifier.classify(np.stack(crops[start : start + 256])[:, None]).argmax(1)
-        right += int((answers == labels[start : start + 256]).sum())
-    return Outcome(len(crops) / total, right / total)
+    answers = classifier.classify(np.array(crops, np.uint8).reshape(-1, 1, SIDE, SIDE)).argmax(1)
+    return Outcome(len(crops) / total, float((answers == labels).sum()) / total)
 
 
 def widened(face: Face, margin: float) -> Face:
@@ -106,6 +93,7 @@ def study(store: Path, model: str, faces: Faces, split: str, curve_images: int) 
     def bar(title: str) -> Progress:
         return lambda items: tqdm(items, desc=title, mininterval=5)
 
+    right = classifier.classify(faces.images[:, None]).argmax(1) == faces.labels
     found = measure(detector, classifier, faces, Condition(), bar("all"))
     some = faces.first(curve_images)
     points = [
@@ -118,10 +106,10 @@ def study(store: Path, model: str, faces: Faces, split: str, curve_images: int) 
         "sha256": entry["sha256"],
         "split": split,
         "images": len(faces),
-        "original_accuracy": classify_originals(classifier, faces),
+        "original_accuracy": float(right.mean()),
         **asdict(found),
         "curve_images": len(some),
-        "curve_original_accuracy": classify_originals(classifier, some),
+        "curve_original_accuracy": float(right[: len(some)].mean()),
         "curves": points,
     }
 
@@ -144,10 +132,8 @@ def text(result: dict[str, Any]) -> str:
 
 def main() -> None:
     """Parse the command line, print the table, and write the numbers for the report."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser = parser_of_data(__doc__)
     parser.add_argument("--model", default="balanced")
-    parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--ferplus", type=Path, help="FER+ votes (fer2013new.csv) for a Kaggle file")
     parser.add_argument("--store", type=Path, default=STORE)
     parser.add_argument("--images", type=positive, help="only so many of the split")
     parser.add_argument(

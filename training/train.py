@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from training.arguments import positive, told
+from training.arguments import parser_of_data, positive, told
 from training.begin import digest
 from training.config import Config, ConfigError, override
 from training.data import load
@@ -21,12 +21,8 @@ from training.targets import need_votes
 
 def main() -> None:
     """Parse the command line and train; a run that exists goes on from its checkpoint."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser = parser_of_data(__doc__)
     parser.add_argument("--preset", choices=PRESETS, default="balanced")
-    parser.add_argument(
-        "--data", type=Path, required=True, help="fer2013.csv, contact sheets or image folders"
-    )
-    parser.add_argument("--ferplus", type=Path, help="FER+ votes (fer2013new.csv) for a Kaggle file")
     parser.add_argument("--run", type=Path, required=True, help="folder of this run")
     parser.add_argument("--epochs", type=positive)
     parser.add_argument("--views", help="name of the folder of views beside this run, to learn from")

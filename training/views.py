@@ -6,7 +6,6 @@ Teachers are runs beside the views, or exported graphs. Views that exist already
 command is resumed by repeating it; for other teachers, name another folder.
 """
 
-import argparse
 from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import sha256
@@ -18,7 +17,7 @@ import torch
 from torch import Generator, Tensor, nn
 from tqdm import tqdm
 
-from training.arguments import positive, told
+from training.arguments import parser_of_data, positive, told
 from training.config import Config, ConfigError, differences, override
 from training.data import Faces, load
 from training.heads import log_probabilities
@@ -193,14 +192,10 @@ def opinion(networks: Sequence[nn.Module], images: Tensor) -> Tensor:
 
 def main() -> None:
     """Parse the command line and write the views."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser = parser_of_data(__doc__)
     parser.add_argument(
         "--teachers", nargs="+", required=True, help="names of runs beside this one, or .onnx files"
     )
-    parser.add_argument(
-        "--data", type=Path, required=True, help="fer2013.csv, contact sheets or image folders"
-    )
-    parser.add_argument("--ferplus", type=Path, help="FER+ votes (fer2013new.csv) for a Kaggle file")
     parser.add_argument("--run", type=Path, required=True, help="folder of the views")
     parser.add_argument("--count", type=positive, default=COUNT)
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", dest="settings")

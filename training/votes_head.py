@@ -7,7 +7,6 @@ features of faces as published, mirrored, and as the service crops them from sce
 with two heads, and exported like any other.
 """
 
-import argparse
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,8 +14,9 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from training.arguments import positive, told
+from training.arguments import parser_of_data, positive, told
 from training.begin import digest
+from training.calibrate import minimise
 from training.config import Config, ConfigError
 from training.data import Faces, load
 from training.engine import Run
@@ -85,28 +85,20 @@ def _regression(features: Tensor, votes: Tensor) -> tuple[Tensor, Tensor]:
     features = (features - mean) / spread
     weight = torch.zeros(EMOTIONS, features.shape[1], device=features.device, requires_grad=True)
     bias = torch.zeros(EMOTIONS, device=features.device, requires_grad=True)
-    optimiser = torch.optim.LBFGS([weight, bias], max_iter=ITERATIONS, line_search_fn="strong_wolfe")
 
     def loss() -> Tensor:
-        optimiser.zero_grad()
         said = (features @ weight.T + bias).log_softmax(1)
-        value = -(votes * said).sum(1).mean() + WEIGHT_DECAY * weight.square().sum()
-        value.backward()  # type: ignore[no-untyped-call]
-        return value
+        return -(votes * said).sum(1).mean() + WEIGHT_DECAY * weight.square().sum()
 
-    optimiser.step(loss)  # type: ignore[no-untyped-call]
+    minimise([weight, bias], loss, ITERATIONS)
     weight = weight.detach() / spread
     return weight, bias.detach() - weight @ mean
 
 
 def main() -> None:
     """Parse the command line and write the run."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser = parser_of_data(__doc__)
     parser.add_argument("--begin-with", type=Path, required=True, help="run that learned labels")
-    parser.add_argument(
-        "--data", type=Path, required=True, help="fer2013.csv, contact sheets or image folders"
-    )
-    parser.add_argument("--ferplus", type=Path, help="FER+ votes (fer2013new.csv) for a Kaggle file")
     parser.add_argument("--run", type=Path, required=True, help="folder of the run that is written")
     parser.add_argument("--images", type=positive, help="only so many, for a rehearsal")
     arguments = parser.parse_args()
