@@ -42,8 +42,8 @@ def test_a_calibrated_network_is_uncertain_below_one_half() -> None:
 
 @pytest.mark.parametrize(
     ("right", "threshold"),
-    [([0] * 5, 1.0), ([1, 1, 0, 0, 0], 1.0), ([1, 1, 1, 1, 0], 0.0)],
-    ids=["all wrong", "most wrong", "most right"],
+    [([0] * 5, 1.0), ([1, 1, 0, 0, 0], 1.0), ([1, 1, 1, 1, 0], 0.0), ([1, 0, 1, 1, 0], 0.0)],
+    ids=["all wrong", "most wrong", "most right", "a little worse"],
 )
 def test_where_the_surer_answers_are_the_worse_all_are_uncertain_or_none(
     right: list[int], threshold: float
@@ -65,7 +65,7 @@ def test_a_report_has_the_figures_of_a_hand_computed_case() -> None:
     votes = np.zeros((4, 10), np.float32)
     votes[0, 4] = votes[1, 1] = votes[2, 5] = 10  # angry, happy, disgust; nobody on the last
     faces = Faces(np.zeros((4, 48, 48), np.uint8), labels, votes)
-    found = report(answers([0, 3, 1, 3], [0.9, 0.4, 0.8, 0.7]), faces, uncertain_below=0.5)
+    found = report(answers([0, 3, 1, 3], [0.9, 0.4, 0.8, 0.7]), faces, uncertain_below=0.7)
     assert found.accuracy == 0.75
     assert (found.recall["angry"], found.recall["disgust"], found.recall["happy"]) == (0.5, 1, 1)
     # F1: angry 2/3, disgust 1, happy 2/3, the other four none.
@@ -76,7 +76,8 @@ def test_a_report_has_the_figures_of_a_hand_computed_case() -> None:
     assert (found.ferplus_images, found.ferplus_accuracy) == (3, 1)
     assert all(isinstance(value, float) for value in found.figures().values())
     assert found.figures()["fer2013_public_angry_taken_for_happy"] == 0.5
-    assert "disgust" in found.text()
+    assert "  recall disgust      100.00% of 1; " in found.text()
+    assert found.text().endswith("FER+ majority         100.00%; 3 images")
 
 
 def test_a_report_by_ferplus_asks_its_voters() -> None:
@@ -91,6 +92,7 @@ def test_a_report_by_ferplus_asks_its_voters() -> None:
     assert found.fer2013_accuracy == pytest.approx(1 / 3)
     # Six of ten agree with the first answer, nobody with the second.
     assert found.ece == pytest.approx((0.3 + 0.4) / 2)
+    assert found.ece_if_perfect == expected_calibration_error(np.array([0.9, 0.4]), np.array([10, 10]))
     figures = found.figures()
     assert figures["ferplus_public_happy_taken_for_neutral"] == 1
     assert (figures["ferplus_public_accuracy"], figures["fer2013_public_accuracy"]) == (0.5, 0.333333)
@@ -99,6 +101,16 @@ def test_a_report_by_ferplus_asks_its_voters() -> None:
 def test_calibration_error_averages_within_bins() -> None:
     confidence = np.array([0.50, 0.52, 0.90])
     assert calibration_error(confidence, np.array([True, False, True])) == pytest.approx((0.02 + 0.1) / 3)
+
+
+def test_fifteen_bins_are_equally_wide_and_certainty_is_in_the_last() -> None:
+    # One bin ends at 7/15, which is 0.4667.
+    assert calibration_error(np.array([0.46, 0.47]), np.array([1, 0])) == pytest.approx((0.54 + 0.47) / 2)
+    assert calibration_error(np.array([0.99, 1.0]), np.array([1, 0])) == pytest.approx((1 - 0.01) / 2)
+
+
+def test_each_face_has_its_own_number_of_voters() -> None:
+    assert expected_calibration_error(np.ones(4), np.array([1, 2, 5, 10])) == 0
 
 
 def test_chance_alone_costs_less_with_more_images() -> None:

@@ -1,5 +1,6 @@
 import json
 import resource
+from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
 
@@ -144,3 +145,60 @@ def test_a_run_is_a_folder(tmp_path: Path) -> None:
     (tmp_path / "run").write_text("")
     with pytest.raises(ConfigError, match="run is a file, not a folder"):
         Run(config(), faces(), tmp_path / "run")
+
+
+def test_the_rate_warms_up_then_falls_by_half_a_cosine_and_the_average_grows_old(tmp_path: Path) -> None:
+    run = Run(
+        config(epochs=4, warmup_epochs=2, learning_rate=0.8, batch=42, average_decay=0.2), faces(), tmp_path
+    )
+    assert run.steps_per_epoch == 1
+    found = []
+    for _ in range(4):
+        run.advance()
+        found.append((run.rate.item(), run.decay.item()))
+    assert [rate for rate, _ in found] == pytest.approx([0.4, 0.8, 0.8, 0.4])
+    assert [decay for _, decay in found] == pytest.approx([1 / 10, 2 / 11, 0.2, 0.2])
+
+
+def test_the_average_takes_a_share_of_each_step(tmp_path: Path) -> None:
+    run = Run(config(batch=42), faces(), tmp_path)
+    before = deepcopy(run.average.state_dict())
+    run.advance()
+    for name, value in run.average.state_dict().items():
+        if value.is_floating_point():
+            torch.testing.assert_close(value, 0.1 * before[name] + 0.9 * run.model.state_dict()[name])
+
+
+def test_only_matrices_and_kernels_decay(tmp_path: Path) -> None:
+    run = Run(config(weight_decay=0.1), faces(), tmp_path)
+    sizes = {group["weight_decay"]: {p.ndim for p in group["params"]} for group in run.optimiser.param_groups}
+    assert sizes == {0.1: {2, 4}, 0.0: {1}}
+
+
+def test_rare_classes_make_an_epoch_longer_where_all_come_as_often(tmp_path: Path) -> None:
+    # Eight of each emotion, but two angry ones.
+    some = faces().subset(np.flatnonzero(faces().labels | (np.arange(56) < 14)))
+    for balanced, steps in ((False, 6), (True, 7)):
+        settings = config(batch=8, held_out=0, balanced_classes=balanced)
+        assert Run(settings, some, tmp_path / str(balanced)).steps_per_epoch == steps
+
+
+def test_small_pictures_come_first_and_in_the_precision_that_is_asked_for(tmp_path: Path) -> None:
+    settings = config(early_side=24, early_share=0.5, precision="bfloat16")
+    run, seen = Run(settings, faces(), tmp_path), []
+    run.model.register_forward_hook(
+        lambda _, inputs, logits: seen.append((run.epoch, inputs[0].shape[-1], logits.dtype))
+    )
+    run.finish()
+    assert set(seen) == {(0, 24, torch.bfloat16), (1, 48, torch.bfloat16)}
+
+
+def test_the_log_has_means_of_an_epochs_steps(tmp_path: Path) -> None:
+    mixed = Augmentation(0, 0, 0, 0, 0, resampled=0, erased=0, mixed=1)
+    logs = []
+    for name, augmentation in (("plain", config().augmentation), ("mixed", mixed)):
+        train(config(learning_rate=0.0, augmentation=augmentation), faces(), tmp_path / name)
+        logs.append([float(row["loss"]) for row in read_log(tmp_path / name)])
+    # A network that has learned nothing expects all seven alike.
+    assert np.ravel(logs) == pytest.approx(np.log(7), abs=0.6)
+    assert logs[0] != logs[1]
