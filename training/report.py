@@ -91,7 +91,7 @@ def write_report(
     training_curves(page, runs)
     _answers(page, found, answers, subject.test)
     _detection(page, subject, subject.test.first(images), haar_python)
-    _robustness(page, out / "robustness.json", subject)
+    from_detector_to_answer(page, out / "robustness.json", subject)
     page.text("## The network (figure 11)")
     page.figure(
         figures.network(PRESETS[subject.name].architecture),
@@ -203,7 +203,8 @@ def _boxes(page: Page, rows: list[Detected], test: Faces) -> None:
             return
 
 
-def _robustness(page: Page, path: Path, subject: Subject) -> None:
+def from_detector_to_answer(page: Page, path: Path, subject: Subject) -> None:
+    """What `training.robustness` has written, if it is of this graph."""
     page.text("## From detector to answer")
     study = json.loads(path.read_text()) if path.exists() else None
     if study is None or study["sha256"] != subject.entry["sha256"]:

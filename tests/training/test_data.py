@@ -4,7 +4,8 @@ import cv2
 import numpy as np
 import pytest
 
-from training.data import DataError, Faces, ferplus_majority, load, vote_shares
+from service.vision.types import EMOTIONS
+from training.data import VOTE_OF_EMOTION, VOTES, DataError, Faces, ferplus_majority, load, vote_shares
 
 PIXELS = " ".join(str(value % 256) for value in range(48 * 48))
 KAGGLE = "emotion,pixels,Usage"
@@ -277,6 +278,15 @@ def test_the_last_row_of_a_sheet_may_be_filled_up(tmp_path: Path) -> None:
         load(folder, "train")
 
 
+def test_tiles_are_counted_row_by_row_and_each_split_apart(tmp_path: Path) -> None:
+    rows = [f"train,{tile},{EMOTIONS[tile]},0,1,0,0,9,0,0,0,0,0,0" for tile in range(4)]
+    write(tmp_path / "labels.csv", SHEET, rows[0], "public_test,0,sad,0,1,0,0,9,0,0,0,0,0,0", *rows[1:])
+    cv2.imwrite(str(tmp_path / "train.png"), np.kron([[1, 2], [3, 4]], np.ones((48, 48))).astype(np.uint8))
+    found = load(tmp_path, "train")
+    assert found.images.mean(axis=(1, 2)).tolist() == [1, 2, 3, 4]
+    assert found.labels.tolist() == [0, 1, 2, 3]
+
+
 def test_sheets_need_no_index(tmp_path: Path) -> None:
     folder = sheets(tmp_path)
     rows = ("train,sad,0,1,0,0,9,0,0,0,0,0,0", "train,happy,1,,,,,,,,,,")
@@ -309,6 +319,12 @@ def test_an_image_of_another_size_is_named(tmp_path: Path) -> None:
     cv2.imwrite(str(tmp_path / "train" / "sad" / "big.png"), np.zeros((50, 48), np.uint8))
     with pytest.raises(DataError, match=r"big.png is no 48x48 image"):
         load(tmp_path, "train")
+
+
+def test_each_emotion_has_its_column_of_votes() -> None:
+    names = ("anger", "disgust", "fear", "happiness", "sadness", "surprise", "neutral")
+    assert tuple(VOTES[column] for column in VOTE_OF_EMOTION) == names
+    assert EMOTIONS == ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
 
 
 def test_votes_become_shares_and_a_majority() -> None:

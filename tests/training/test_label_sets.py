@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from training.data import DataError, Faces
-from training.label_sets import FER2013, FERPLUS, judged, shares, truth
+from training.label_sets import FER2013, FERPLUS, judged, shares, truth, voters
 
 from .helpers import faces
 
@@ -26,6 +26,7 @@ def test_fer2013_has_one_word_for_every_face() -> None:
     found = judged(voted(), FER2013)
     assert found.labels.tolist() == [3, 1, 4]
     assert shares(found, FER2013).tolist() == np.eye(7)[[3, 1, 4]].tolist()
+    assert voters(found, FER2013).tolist() == [1, 1, 1]
 
 
 def test_ferplus_speaks_of_faces_with_a_clear_majority() -> None:
@@ -34,6 +35,7 @@ def test_ferplus_speaks_of_faces_with_a_clear_majority() -> None:
     assert np.array_equal(found.images, voted().images[:1])
     assert found.labels.tolist() == [0]
     # Six of the nine who named one of the seven.
+    assert voters(found, FERPLUS).tolist() == [9]
     assert shares(found, FERPLUS)[0].tolist() == pytest.approx([6 / 9, 0, 0, 0, 3 / 9, 0, 0])
 
 

@@ -10,11 +10,17 @@ from service.vision.emotion import EmotionClassifier
 from service.vision.located import Located, to_faces
 from service.vision.types import Face
 from training import manifest
+from training.data import Faces
+from training.evaluate import STORE
 from training.manifest import StoreError
-from training.robustness import Outcome, outcome, widened
+from training.record_golden import PHOTO, golden_inputs
+from training.robustness import CURVES, Outcome, measure, outcome, study, text, widened
 from training.scenes import Condition, background, best_match, load_detector, overlap, paste, scenes
 
 from .helpers import faces
+
+# (16, 48, 48): four framings of a face, mirrored too, and noise
+PORTRAIT = golden_inputs(PHOTO)
 
 
 def face(x1: float, y1: float, x2: float, y2: float) -> Face:
@@ -85,6 +91,49 @@ def test_a_small_face_within_its_image_is_found() -> None:
 
 def test_a_margin_grows_the_box_about_its_centre() -> None:
     assert widened(face(10, 20, 60, 70), 0.2).region == pytest.approx((5, 15, 65, 75))
+
+
+class Keeper:
+    """A classifier that keeps what it is shown."""
+
+    def __init__(self) -> None:
+        self.shown: list[NDArray[Any]] = []
+
+    def run(self, inputs: Mapping[str, NDArray[Any]]) -> Sequence[NDArray[Any]]:
+        self.shown += [inputs["crops"]]
+        return [np.eye(7, dtype=np.float32)[np.zeros(len(inputs["crops"]), int)]]
+
+
+def test_a_margin_shows_the_classifier_more() -> None:
+    keeper, some = Keeper(), Faces(PORTRAIT[:1], np.zeros(1, np.int64), np.zeros((1, 10), np.float32))
+    for margin in (0.0, 0.4):
+        measure(load_detector(STORE), EmotionClassifier(keeper, 0.5), some, Condition(margin=margin))
+    close, wide = keeper.shown
+    assert not np.array_equal(close, wide)
+
+
+def test_a_study_is_of_all_faces_that_the_label_set_names_found_or_not() -> None:
+    # Framings of one smiling face, of which voters call the last something else or nothing, and noise.
+    images = np.stack([PORTRAIT[0], PORTRAIT[8], PORTRAIT[1], PORTRAIT[2], PORTRAIT[3]])
+    votes = np.zeros((5, 10), np.float32)
+    votes[[0, 1, 2], 1] = votes[3, 3] = 10
+    some = Faces(images, np.zeros(5, np.int64), votes)
+    found = study(STORE, "ferplus", some, "some split", curve_images=1)
+    assert (found["images"], found["found"], found["original_accuracy"], found["accuracy"]) == (
+        4,
+        0.75,
+        0.5,
+        0.5,
+    )
+    assert (found["curve_images"], found["curve_original_accuracy"]) == (1, 1)
+    points = {(point["curve"], point[point["curve"]]): point for point in found["curves"]}
+    assert points.keys() == {(curve, value) for curve, values in CURVES.items() for value in values}
+    assert [points["blur", blur]["found"] for blur in (0.0, 3.0)] == [1, 0]
+    assert points["side", 96]["accuracy"] == 1
+    lines = text(found).splitlines()
+    assert lines[0] == "ferplus on 4 images of the some split"
+    assert lines[2].split()[-3:] == ["50.00%,", "75.00%", "found"]
+    assert "  blur           3  0.00%, 0.00% found" in lines
 
 
 def test_a_face_that_is_not_found_counts_as_wrong() -> None:
