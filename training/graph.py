@@ -4,15 +4,19 @@ import tempfile
 import warnings
 from pathlib import Path
 
+import numpy as np
 import onnx
 import torch
+from numpy.typing import NDArray
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from training.divide import divide
+from training.manifest import ExportError
 from training.unshuffle import unshuffle
 
 OPSET = 17
+PARITY = 1e-4  # how far apart a graph's answers and PyTorch's may be
 
 
 def fold(network: nn.Module) -> nn.Module:
@@ -76,3 +80,14 @@ def shorten_names(graph: onnx.GraphProto) -> None:
         node.ClearField("doc_string")
         node.input[:] = [short(name) for name in node.input]
         node.output[:] = [short(name) for name in node.output]
+
+
+def check_parity(path: Path, served: NDArray[np.floating], expected: NDArray[np.floating]) -> float:
+    """The largest difference between what a graph answers, run by ONNX Runtime, and what PyTorch does.
+
+    Raises ExportError where it is more than PARITY, or no number.
+    """
+    difference = float(np.abs(served - expected).max())
+    if not difference <= PARITY:
+        raise ExportError(f"{path.name} differs from PyTorch by {difference:.2g}; at most {PARITY} may be")
+    return difference

@@ -15,7 +15,7 @@ from training import manifest
 from training.arguments import parser_of_data, told
 from training.data import SIDE, load
 from training.evaluate import STORE
-from training.export import add_source, check_parity, served_network, source_of
+from training.export import add_source, compare, served_network, source_of
 from training.serving import Serving
 
 ROOT = Path(__file__).parents[1]
@@ -54,7 +54,7 @@ def record(arguments: argparse.Namespace) -> None:
     learned = load(arguments.data, "train", arguments.ferplus)
     served, _ = served_network(source_of(arguments), learned, serving)
     crops = golden_inputs(PHOTO)
-    difference = check_parity(served, arguments.store / entry["file"], crops)
+    difference = compare(served, arguments.store / entry["file"], crops)
     with torch.no_grad():
         probabilities = served(torch.from_numpy(crops)[:, None]).numpy()
     arguments.out.mkdir(parents=True, exist_ok=True)

@@ -17,9 +17,9 @@ from training.data import VOTE_OF_EMOTION, DataError, Faces, load
 from training.duplicates import without
 from training.engine import train
 from training.evaluate import STORE, probabilities
-from training.export import PARITY, Served, check_parity, export
+from training.export import Served, compare, export
 from training.export import run as run_export
-from training.graph import fold, write_graph
+from training.graph import PARITY, check_parity, fold, write_graph
 from training.held_out import divided, split_held_out
 from training.label_sets import shares
 from training.manifest import ExportError
@@ -46,7 +46,7 @@ def served() -> Served:
 def test_an_exported_graph_answers_as_pytorch_does(served: Served, tmp_path: Path) -> None:
     path = tmp_path / "tiny.onnx"
     write_graph(served, path)
-    assert check_parity(served, path, faces().images) <= PARITY
+    assert compare(served, path, faces().images) <= PARITY
     for count in (1, 3):
         assert probabilities(path, faces().images[:count]).shape == (count, 7)
     every = probabilities(path, faces().images)
@@ -64,7 +64,13 @@ def test_an_exported_graph_tells_nothing_of_the_machine(served: Served, tmp_path
 def test_another_graph_does_not_pass_for_this_one(served: Served, tmp_path: Path) -> None:
     write_graph(Served(served.network, temperature=1.0).eval(), tmp_path / "other.onnx")
     with pytest.raises(ValueError, match=r"other.onnx differs from PyTorch by"):
-        check_parity(served, tmp_path / "other.onnx", faces().images)
+        compare(served, tmp_path / "other.onnx", faces().images)
+
+
+def test_a_graph_that_answers_no_number_does_not_pass() -> None:
+    nothing = np.full((1, 7), np.nan, np.float32)
+    with pytest.raises(ExportError, match=r"nan\.onnx differs from PyTorch by nan"):
+        check_parity(Path("nan.onnx"), nothing, nothing)
 
 
 def test_a_run_becomes_a_calibrated_graph_and_a_manifest_entry(tmp_path: Path) -> None:

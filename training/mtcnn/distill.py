@@ -28,8 +28,8 @@ from service.vision.mtcnn import DetectionParameters
 from service.vision.tables import rows_at
 from service.vision.types import UInt8Array
 from training.arguments import told
+from training.graph import check_parity
 from training.held_out import divided
-from training.manifest import ExportError
 from training.mtcnn.crops import crops
 from training.mtcnn.pictures import add_arguments, files, pictures
 from training.mtcnn.students import Answers, SmallPNet, SmallRNet, begin
@@ -50,7 +50,6 @@ CERTAIN = 7.0  # beyond it, one logit is as good as another
 LARGEST_GRADIENT = 2.0
 # Of windows that show a face, how many pass. A face has many windows, and R-Net sees few of them.
 KEPT = {"pnet": 0.95, "rnet": 0.995}
-PARITY = 1e-4
 
 
 @dataclass(frozen=True)
@@ -150,9 +149,7 @@ def write(student: SmallPNet | SmallRNet, path: Path, sample: UInt8Array) -> Non
     logits, boxes = student(torch.from_numpy(sample).permute(0, 3, 1, 2).float())
     served = Graph(path).run({student.input: sample})
     for values, expected in zip(served, (logits.sigmoid(), boxes), strict=False):
-        difference = float(np.abs(values - expected.numpy()).max())
-        if difference > PARITY:
-            raise ExportError(f"{path.name} differs from PyTorch by {difference:.2g}, more than {PARITY}")
+        check_parity(path, values, expected.numpy())
 
 
 def main() -> None:

@@ -36,8 +36,8 @@ from service.vision.proposals import AROUND, Candidates, ProposalStage
 from service.vision.pyramid import halve
 from service.vision.types import Float32Array, UInt8Array
 from training.arguments import told
+from training.graph import check_parity
 from training.held_out import divided
-from training.manifest import ExportError
 from training.mtcnn.build import GraphBuilder
 from training.mtcnn.pictures import add_arguments, files, pictures, varied
 from training.mtcnn.tiles import scenes_with_faces
@@ -51,7 +51,6 @@ INPUTS, HIDDEN = 5 * (2 * AROUND + 1) ** 2, 64
 EPOCHS, BATCH, LEARNING_RATE, WEIGHT_DECAY = 20, 512, 4e-3, 1e-3
 FACE_WEIGHT = 2.0  # of all candidates of a face, where one that becomes none has 1: there are more of those
 THRESHOLDS = (0.002, 0.003, 0.005, 0.01, 0.02, 0.05)
-PARITY = 1e-4
 
 
 @dataclass(frozen=True)
@@ -196,9 +195,7 @@ def write(network: Perceptron, path: Path, sample: UInt8Array) -> None:
     """Write the graph. Raises ExportError where ONNX Runtime and PyTorch differ on the sample."""
     onnx.save_model(onnx.load_from_string(build(network)), str(path))
     (served,) = Graph(path).run({"surroundings": sample})
-    difference = float(np.abs(served - probabilities(network, sample)).max())
-    if difference > PARITY:
-        raise ExportError(f"{path.name} differs from PyTorch by {difference:.2g}, more than {PARITY}")
+    check_parity(path, served, probabilities(network, sample))
 
 
 def judgement(network: Perceptron, examples: Examples) -> str:

@@ -37,8 +37,8 @@ from service.vision.tables import joined, rows_at
 from service.vision.types import Float32Array, UInt8Array
 from training.arguments import told
 from training.data import SIDE
+from training.graph import check_parity
 from training.held_out import divided
-from training.manifest import ExportError
 from training.mtcnn.build import FloatArray, build_features, build_onet, load_weights
 from training.mtcnn.pictures import add_arguments, files, pictures, rescaled
 from training.mtcnn.students import array, give, published_weights
@@ -63,7 +63,6 @@ CERTAIN = 0.97  # what is wanted of a square that shows a known face
 CHANNELS, HIDDEN = 64, 64
 EPOCHS, BATCH, LEARNING_RATE, WEIGHT_DECAY = 8, 256, 2e-3, 1e-2
 DROPPED = 0.2  # of the hidden layer's values, while learning
-PARITY = 1e-4
 # Half of what is learned shows a known face, far more than of what the service sees: where the opinion is
 # SURE, it says what the service asks of O-Net, ACCEPT.
 SURE, ACCEPT = 0.88, DetectionParameters(SMALLEST_FACE).thresholds[2]
@@ -287,9 +286,7 @@ def write(opinion: Opinion, path: Path, sample: UInt8Array) -> None:
     probability, _, _, face = Graph(path).run({"crops": sample})
     (features,) = Graph(build_features(published)).run({"crops": sample})
     expected = np.maximum(probability, probabilities(opinion, features))
-    difference = float(np.abs(face - expected).max())
-    if difference > PARITY:
-        raise ExportError(f"{path.name} differs from PyTorch by {difference:.2g}, more than {PARITY}")
+    check_parity(path, face, expected)
 
 
 def main() -> None:
