@@ -170,9 +170,10 @@ def test_the_average_takes_a_share_of_each_step(tmp_path: Path) -> None:
 
 
 def test_only_matrices_and_kernels_decay(tmp_path: Path) -> None:
-    run = Run(config(weight_decay=0.1), faces(), tmp_path)
+    run = Run(config(weight_decay=0.1, momentum=0.7), faces(), tmp_path)
     sizes = {group["weight_decay"]: {p.ndim for p in group["params"]} for group in run.optimiser.param_groups}
     assert sizes == {0.1: {2, 4}, 0.0: {1}}
+    assert all((group["momentum"], group["nesterov"]) == (0.7, True) for group in run.optimiser.param_groups)
 
 
 def test_rare_classes_make_an_epoch_longer_where_all_come_as_often(tmp_path: Path) -> None:

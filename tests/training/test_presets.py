@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import cv2
 import numpy as np
 import pytest
@@ -12,11 +14,19 @@ from training.presets import (
     augment,
     class_balanced,
     mix,
+    random_affine,
     random_blur,
+    random_erase,
+    random_flip,
+    random_grid,
     random_jpeg,
+    random_light,
+    random_noise,
     random_resolution,
     to_network,
 )
+
+from .helpers import STILL
 
 MIXED = {"mixup": Augmentation(mixed=1, cut=0), "cutmix": Augmentation(mixed=1, cut=1)}
 
@@ -36,11 +46,70 @@ def test_augmentation_keeps_shape_range_and_repeats_under_a_seed(strength: Augme
 
 
 def test_without_strength_only_the_mirror_is_left() -> None:
-    still = Augmentation(0, 0, 0, 0, 0, resampled=0, erased=0)
     before = images()
-    after = augment(before, still, Generator().manual_seed(1))
+    after = augment(before, STILL, Generator().manual_seed(1))
     for image, original in zip(after, before, strict=True):
         assert any(torch.allclose(image, view, atol=1e-4) for view in (original, original.flip(2)))
+
+
+def test_half_of_the_faces_are_mirrored() -> None:
+    flipped = (random_flip(images(100), Generator().manual_seed(1)) != images(100)).flatten(1).any(1)
+    assert 35 < flipped.sum() < 65
+
+
+def moved(strength: Augmentation) -> dict[str, Tensor]:
+    """What becomes of an upright bar of 24x8 pixels: its area, middle and lean in degrees, (100,) each."""
+    bar = torch.zeros(1, 1, 48, 48)
+    bar[:, :, 12:36, 20:28] = 1
+    shown = random_affine(bar.expand(100, 1, 48, 48), strength, Generator().manual_seed(1))[:, 0]
+    place = torch.arange(48.0) - 23.5
+    area = shown.sum((1, 2))
+    x, y = ((shown * at).sum((1, 2)) / area for at in (place, place[:, None]))
+    across, down = place - x[:, None], place - y[:, None]
+    xx, yy = ((shown.sum(axis) * away**2).sum(1) for axis, away in ((1, across), (2, down)))
+    xy = (shown * across[:, None] * down[:, :, None]).sum((1, 2))
+    return {"area": area / 192, "x": x, "y": y, "lean": torch.rad2deg(0.5 * torch.atan2(2 * xy, yy - xx))}
+
+
+def test_faces_turn_grow_and_move_as_far_as_they_may() -> None:
+    turned, grown = moved(replace(STILL, rotation=20)), moved(replace(STILL, scale=0.3))
+    shifted = moved(replace(STILL, shift=0.1))
+    for lean, side in ((turned["lean"], 1), (turned["lean"], -1)):
+        assert 17 < (side * lean).max() < 21
+    assert (turned["area"] - 1).abs().max() < 0.03
+    assert grown["area"].max().sqrt() == pytest.approx(1.3, abs=0.05)
+    assert grown["area"].min().sqrt() == pytest.approx(1 / 1.3, abs=0.05)
+    for way in ("x", "y"):
+        assert 4.3 < shifted[way].max() < 4.9
+        assert -4.9 < shifted[way].min() < -4.3
+
+
+def test_light_changes_contrast_about_the_mean_and_brightness() -> None:
+    gray = 0.4 + 0.2 * images(50)
+    contrasted = random_light(gray, replace(STILL, contrast=0.3), Generator().manual_seed(1))
+    torch.testing.assert_close(contrasted.mean((1, 2, 3)), gray.mean((1, 2, 3)))
+    spread = contrasted.std((1, 2, 3)) / gray.std((1, 2, 3))
+    assert [spread.min().item(), spread.max().item()] == pytest.approx([0.7, 1.3], abs=0.05)
+    brighter = random_light(gray, replace(STILL, brightness=0.1), Generator().manual_seed(1)) - gray
+    assert [brighter.min().item(), brighter.max().item()] == pytest.approx([-0.1, 0.1], abs=0.02)
+
+
+def test_noise_is_of_no_colour_and_of_another_strength_for_each_face() -> None:
+    noise = random_noise(torch.full((50, 1, 48, 48), 0.5), 0.1, Generator().manual_seed(1)) - 0.5
+    assert noise.mean().abs() < 0.001
+    spread = noise.std((1, 2, 3))
+    assert [spread.min().item(), spread.max().item()] == pytest.approx([0, 0.1], abs=0.01)
+
+
+def test_a_part_of_some_faces_is_hidden() -> None:
+    gray = torch.full((200, 1, 48, 48), 2.0)
+    erased = random_erase(gray, 0.5, Generator().manual_seed(1)) != 2
+    area = erased.float().mean((1, 2, 3))
+    assert 70 < (area > 0).sum() < 130
+    assert [area[area > 0].min().item(), area.max().item()] == pytest.approx([0.02, 0.2], abs=0.02)
+    assert erased.any(0).float().mean() > 0.85  # anywhere
+    covered = (random_grid(gray, 1.0, Generator().manual_seed(1)) != 2).float().mean((1, 2, 3))
+    assert 0.15 < covered.min() < covered.max() < 0.35
 
 
 def test_jpeg_leaves_what_a_jpeg_file_leaves() -> None:

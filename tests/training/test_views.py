@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch.nn import functional as F
 
 from training.config import ConfigError
 from training.distill import Distillation, distillation_loss
@@ -161,3 +162,38 @@ def test_the_distillation_loss_mixes_the_targets_with_what_is_taught() -> None:
     assert distillation_loss(loss, logits, taught, 0.0, all_of_it) == pytest.approx(0, abs=1e-6)
     assert distillation_loss(loss, -logits, taught, 0.0, all_of_it) > 0.5
     assert distillation_loss(loss, -logits, taught, 0.0, replace(all_of_it, weight=0.0)) == loss
+
+
+def test_a_softened_answer_counts_as_hinton_has_it() -> None:
+    logits, taught = (torch.randn(5, 7, generator=torch.Generator().manual_seed(seed)) for seed in (0, 1))
+    taught = taught.log_softmax(1)
+    soft, wanted = ((values / 4).log_softmax(1) for values in (logits, taught))
+    apart = F.kl_div(soft, wanted, log_target=True, reduction="batchmean")
+    found = distillation_loss(torch.tensor(3.0), logits, taught, 0.0, Distillation("any", 0.25, 4.0))
+    torch.testing.assert_close(found, 0.75 * torch.tensor(3.0) + 0.25 * 16 * apart)
+
+
+def test_students_go_round_the_views(tmp_path: Path) -> None:
+    settings = config(augmentation=Augmentation(mixed=0.5))
+    write_views(settings, faces(), [build(config()).eval()], tmp_path / "views", 2)
+    student = Run(config(distillation=Distillation("views"), epochs=3), faces(), tmp_path / "student")
+    shown = []
+    for _ in range(3):
+        student.advance()
+        assert student.view is not None
+        shown.append(student.view.images.clone())
+    assert not torch.equal(shown[0], shown[1])
+    assert torch.equal(shown[0], shown[2])
+
+
+@torch.no_grad()
+def test_teachers_are_heard_head_by_head_and_each_alike() -> None:
+    networks = [build(config(votes=0.5)).eval() for _ in range(2)]
+    for network, certainty in zip(networks, (1, 100), strict=True):
+        assert isinstance(network.classifier, torch.nn.Linear)
+        network.classifier.weight.mul_(certainty)
+    images = torch.rand(3, 1, 48, 48)
+    each = [
+        torch.cat([head.log_softmax(1) for head in network(images).split(7, 1)], 1) for network in networks
+    ]
+    torch.testing.assert_close(opinion(networks, images), (each[0] + each[1]) / 2)
