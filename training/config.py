@@ -38,6 +38,12 @@ RANGES: dict[str, tuple[float, float]] = {
     **dict.fromkeys(("scale", "shift", "contrast", "brightness", "noise"), (0, 1)),
     **dict.fromkeys(("resampled", "erased", "blurred", "jpeg", "grid", "mixed", "cut", "in_scenes"), (0, 1)),
 }
+PARTS = {
+    "architecture": Architecture,
+    "augmentation": Augmentation,
+    "dense": DenseArchitecture,
+    "distillation": Distillation,
+}
 CHOICES = {"precision": ("float32", "bfloat16"), "kind": ("resnet", "vgg")}
 
 
@@ -88,22 +94,14 @@ def from_saved(saved: Mapping[str, Any]) -> Config:
 
     Raises ConfigError for one with settings that are not known here.
     """
+    parts = dict(saved)
     try:
-        return _from_saved(dict(saved))
+        for name, kind in PARTS.items():
+            if parts.get(name):
+                parts[name] = kind(**{key: _frozen(value) for key, value in parts[name].items()})
+        return Config(**parts)
     except TypeError as error:
         raise ConfigError(f"settings of another version of this program: {error}") from error
-
-
-def _from_saved(parts: dict[str, Any]) -> Config:
-    for name, kind in (
-        ("architecture", Architecture),
-        ("augmentation", Augmentation),
-        ("dense", DenseArchitecture),
-        ("distillation", Distillation),
-    ):
-        if parts.get(name):
-            parts[name] = kind(**{key: _frozen(value) for key, value in parts[name].items()})
-    return Config(**parts)
 
 
 def override(config: Config, settings: Iterable[str]) -> Config:
