@@ -13,6 +13,7 @@ from training.engine import Run, train
 from training.export import Served
 from training.graph import fold, write_graph
 from training.held_out import split_held_out
+from training.log import read_log
 from training.network import build, load_network
 from training.presets import Augmentation, to_network
 from training.targets import targets
@@ -188,3 +189,16 @@ def test_teachers_are_heard_head_by_head_and_each_alike() -> None:
         torch.cat([head.log_softmax(1) for head in network(images).split(7, 1)], 1) for network in networks
     ]
     torch.testing.assert_close(opinion(networks, images), (each[0] + each[1]) / 2)
+
+
+def test_what_is_taught_counts_in_the_loss_of_a_run(tmp_path: Path) -> None:
+    write_views(config(), faces(), [build(config()).eval()], tmp_path / "views", 1)
+    losses = []
+    for weight in (0.0, 0.5, 1.0):
+        taught = config(distillation=Distillation("views", weight), learning_rate=0.0, epochs=1)
+        train(taught, faces(), tmp_path / str(weight))
+        losses.append(float(read_log(tmp_path / str(weight))[0]["loss"]))
+    assert losses[0] == pytest.approx(np.log(7), abs=0.6)
+    # The teacher knows as little as the student: they hardly differ.
+    assert losses[2] < 0.6
+    assert losses[1] == pytest.approx((losses[0] + losses[2]) / 2, abs=1e-4)
