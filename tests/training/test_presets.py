@@ -145,6 +145,8 @@ def test_mixing_keeps_targets_distributions_that_fit_the_pixels(kind: str) -> No
     torch.testing.assert_close(targets.sum(1), torch.ones(16))
     torch.testing.assert_close(mixed.mean(dim=(1, 2, 3)), targets @ values)
     assert not torch.equal(mixed, pictures)
+    # By mixup a face is changed as a whole, by CutMix in a part.
+    assert bool((mixed.flatten(1).std(1) < 1e-6).all()) == (kind == "mixup")
     assert (targets.diagonal() >= 0.49).all()
 
 
