@@ -124,6 +124,15 @@ def test_jpeg_leaves_what_a_jpeg_file_leaves() -> None:
     assert (seen[0, 0] - file).abs().mean() < 0.2 * (picture[0, 0] - file).abs().mean()
 
 
+def test_blur_is_of_up_to_one_and_a_half_pixels() -> None:
+    dot = torch.zeros(1, 1, 48, 48)
+    dot[..., 24, 24] = 1
+    shown = random_blur(dot.expand(100, 1, 48, 48), 1.0, Generator().manual_seed(1))[:, 0]
+    spread = (shown.sum(1) * (torch.arange(48.0) - 24) ** 2).sum(1).sqrt()
+    assert spread.max().item() == pytest.approx(1.5, abs=0.05)
+    assert spread.min() < 0.4
+
+
 def test_each_face_is_blurred_and_resampled_by_its_own_amount() -> None:
     same = images(1).expand(8, 1, 48, 48)
     only = Augmentation(0, 0, 0, 0, 0, resampled=1, erased=0)
