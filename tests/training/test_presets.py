@@ -52,6 +52,13 @@ def test_without_strength_only_the_mirror_is_left() -> None:
         assert any(torch.allclose(image, view, atol=1e-4) for view in (original, original.flip(2)))
 
 
+@pytest.mark.parametrize("name", ["blurred", "resampled", "noise", "jpeg", "grid", "erased"])
+def test_each_strength_is_applied(name: str) -> None:
+    left_out, applied = (replace(STILL, **{name: share}) for share in (0.0, 1.0))  # type: ignore[arg-type]
+    still, changed = (augment(images(4), some, Generator().manual_seed(1)) for some in (left_out, applied))
+    assert not torch.isclose(still, changed, atol=1e-3).flatten(1).all(1).any()
+
+
 def test_half_of_the_faces_are_mirrored() -> None:
     flipped = (random_flip(images(100), Generator().manual_seed(1)) != images(100)).flatten(1).any(1)
     assert 35 < flipped.sum() < 65
