@@ -61,7 +61,8 @@ def agreed(boxes: Float32Array, found: Located) -> Float32Array:
 
 def put_right(boxes: Float32Array) -> Float32Array:
     """The networks' boxes (N, 4), in pixels that they were shown, where the faces are."""
-    return boxes + np.maximum((boxes[:, 2:3] - boxes[:, :1]) * PIXEL, 1)
+    moved: Float32Array = boxes + np.maximum((boxes[:, 2:3] - boxes[:, :1]) * PIXEL, 1)
+    return moved
 
 
 def to_faces(
