@@ -13,7 +13,15 @@ from service.api.errors import (
     Kind,
     problem_details,
 )
-from service.api.schemas import AnalyzeRequest, JsonImage, Problem, StreamError, StreamFrame, Unvalidated
+from service.api.schemas import (
+    AnalyzeRequest,
+    JsonImage,
+    JsonImages,
+    Problem,
+    StreamError,
+    StreamFrame,
+    Unvalidated,
+)
 from service.vision.errors import InvalidImageError
 from service.vision.headers import ACCEPTED_FORMATS
 
@@ -189,6 +197,8 @@ BATCH_RESPONSES: Responses = {
     },
     **problem_responses(*_COMMON, "too_many_images"),
 }
+_DATA_URI = "data:image/jpeg;base64,/9j/4AAQSkZJRgABAQAAAQABAAD..."
+
 DETECT_BODY: Json = {
     "requestBody": {
         "required": True,
@@ -199,7 +209,7 @@ DETECT_BODY: Json = {
             },
             "application/json": {
                 "schema": {"$ref": "#/components/schemas/JsonImage"},
-                "example": {"image": "data:image/jpeg;base64,/9j/4AAQSkZJRgABAQAAAQABAAD..."},
+                "example": {"image": _DATA_URI},
             },
             "image/*": {"schema": _BINARY},
             "application/octet-stream": {"schema": _BINARY},
@@ -216,14 +226,18 @@ BATCH_BODY: Json = {
                     "required": ["images"],
                     "properties": {"images": {"type": "array", "items": _BINARY}},
                 }
-            }
+            },
+            "application/json": {
+                "schema": {"$ref": "#/components/schemas/JsonImages"},
+                "example": {"images": [_DATA_URI, "/9j/4AAQSkZJRgABAQAAAQABAAD..."]},
+            },
         },
     }
 }
 
 ANALYZE_RESPONSES: Responses = problem_responses(*_COMMON, *_ONE_IMAGE, "face_not_detected")
 _ANALYZE_EXAMPLE: Json = {
-    "img": "data:image/jpeg;base64,/9j/4AAQSkZJRgABAQAAAQABAAD...",
+    "img": _DATA_URI,
     "actions": ["emotion"],
 }
 
@@ -262,7 +276,7 @@ ANALYZE_BODY: Json = {
 _Mode = Literal["validation", "serialization"]
 # What no route's signature names: bodies read by hand, problems, and what goes over the WebSocket.
 _UNLISTED: tuple[tuple[tuple[type[Unvalidated | BaseModel], ...], _Mode], ...] = (
-    ((Problem, JsonImage, AnalyzeRequest), "validation"),
+    ((Problem, JsonImage, JsonImages, AnalyzeRequest), "validation"),
     ((StreamFrame, StreamError), "serialization"),
 )
 

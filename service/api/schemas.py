@@ -43,6 +43,12 @@ class JsonImage(Wire):
     image: str = Field(description="The image file, as base64 or as a `data:` URI.")
 
 
+class JsonImages(Wire):
+    """The JSON form of a batch."""
+
+    images: list[str] = Field(description="The image files, each as base64 or as a `data:` URI.")
+
+
 @dataclass(slots=True, kw_only=True)
 class ImageInfo(Unvalidated):
     """The image as it was received; width and height are those of the upright picture."""

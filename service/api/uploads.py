@@ -7,7 +7,7 @@
 import base64
 import binascii
 import re
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -18,7 +18,7 @@ from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.requests import ClientDisconnect
 
 from service.api.errors import BodyTooLargeError, EmptyBodyError, MalformedBodyError, TooManyImagesError
-from service.api.schemas import JsonImage
+from service.api.schemas import JsonImage, JsonImages
 from service.vision.errors import UnsupportedFormatError
 
 # Form fields beside the images; more than a form could honestly have.
@@ -81,19 +81,29 @@ def single_image(body: Body) -> bytes:
     return image
 
 
-def batch_images(body: Body, most: int) -> list[bytes]:
-    """The files in form field `images`, in order; an empty one stays as no bytes.
+def batch_images(body: Body, most: int) -> Sequence[bytes | str]:
+    """The files in form field `images`, or JSON's texts of that name, in order, for `one_of_batch`.
 
     Raises EmptyBodyError, MalformedBodyError or TooManyImagesError.
     """
     if not body.data:
-        raise EmptyBodyError("the request has no body: send files in form field 'images'")
+        raise EmptyBodyError("the request has no body: send files in form field 'images', or JSON")
+    if body.content_type == "application/json":
+        return _json_images(body.data, most)
     if body.content_type != "multipart/form-data":
-        raise MalformedBodyError("a batch is multipart/form-data with files in field 'images'")
+        raise MalformedBodyError("a batch is multipart/form-data with files in field 'images', or JSON")
     images = _form_files(body, "images", most)
     if not images:
         raise EmptyBodyError("the form has no field 'images'")
     return images
+
+
+def one_of_batch(image: bytes | str) -> bytes:
+    """The bytes of a file, or of a text in base64. Raises EmptyBodyError and MalformedBodyError."""
+    data = base64_bytes(image, "images") if isinstance(image, str) else image
+    if not data:
+        raise EmptyBodyError("this file of the batch is empty")
+    return data
 
 
 def _single(body: Body) -> bytes:
@@ -113,6 +123,20 @@ def _json_image(data: bytes) -> bytes:
     except ValidationError as error:
         raise MalformedBodyError(f'the JSON body is not {{"image": "<base64>"}}: {_reason(error)}') from error
     return base64_bytes(text, "image")
+
+
+def _json_images(data: bytes, most: int) -> list[str]:
+    try:
+        images = json_model(JsonImages, data).images
+    except ValidationError as error:
+        raise MalformedBodyError(
+            f'the JSON body is not {{"images": ["<base64>", ...]}}: {_reason(error)}'
+        ) from error
+    if not images:
+        raise EmptyBodyError("the JSON body has no images")
+    if len(images) > most:
+        raise too_many("images", most, text=False)
+    return images
 
 
 def json_model(model: type[M], data: bytes) -> M:
@@ -216,7 +240,7 @@ def too_many(name: str, most: int, *, text: bool) -> MalformedBodyError | TooMan
     """What is raised where a form has a field more often than it may. text: it holds no image."""
     if text:
         return MalformedBodyError(f"the form has the field '{name}' more than {most} time(s)")
-    return TooManyImagesError(f"the form has more than {most} file(s) in field '{name}'")
+    return TooManyImagesError(f"the request has more than {most} file(s) in field '{name}'")
 
 
 def form_values(body: Body, most: Mapping[str, int], texts: Collection[str] = ()) -> dict[str, list[bytes]]:

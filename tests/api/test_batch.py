@@ -1,6 +1,9 @@
 """POST /detect-emotions/batch."""
 
+import base64
+
 import httpx
+import pytest
 
 from tests.conftest import Serve
 
@@ -28,7 +31,32 @@ def test_too_many_images_are_refused(serve: Serve, photo: bytes) -> None:
     assert (response.status_code, response.json()["code"]) == (413, "too_many_images")
 
 
-def test_a_batch_is_a_form(client: httpx.Client, photo: bytes) -> None:
+def test_json_is_answered_as_a_form_is(client: httpx.Client, photo: bytes) -> None:
+    coded = base64.b64encode(photo).decode()
+    images = [coded, "no base64", "", f"data:image/jpeg;base64,{coded}"]
+    results = client.post(URL, json={"images": images}).json()["results"]
+    codes = [result["error"]["code"] for result in results if result["status"] == "error"]
+    assert [result["status"] for result in results] == ["ok", "error", "error", "ok"]
+    assert codes == ["malformed_body", "empty_body"]
+    (of_form,) = client.post(URL, files=files(photo)).json()["results"]
+    assert results[0]["result"]["faces"] == results[3]["result"]["faces"] == of_form["result"]["faces"]
+
+
+@pytest.mark.parametrize(
+    ("body", "code"),
+    [
+        ({"images": []}, "empty_body"),
+        ({"image": "AAAA"}, "malformed_body"),
+        ({"images": "AAAA"}, "malformed_body"),
+        ({"images": ["AAAA", 1]}, "malformed_body"),
+        ({"images": ["AAAA"] * 17}, "too_many_images"),
+    ],
+)
+def test_json_without_a_list_of_texts_is_refused(client: httpx.Client, body: object, code: str) -> None:
+    assert client.post(URL, json=body).json()["code"] == code
+
+
+def test_a_batch_is_a_form_or_json(client: httpx.Client, photo: bytes) -> None:
     assert client.post(URL, content=photo).json()["code"] == "malformed_body"
     assert client.post(URL).json()["code"] == "empty_body"
     assert client.post(URL, files={"image": photo}).json()["code"] == "empty_body"

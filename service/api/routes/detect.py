@@ -9,11 +9,11 @@ from service.api import openapi
 from service.api.answers import server_timing, to_json
 from service.api.auth import require_api_key
 from service.api.direct import DirectRoute
-from service.api.errors import EmptyBodyError, kind_of, problem_of
+from service.api.errors import kind_of, problem_of
 from service.api.execution import Drawn, Task, task_of
 from service.api.negotiation import accepted, negotiate
 from service.api.schemas import Batch, BatchError, BatchOk, Detection
-from service.api.uploads import Body, batch_images, single_image
+from service.api.uploads import Body, batch_images, one_of_batch, single_image
 from service.vision.draw import PictureFormat
 
 router = APIRouter(route_class=DirectRoute, dependencies=[Depends(require_api_key)], tags=["detection"])
@@ -70,18 +70,12 @@ async def _detect_all(task: Task, request_id: str, body: Body) -> Batch:
     images = (await task.run(partial(batch_images, body, task.settings.max_batch_images))).value
     task.metrics.batch(len(images))
 
-    async def one(image: bytes) -> BatchOk | BatchError:
+    async def one(image: bytes | str) -> BatchOk | BatchError:
         try:
             with task.runtime.tracing.span("image"):
-                return BatchOk(result=await task.detect(partial(_not_empty, image)))
+                return BatchOk(result=await task.detect(partial(one_of_batch, image)))
         except Exception as error:
             task.metrics.rejected(kind_of(error).code)
             return BatchError(error=problem_of(error, request_id))
 
     return Batch(results=list(await asyncio.gather(*map(one, images))))
-
-
-def _not_empty(image: bytes) -> bytes:
-    if not image:
-        raise EmptyBodyError("this file of the batch is empty")
-    return image
