@@ -63,8 +63,10 @@ def decode(
     down, colour profiles ignored. A picture that is cut short is refused, not decoded in part: half a face
     must not be classified.
 
-    Raises UnsupportedFormatError, InvalidImageError or ImageTooLargeError, and nothing else of its own.
+    Raises UnsupportedFormatError, InvalidImageError or ImageTooLargeError, and TypeError for other data.
     """
+    if not isinstance(data, bytes):
+        raise TypeError(f"data are the bytes of an image file, not {type(data).__name__}")
     header = read_header(data, max_pixels)
     min_face = min_face_size(*_upright_size(header.size, header.orientation or 1))
     return (decoder or decode_picture)(header, min_face)

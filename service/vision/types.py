@@ -145,6 +145,8 @@ class DecodedImage:
     """An upright image, possibly decoded at a reduced scale.
 
     pixels: (h, w, 3) uint8 RGB; width and height are those of the full upright image.
+
+    Raises ValueError for pixels of another type or shape: the graphs would find no face in them, or fail.
     """
 
     pixels: UInt8Array
@@ -152,6 +154,11 @@ class DecodedImage:
     height: int
     format: str
     exif_orientation: int
+
+    def __post_init__(self) -> None:
+        shape, dtype = self.pixels.shape, self.pixels.dtype
+        if dtype != np.uint8 or len(shape) != 3 or shape[2] != 3:
+            raise ValueError(f"pixels are uint8 (height, width, 3) RGB, not {dtype} {shape}")
 
     @property
     def scale(self) -> float:

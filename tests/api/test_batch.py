@@ -33,7 +33,7 @@ def test_too_many_images_are_refused(serve: Serve, photo: bytes) -> None:
 
 def test_json_is_answered_as_a_form_is(client: httpx.Client, photo: bytes) -> None:
     coded = base64.b64encode(photo).decode()
-    images = [coded, "no base64", "", f"data:image/jpeg;base64,{coded}"]
+    images = [coded, "no base64!", "", f"data:image/jpeg;base64,{coded}"]
     results = client.post(URL, json={"images": images}).json()["results"]
     codes = [result["error"]["code"] for result in results if result["status"] == "error"]
     assert [result["status"] for result in results] == ["ok", "error", "error", "ok"]

@@ -648,6 +648,12 @@ def test_what_is_no_accepted_format_is_unsupported(data: bytes) -> None:
         decoded(data)
 
 
+@pytest.mark.parametrize("data", ["photo.jpg", Path("photo.jpg"), np.zeros((9, 9, 3), np.uint8)])
+def test_a_path_or_pixels_are_no_data(data: Any) -> None:
+    with pytest.raises(TypeError, match="the bytes of an image file"):
+        decoded(data)
+
+
 @pytest.mark.parametrize("options", [{}, {"progressive": True}], ids=["baseline", "progressive"])
 @pytest.mark.parametrize("tenths", range(2, 10))
 def test_a_jpeg_that_ends_early_with_an_end_marker_is_refused(tenths: int, options: dict[str, Any]) -> None:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from service.vision.types import DecodedImage
+from service.vision.types import DecodedImage, UInt8Array
 
 
 @pytest.mark.parametrize(
@@ -16,3 +16,11 @@ from service.vision.types import DecodedImage
 def test_the_scale_is_that_of_both_sides(size: tuple[int, int], shape: tuple[int, int], scale: float) -> None:
     image = DecodedImage(np.zeros((shape[1], shape[0], 3), np.uint8), *size, "jpeg", 1)
     assert image.scale == pytest.approx(scale)
+
+
+@pytest.mark.parametrize(
+    "pixels", [np.zeros((9, 9)), np.zeros((9, 9), np.uint8), np.zeros((9, 9, 4), np.uint8)]
+)
+def test_pixels_that_no_graph_takes_are_refused(pixels: UInt8Array) -> None:
+    with pytest.raises(ValueError, match="uint8"):
+        DecodedImage(pixels, 9, 9, "jpeg", 1)
