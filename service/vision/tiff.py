@@ -53,6 +53,8 @@ def tiff_header(data: bytes, _max_pixels: int) -> Header:
     """Of the first page; its body is the file with a directory that tells of nothing else."""
     order = _BYTE_ORDERS[data[:2]]
     tags = _known_tags(data, order)
+    if _value(tags, _SAMPLES, 1) == 1:
+        tags.pop(_PLANAR, None)  # Pillow would heed it, and read a negative or nothing
     width, height = _value(tags, _WIDTH, 0), _value(tags, _HEIGHT, 0)
     if _value(tags, _COMPRESSION, 1) not in _COMPRESSIONS:
         raise InvalidImageError("the TIFF image uses a compression that is not supported")

@@ -555,6 +555,17 @@ def test_a_tiff_of_8_bits_in_which_zero_is_white_is_no_negative() -> None:
     assert decoded(data).pixels[0, :, 0].tolist() == [255, 254, 1, 0]
 
 
+@pytest.mark.parametrize(
+    ("bits", "photometric", "row"),
+    [(16, 1, b"\xff\0\0\x80\xff\xff"), (8, 0, b"\xff\x7f\0"), (4, 0, b"\xf7\0")],
+    ids=["16 bits", "zero is white", "zero is white, 4 bits"],
+)
+def test_planes_are_no_matter_in_a_tiff_of_one_sample(bits: int, photometric: int, row: bytes) -> None:
+    data = tiff({256: 3, 257: 1, 258: bits, 262: photometric, 273: 110, 278: 1, 279: len(row), 284: 2}, row)
+
+    assert decoded(data).pixels[0, :, 0].tolist() == [0, 128 if bits > 4 else 136, 255]
+
+
 @pytest.mark.parametrize("orientation", [0, 9])
 def test_a_tiff_in_no_orientation_counts_as_upright(orientation: int) -> None:
     data = encoded(Image.new("L", (8, 4)), "TIFF", tiffinfo={ORIENTATION: orientation})
