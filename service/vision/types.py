@@ -102,7 +102,8 @@ Region = tuple[float, float, float, float]
 class Face:
     """One detected face.
 
-    region: the detector's own box, before it is rounded and clipped for show. The crop is cut from this one.
+    region: the detector's own box, before it is put right, rounded and clipped for show. The crop is cut
+    from this one.
     confidence: O-Net's `face` probability, 0..1.
     window: what O-Net looked at to find it; where a film's next frame is looked at. None for faces of other
     detectors.

@@ -6,6 +6,7 @@ import numpy as np
 
 from service.vision.located import Located, apart, to_faces
 from service.vision.mtcnn import away
+from service.vision.types import Box
 
 
 def test_landmarks_are_what_the_squares_that_fit_best_show() -> None:
@@ -59,3 +60,13 @@ def test_a_face_outside_the_image_is_none() -> None:
     found = located((10, 10, 30, 30), (-40, 10, -20, 30), (10, 99.8, 30, 120))
     faces = to_faces(found, 1.0, 100, 100, windows=found.windows)
     assert [face.region for face in faces] == [(10, 10, 30, 30)]
+
+
+def test_the_box_alone_is_moved_by_a_pixel_that_the_networks_were_shown() -> None:
+    """Of the image, here decoded at half its size, or of O-Net's input; the crop is cut where it was."""
+    found = located((10, 20, 30, 50), (100, 0, 196, 90))
+    large, small = to_faces(found, 0.5, 390, 200, windows=found.windows)
+    assert small.box == Box(22, 42, 40, 60)
+    assert small.region == (20, 40, 60, 100)
+    assert large.box == Box(204, 4, 390 - 204, 180)
+    assert large.region == (200, 0, 392, 180)
