@@ -39,7 +39,7 @@ const SILENT = {
 /** @type {Problem} */
 const STILL = {
   title: "No new picture",
-  detail: "The camera has shown nothing new for a while, or nobody saw this page. The view goes on when it does.",
+  detail: "The camera has shown nothing new for a while, or nobody saw this page. The view goes on with the next picture.",
   code: "no_frame",
 };
 
