@@ -19,21 +19,22 @@ _INTEGERS = {1: "B", 3: "H", 4: "I"}
 _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC = 256, 257, 258, 259, 262
 _STRIP_OFFSETS, _ORIENTATION, _SAMPLES, _ROWS_PER_STRIP, _STRIP_LENGTHS = 273, 274, 277, 278, 279
 _TILE_WIDTH, _TILE_HEIGHT, _TILE_OFFSETS, _TILE_LENGTHS = 322, 323, 324, 325
-_PLANAR, _SAMPLE_FORMAT = 284, 339
+_PLANAR, _EXTRA_SAMPLES, _SAMPLE_FORMAT = 284, 338, 339
 # For the decoder alone: FillOrder, T4Options, T6Options, Predictor and YCbCrPositioning; then ColorMap,
-# ExtraSamples, JPEGTables, YCbCrCoefficients, YCbCrSubSampling and ReferenceBlackWhite.
-_MORE_SCALARS, _MORE_TAGS = {266, 292, 293, 317, 531}, {320, 338, 347, 529, 530, 532}
+# JPEGTables, YCbCrCoefficients, YCbCrSubSampling and ReferenceBlackWhite.
+_MORE_SCALARS, _MORE_TAGS = {266, 292, 293, 317, 531}, {320, 347, 529, 530, 532}
 # Scalars first, then what may hold many values. Everything else (other pages, EXIF, ICC, XMP) is left out.
 _SCALARS = frozenset({
     _WIDTH, _HEIGHT, _COMPRESSION, _PHOTOMETRIC, _ORIENTATION, _SAMPLES, _ROWS_PER_STRIP, _PLANAR,
     _TILE_WIDTH, _TILE_HEIGHT, *_MORE_SCALARS,
 })  # fmt: skip
 _TAGS = _SCALARS | {
-    _BITS, _STRIP_OFFSETS, _STRIP_LENGTHS, _TILE_OFFSETS, _TILE_LENGTHS, _SAMPLE_FORMAT, *_MORE_TAGS,
+    _BITS, _STRIP_OFFSETS, _STRIP_LENGTHS, _TILE_OFFSETS, _TILE_LENGTHS, _EXTRA_SAMPLES, _SAMPLE_FORMAT,
+    *_MORE_TAGS,
 }  # fmt: skip
 # None, CCITT, LZW, JPEG, Deflate (twice), PackBits. Old-style JPEG (6) and the rare ones stay outside.
 _COMPRESSIONS = frozenset({1, 2, 3, 4, 5, 7, 8, 32946, 32773})
-_JPEG, _SIGNED = 7, 2  # values of Compression and SampleFormat
+_JPEG, _SIGNED, _LAB = 7, 2, 8  # values of Compression, SampleFormat and PhotometricInterpretation
 # Pixels that tiles may have beyond four times the picture's.
 _PADDING = 4_000_000
 
@@ -66,9 +67,8 @@ def tiff_header(data: bytes, _max_pixels: int) -> Header:
         )
     if _value(tags, _SAMPLE_FORMAT, 1) == _SIGNED:
         raise InvalidImageError("TIFF images of signed samples are not supported")  # Pillow drops the sign
-    if _planes(tags) > 1 and _value(tags, _BITS, 1) > 8 and _value(tags, _COMPRESSION, 1) == 1:
-        # Pillow reads them as if every second sample were another pixel.
-        raise InvalidImageError("uncompressed TIFF images of more than 8 bits in planes are not supported")
+    if _planes(tags) > 1:
+        _check_planes(tags)
     _check_layout(tags, width, height)
     if _value(tags, _COMPRESSION, 1) == _JPEG and not _last_jpeg_ends(data, tags):
         raise InvalidImageError("the TIFF image is cut short")  # the decoder would make up the rest
@@ -123,6 +123,17 @@ def _tag(data: bytes, order: str, start: int) -> _Tag:
 def _planes(tags: Mapping[int, _Tag]) -> int:
     """How many pictures of one sample each stand one after the other."""
     return _value(tags, _SAMPLES, 1) if _value(tags, _PLANAR, 1) == 2 else 1
+
+
+def _check_planes(tags: Mapping[int, _Tag]) -> None:
+    """Refuse what Pillow would read otherwise than it is meant."""
+    if _value(tags, _BITS, 1) > 8 and _value(tags, _COMPRESSION, 1) == 1:
+        # As if every second sample were another pixel.
+        raise InvalidImageError("uncompressed TIFF images of more than 8 bits in planes are not supported")
+    photometric = _value(tags, _PHOTOMETRIC, 1)
+    if photometric == _LAB or (photometric == 1 and _value(tags, _EXTRA_SAMPLES, 0)):
+        # Without a shift of the colors; with the alpha in the place of another color.
+        raise InvalidImageError("TIFF images of Lab colors or of gray with alpha in planes are not supported")
 
 
 def _check_layout(tags: Mapping[int, _Tag], width: int, height: int) -> None:

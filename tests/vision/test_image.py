@@ -550,6 +550,12 @@ def test_a_tiff_of_16_bits_in_planes_is_no_noise() -> None:
         decoded(planar_tiff(RGB, 16, deflated=False))
 
 
+@pytest.mark.parametrize("tags", [{262: 8, 277: 3}, {262: 1, 277: 2, 338: 2}], ids=["Lab", "gray with alpha"])
+def test_a_tiff_whose_planes_pillow_misreads_is_refused(tags: dict[int, int | tuple[int, int]]) -> None:
+    with pytest.raises(InvalidImageError, match="in planes"):
+        decoded(tiff(tags | {256: 4, 257: 4, 258: 8, 284: 2}))
+
+
 def test_a_tiff_of_8_bits_in_which_zero_is_white_is_no_negative() -> None:
     data = tiff({256: 4, 257: 1, 258: 8, 262: 0, 273: 98, 278: 1, 279: 4}, b"\0\1\xfe\xff")
 
