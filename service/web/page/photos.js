@@ -130,8 +130,9 @@ export class Photos {
       photo.problem = problemOf(error);
       this.failed(photo.problem);
     }
-    if (photo === this.shown) announce(spoken(photo));
-    else if (this.all.every(({ state }) => state === "done" || state === "failed")) announce(tally(this.all));
+    const over = this.all.length > 1 && this.all.every(({ state }) => state === "done" || state === "failed");
+    const words = [...(photo === this.shown ? [spoken(photo)] : []), ...(over ? [tally(this.all)] : [])];
+    if (words.length) announce(words.join(". "));
     this.#showChanged([photo]);
     this.#pump();
   }
