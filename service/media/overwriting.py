@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from service.media.errors import SourceError
@@ -31,9 +32,14 @@ def refuse_replacing(option: str, path: Path | None) -> None:
 
     Raises OSError where its draft's name is longer than the file system takes.
     """
-    for place in (path, draft_of(path)) if path else ():
+    if path is None:
+        return
+    draft = draft_of(behind_links(path))
+    for place in (path, draft):
         if place.exists() and not place.is_file():
             raise SourceError(f"{option}: {place} is no regular file, and would be replaced by one")
+    with suppress(FileNotFoundError, NotADirectoryError):
+        draft.lstat()  # from Python 3.14 on, `exists` raises nothing
 
 
 def refuse_overwriting(outputs: Mapping[str, Path | None], inputs: Iterable[Path]) -> None:

@@ -27,6 +27,7 @@ from service.media.errors import RefusedError, ServerError
 from service.media.frames import Video
 from service.media.interruption import Interruption
 from service.media.outputs import Paths, frame_outputs
+from service.media.overwriting import refuse_replacing
 from service.media.programme import Reporter, samples
 from service.media.terminal import told_in_one_line
 from service.media.video import VideoRun, run_video
@@ -510,6 +511,16 @@ def test_a_pipe_is_not_replaced_by_a_file(run: Run, film: Path, tmp_path: Path) 
         assert f"{pipe} is no regular file" in result.stderr
     assert pipe.is_fifo()
     assert [path.name for path in tmp_path.iterdir()] == ["pipe"]
+
+
+def test_the_draft_of_a_link_lies_beside_what_it_leads_to(tmp_path: Path) -> None:
+    long, short = tmp_path / ("l" * 250), tmp_path / "short.json"
+    long.symlink_to(short)
+    refuse_replacing("--summary", long)
+    long.unlink()
+    short.symlink_to(long)
+    with pytest.raises(OSError, match="too long"):
+        refuse_replacing("--summary", short)
 
 
 def test_an_output_that_is_a_link_is_written_where_it_leads(run: Run, film: Path, tmp_path: Path) -> None:
