@@ -1,4 +1,4 @@
-"""Fit the calibration of a graph in the store anew, on images held out of the training split.
+"""Fit the calibration of a graph in the store anew, on images held out of what it learned.
 
 `python -m training.recalibrate --model balanced --data fer2013.csv`
 

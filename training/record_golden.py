@@ -1,6 +1,8 @@
 """Record what PyTorch answers to a few fixed crops, so that a test can hold the committed graph to it.
 
 `python -m training.record_golden --variant balanced --data fer2013.csv --run runs/balanced`
+
+The data are what the runs were trained on.
 """
 
 import argparse
