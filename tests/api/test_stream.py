@@ -25,6 +25,8 @@ from service.api.schemas import StreamFrame
 from service.api.sockets import refuse
 from service.api.streaming import Mailbox, StreamSession
 from service.keys import digest
+from service.lifespan import lifespan
+from service.main import create_app
 from service.runtime.engine import OverloadedError
 from service.runtime.model_store import DETECTOR_GRAPHS
 from service.server import server_config
@@ -264,9 +266,31 @@ def test_waiting_for_an_answer_is_no_silence(gated: Gated, photo: bytes) -> None
         assert json.loads(stream.recv(30))["status"] == "ok"
 
 
-def test_a_frame_has_the_deadline_of_a_request(gated: Gated, photo: bytes) -> None:
-    with gated(request_timeout_s=0.5) as (client, _), opened(client) as stream:
-        assert ask(stream, photo)["error"]["code"] == "deadline_exceeded"
+def test_a_frame_has_the_deadline_of_a_request(loaded: Loaded, photo: bytes) -> None:
+    """Without a server, which would not wait longer than that for the handshake."""
+    app = create_app(Settings(_env_file=None, request_timeout_s=1e-9), loaded)
+    coming: list[Message] = [{"type": "websocket.receive", "bytes": photo}, {"type": "websocket.connect"}]
+
+    async def scenario() -> Any:
+        answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+
+        async def receive() -> Message:
+            if not coming:
+                await answer
+                return {"type": "websocket.disconnect", "code": 1000}
+            return coming.pop()
+
+        async def send(message: Message) -> None:
+            if message["type"] == "websocket.send":
+                answer.set_result(json.loads(message["text"]))
+
+        scope = {"type": "websocket", "scheme": "ws", "path": "/stream"}
+        handshake = {"query_string": b"", "headers": [], "subprotocols": []}
+        async with lifespan(app), asyncio.timeout(30):
+            await app(scope | handshake, receive, send)
+        return answer.result()
+
+    assert asyncio.run(scenario())["error"]["code"] == "deadline_exceeded"
 
 
 def test_a_stream_ends_when_it_is_to_end_however_long_it_may_be_silent(loaded: Loaded, photo: bytes) -> None:
