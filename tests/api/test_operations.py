@@ -54,15 +54,12 @@ def test_a_service_that_is_to_stop_is_not_ready_and_serves_what_arrives(
             before = await client.get("/readyz")
             app.state.runtime.engine.stop_accepting()
             assert (await client.head("/readyz")).status_code == 503
-            return before, await client.get("/readyz"), await client.post("/detect-emotions", content=photo)
-
-    async def served_and_stopped() -> tuple[httpx.Response, ...]:
-        answers = await scenario()
+            after, answer = await client.get("/readyz"), await client.post("/detect-emotions", content=photo)
         with pytest.raises(ClosedError):
             await app.state.runtime.engine.run(int, deadline=0)
-        return answers
+        return before, after, answer
 
-    before, after, answer = asyncio.run(served_and_stopped())
+    before, after, answer = asyncio.run(scenario())
     assert (before.status_code, after.status_code, after.json()["code"]) == (200, 503, "not_ready")
     assert answer.json()["faces"]
 

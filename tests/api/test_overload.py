@@ -181,7 +181,7 @@ def test_a_body_that_is_worked_on_makes_no_room_for_others(
         async with lifespan(app), httpx.AsyncClient(transport=transport, base_url="http://x") as client:
             app.state.runtime.intake = intake = Intake(len(photo))
             asking = asyncio.ensure_future(client.post("/detect-emotions", content=photo))
-            while not app.state.runtime.engine.inflight:
+            while not (app.state.runtime.engine.inflight or asking.done()):
                 await asyncio.sleep(0)
             with intake.upload() as other:
                 other.evict = lambda: evicted.append("other")
