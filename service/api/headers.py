@@ -7,7 +7,7 @@ from starlette.responses import Response
 from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
-# Of every answer, where it says nothing else of itself, as a page does.
+# Each is added to an answer that has no such header of its own.
 DEFAULTS = {
     "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
     "X-Content-Type-Options": "nosniff",
@@ -20,7 +20,7 @@ DEFAULTS = {
 def page_headers(**directives: str) -> dict[str, str]:
     """The headers of a page that runs only files of this service, and needs besides what `directives` say.
 
-    What they leave out is that of `DEFAULTS`.
+    `DEFAULTS` adds the rest.
     """
     policy = {
         "default-src": "'none'",

@@ -142,7 +142,6 @@ class StreamSession:
                     message = await self._socket.receive()
             except TimeoutError:
                 continue
-            self._heard = monotonic()
             if message["type"] == "websocket.disconnect":
                 raise WebSocketDisconnect(message["code"])
             # Text is no image, and the decoder says so.

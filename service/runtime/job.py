@@ -72,7 +72,7 @@ class Job(Generic[T]):
         """What the call returned, or its exception; once it was made or expired, and only once."""
         if self._finished is not None:
             return self._finished
-        # The second also where it was made since, and forgotten.
+        # Without an error it expired; if it was made since, that is forgotten.
         error, self._error = self._error or ExpiredError(), None
         try:
             raise error
