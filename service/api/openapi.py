@@ -108,7 +108,7 @@ _DETAILS = {
     "empty_body": "The request holds no image: send one in form field 'image', raw, or as JSON",
     "malformed_body": "The field 'image' is not base64; no path is read and no URL is fetched",
     "body_too_large": "The body is larger than 20000000 bytes",
-    "too_many_images": "The form has more than 16 file(s) in field 'images'",
+    "too_many_images": "The request has more than 16 file(s) in field 'images'",
     "not_acceptable": "This resource answers in application/json, image/jpeg, image/png",
     "invalid_parameter": "min_face_size: Input should be greater than or equal to 12",
     "unauthorized": "The header X-API-Key is missing or holds no valid key",

@@ -1,10 +1,14 @@
 """POST /detect-emotions/batch."""
 
 import base64
+import json
 
 import httpx
 import pytest
 
+from service.api.errors import MalformedBodyError
+from service.api.uploads import Body, batch_images, one_of_batch
+from service.settings import Settings
 from tests.conftest import Serve
 
 URL = "/detect-emotions/batch"
@@ -33,13 +37,23 @@ def test_too_many_images_are_refused(serve: Serve, photo: bytes) -> None:
 
 def test_json_is_answered_as_a_form_is(client: httpx.Client, photo: bytes) -> None:
     coded = base64.b64encode(photo).decode()
-    images = [coded, "no base64!", "", f"data:image/jpeg;base64,{coded}"]
+    images = [coded, "no base64!", "", coded + "\N{GRINNING FACE}", f"data:image/jpeg;base64,{coded}"]
     results = client.post(URL, json={"images": images}).json()["results"]
     codes = [result["error"]["code"] for result in results if result["status"] == "error"]
-    assert [result["status"] for result in results] == ["ok", "error", "error", "ok"]
-    assert codes == ["malformed_body", "empty_body"]
+    assert [result["status"] for result in results] == ["ok", "error", "error", "error", "ok"]
+    assert codes == ["malformed_body", "empty_body", "malformed_body"]
     (of_form,) = client.post(URL, files=files(photo)).json()["results"]
-    assert results[0]["result"]["faces"] == results[3]["result"]["faces"] == of_form["result"]["faces"]
+    assert results[0]["result"]["faces"] == results[4]["result"]["faces"] == of_form["result"]["faces"]
+
+
+def test_the_largest_batch_fits_in_json_and_no_text_is_held_wide() -> None:
+    uris = ["data:image/jpeg;base64,AAAA" + "\N{GRINNING FACE}" * (n == 0) for n in range(1000)]
+    body = Body(json.dumps({"images": uris}).encode(), "application/json", None)
+    images = batch_images(body, Settings(_env_file=None, max_batch_images=1000).max_batch_images)
+    assert len(images) == 1000
+    assert all(isinstance(image, str) and image.isascii() for image in images)
+    with pytest.raises(MalformedBodyError, match="not base64"):
+        one_of_batch(images[0])
 
 
 @pytest.mark.parametrize(
@@ -58,6 +72,8 @@ def test_json_without_a_list_of_texts_is_refused(client: httpx.Client, body: obj
 
 def test_a_batch_is_a_form_or_json(client: httpx.Client, photo: bytes) -> None:
     assert client.post(URL, content=photo).json()["code"] == "malformed_body"
+    unnamed = client.post(URL, data={"images": "AAAA"})  # as `curl -d` calls what it sends
+    assert unnamed.json()["detail"].endswith("application/json")
     assert client.post(URL).json()["code"] == "empty_body"
     assert client.post(URL, files={"image": photo}).json()["code"] == "empty_body"
 
