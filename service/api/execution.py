@@ -70,10 +70,10 @@ class Task:
         with intake.upload() as upload:
             with Ending(self.deadline) as ending:
                 upload.evict = lambda: ending.by(OverloadedError(engine.retry_after))
-                body = await read_body(request, self.settings.max_body_bytes, upload.grow)
+                body = [await read_body(request, self.settings.max_body_bytes, upload.grow)]
             intake.complete(upload)
             with engine.admit(self.deadline), while_connected(request):
-                return await work(body)
+                return await work(body.pop())  # kept here, it would be held beside its images
 
     async def run(self, call: Callable[[], T]) -> Finished[T]:
         """Make a call on a worker; raises ExpiredError when it is not done in time.

@@ -1,11 +1,18 @@
 """Memory for bodies: who makes room, and what a client sees of it."""
 
+import gc
 import socket
+from base64 import b64encode
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from functools import partial
+from typing import Any
+
+import pytest
 
 from service.api.intake import Intake, Upload
-from tests.conftest import Serve
+from service.api.uploads import Body
+from tests.conftest import Gated, Serve
 
 
 def uploads(intake: Intake, opened: ExitStack, *sizes: int) -> list[Upload]:
@@ -77,3 +84,22 @@ def test_many_large_bodies_held_open_do_not_keep_an_image_out(serve: Serve, phot
             assert b"retry-after: " in answer
             refused += 1
         assert 0 < refused < 20
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+@pytest.mark.parametrize(("path", "name"), [("/detect-emotions/batch", "images"), ("/analyze", "img")])
+def test_a_body_is_not_held_beside_its_images(
+    gated: Gated, photo: bytes, path: str, name: str, as_json: bool
+) -> None:
+    """Their room is reckoned once, and many requests may be between their body and their images."""
+    coded = f"data:image/jpeg;base64,{b64encode(photo).decode()}"
+    json = {name: [coded] if name == "images" else coded}
+    sent: dict[str, Any] = {"json": json} if as_json else {"files": {name: photo}}
+    gc.collect()  # of other tests
+    with gated(workers=1) as (client, gate), ThreadPoolExecutor(1) as pool:
+        answer = pool.submit(client.post, path, **sent)
+        assert gate.entered.wait(30)
+        held = [one for one in gc.get_objects() if isinstance(one, Body)]
+        gate.open.set()
+        assert answer.result(30).status_code in (200, 400)
+    assert not held

@@ -39,4 +39,5 @@ async def analyze(request: Request) -> Response:
 
 async def _detect(task: Task, body: Body) -> tuple[CompatRequest, Detection]:
     asked = (await task.run(partial(read_request, body))).value
+    del body  # the image is a copy
     return asked, await task.detect(lambda: asked.image)

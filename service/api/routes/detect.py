@@ -68,6 +68,7 @@ async def detect_emotions_batch(request: Request) -> Response:
 async def _detect_all(task: Task, request_id: str, body: Body) -> Batch:
     """Analyze all; the engine sees to it that other requests get their turn in between."""
     images = (await task.run(partial(batch_images, body, task.settings.max_batch_images))).value
+    del body  # the images are copies
     task.metrics.batch(len(images))
 
     async def one(image: bytes | str) -> BatchOk | BatchError:
