@@ -71,14 +71,22 @@ def _form(picture: bytes, random: Random) -> Case:
 
 
 def _json(picture: bytes, random: Random) -> Case:
-    path, name = random.choice((("/detect-emotions", "image"), ("/analyze", "img"), ("/analyze", "img_path")))
+    path, name = random.choice(
+        (
+            ("/detect-emotions", "image"),
+            ("/detect-emotions/batch", "images"),
+            ("/analyze", "img"),
+            ("/analyze", "img_path"),
+        )
+    )
     text = base64.b64encode(picture).decode()
     value = random.choice(
         (text, "data:image/jpeg;base64," + text, [text], text[:-1], None, 5, {"image": text})
     )
-    body = json.dumps(
-        {name: value, "actions": random.choice((["emotion"], [], "emotion", ["age"], None))}
-    ).encode()
+    fields = {name: value}
+    if path == "/analyze":  # the others refuse what they do not know
+        fields["actions"] = random.choice((["emotion"], [], "emotion", ["age"], None))
+    body = json.dumps(fields).encode()
     return Case(path, _with_tokens(body, TOKENS, random), {"content-type": "application/json"})
 
 

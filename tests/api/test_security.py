@@ -142,6 +142,7 @@ def bodies(reference: str) -> list[tuple[str, dict[str, Any]]]:
             {"params": {"image": reference, "model": reference}, "content": reference.encode()},
         ),
         ("/detect-emotions/batch", {"files": [("images", (reference, reference.encode()))]}),
+        ("/detect-emotions/batch", {"json": {"images": [reference]}}),
         *(
             ("/analyze", {sent: {name: reference}})
             for sent in ("json", "data")

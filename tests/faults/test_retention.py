@@ -102,9 +102,10 @@ def everything(service: Service, image: bytes) -> list[bytes]:
     with service.client() as client:
         good = [client.post(url, **form) for form in forms(image)]
         good.append(client.post(f"{url}/batch", files=[("images", image)]))
+        good.append(client.post(f"{url}/batch", json={"images": [uri]}))
         good.append(client.post("/analyze", json={"img": uri}))
         picture = client.post(url, content=image, headers={"accept": "image/jpeg"})
-        assert [response.status_code for response in (*good, picture)] == [200] * 6
+        assert [response.status_code for response in (*good, picture)] == [200] * 7
         assert all("happy" in response.text for response in good)
         bad = [client.post(url, **form) for form in wrong_forms(image)]
         bad.append(client.post("/analyze", json={"img": uri[30:]}))
