@@ -433,6 +433,25 @@ def test_the_programs_of_the_pages_run_as_written(
     assert run_program(tmp_path, "-c", program.replace("http://localhost:8000", url))
 
 
+LEFT_OPEN = """
+from pathlib import Path
+from fer_client import FerClient
+
+def answers():
+    with FerClient("http://localhost:8000") as client, client.stream() as stream:
+        while True:
+            yield stream.ask(Path("photo.jpg"))
+
+left_open = answers()
+print(next(left_open).frame)
+"""
+
+
+def test_a_stream_that_is_left_open_does_not_keep_the_program(url: str, photo: bytes, tmp_path: Path) -> None:
+    (tmp_path / "photo.jpg").write_bytes(photo)
+    assert run_program(tmp_path, "-c", LEFT_OPEN.replace("http://localhost:8000", url)) == "1\n"
+
+
 @pytest.mark.parametrize("example", ["photo", "folder", "webcam"])
 def test_examples_run(url: str, photo: bytes, tmp_path: Path, example: str) -> None:
     path = tmp_path / "astronaut.jpg"

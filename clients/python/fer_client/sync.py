@@ -1,6 +1,7 @@
 """The client for programs that wait for each answer."""
 
 import socket
+import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -21,6 +22,12 @@ class _Connection(ClientConnection):
     def handshake(self, *args: Any, **kwargs: Any) -> None:
         with wire.not_redirected():
             super().handshake(*args, **kwargs)
+
+    def close(self, *args: Any, **kwargs: Any) -> None:
+        # Of a generator that holds a stream when the program ends: the thread that would receive the other
+        # side's goodbye is gone by then, and the wait for it would never end.
+        if not sys.is_finalizing():
+            super().close(*args, **kwargs)
 
 
 class FerClient:
