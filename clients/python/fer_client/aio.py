@@ -37,6 +37,15 @@ class _Connection(ClientConnection):
         self.transport = _Gone()
 
 
+_PART = 65536
+
+
+async def _parts(data: bytes) -> AsyncIterator[bytes]:
+    """A body as parts, for each of which the timeout starts anew, as for a form's: sent whole, it has one."""
+    for start in range(0, len(data), _PART):
+        yield data[start : start + _PART]
+
+
 class AsyncFerClient:
     """`FerClient` for asyncio, used from one event loop; close it, or use it in an `async with` block."""
 
@@ -61,12 +70,7 @@ class AsyncFerClient:
 
     async def detect(self, image: wire.Image, **options: Unpack[wire.Options]) -> Detection:
         """The faces of one image. Raises FerError; an image without a face is no error."""
-        data = await asyncio.to_thread(wire.read, image)
-        return wire.detection(
-            await self._try(
-                lambda: self._http.post("/detect-emotions", content=data, params=wire.query(options))
-            )
-        )
+        return wire.detection(await self._post(image, "*/*", options))
 
     async def detect_batch(
         self, images: Iterable[wire.Image], **options: Unpack[wire.Options]
@@ -88,13 +92,7 @@ class AsyncFerClient:
         **options: Unpack[wire.Options],
     ) -> bytes:
         """The picture, upright, with what was found drawn on it, as a JPEG or PNG file."""
-        data, accept = await asyncio.to_thread(wire.read, image), {"Accept": f"image/{format}"}
-        response = await self._try(
-            lambda: self._http.post(
-                "/detect-emotions", content=data, params=wire.query(options), headers=accept
-            )
-        )
-        return wire.picture(response)
+        return wire.picture(await self._post(image, f"image/{format}", options))
 
     async def models(self) -> list[ModelInfo]:
         """The emotion models that `model` may name."""
@@ -127,6 +125,15 @@ class AsyncFerClient:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self.close()
+
+    async def _post(self, image: wire.Image, accept: str, options: wire.Options) -> httpx.Response:
+        data = await asyncio.to_thread(wire.read, image)
+        headers = {"Accept": accept, "Content-Length": str(len(data))}
+        return await self._try(
+            lambda: self._http.post(
+                "/detect-emotions", content=_parts(data), params=wire.query(options), headers=headers
+            )
+        )
 
     async def _try(self, call: Callable[[], Awaitable[httpx.Response]]) -> httpx.Response:
         attempt = 1

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
-from io import TextIOBase
+from io import BytesIO, TextIOBase
 from pathlib import Path
 from typing import Literal, Protocol, TypedDict
 
@@ -129,9 +129,9 @@ def query(options: Options) -> dict[str, str]:
     return given | {"include": "crops"} if options.get("include_crops") else given
 
 
-def files(images: Iterable[Image]) -> list[tuple[str, tuple[str, bytes]]]:
-    """A form's files; their names stay here."""
-    return [("images", ("image", read(image))) for image in images]
+def files(images: Iterable[Image]) -> list[tuple[str, tuple[str, BytesIO]]]:
+    """A form's files; their names stay here. As files, for httpx sends these in parts and bytes whole."""
+    return [("images", ("image", BytesIO(read(image)))) for image in images]
 
 
 def headers(api_key: str | None) -> dict[str, str]:
