@@ -205,7 +205,7 @@ def test_each_orientation_gives_the_same_upright_picture(name: str, orientation:
     upright = PORTRAIT.crop((0, 0, 256, 160))
     stored = upright.transpose(STORED_AS[orientation]) if orientation > 1 else upright
     exif = Image.Exif()
-    exif[ORIENTATION] = orientation
+    exif[0x10F], exif[ORIENTATION] = "a maker", orientation  # cameras write more, some of it before
     image = decoded(encoded(stored, name, exif=exif.tobytes(), quality=90))
 
     assert (image.width, image.height, image.exif_orientation) == (256, 160, orientation)
@@ -321,6 +321,15 @@ def test_a_transparent_palette_entry_is_white(name: str) -> None:
 
     assert (pixels[:, :4] == 255).all()
     assert (pixels[:, 4:] == (200, 30, 30)).all()
+
+
+def test_a_comment_does_not_end_what_a_gif_says_of_its_frames_transparency() -> None:
+    """As ImageMagick writes it."""
+    control, comment = b"!\xf9\x04\x01\0\0\0\0", b"!\xfe\x01a\0"
+    data = gif((2, 1), (1, 1), control + comment)
+
+    assert len(read_header(data).body) == len(data) - len(comment)
+    assert decoded(data).pixels.tolist() == [[[255] * 3, [255] * 3]]
 
 
 # Bits, PNG's number for gray or RGB, two samples or more, their transparent one, and what is seen.
@@ -515,10 +524,10 @@ def test_a_tiff_of_samples_that_pillow_does_not_know_is_not_called_damaged_alone
         decoded(data)
 
 
-def planar_tiff(rgb: UInt8Array, bits: int, *, deflated: bool) -> bytes:
-    """One strip for each colour."""
-    height, width = rgb.shape[:2]
-    planes = [np.ascontiguousarray(plane) for plane in rgb.transpose(2, 0, 1)]
+def planar_tiff(pixels: UInt8Array, bits: int, *, deflated: bool) -> bytes:
+    """One strip for each colour, and for alpha where that is a fourth."""
+    height, width, count = pixels.shape
+    planes = [np.ascontiguousarray(plane) for plane in pixels.transpose(2, 0, 1)]
     strips = [(plane if bits == 8 else plane.astype("<u2") << 8).tobytes() for plane in planes]
     strips = [zlib.compress(strip) if deflated else strip for strip in strips]
     tags = {
@@ -527,22 +536,28 @@ def planar_tiff(rgb: UInt8Array, bits: int, *, deflated: bool) -> bytes:
         258: bits,
         259: 8 if deflated else 1,
         262: 2,
-        277: 3,
+        277: count,
         278: height,
         284: 2,
+        **({338: 2} if count == 4 else {}),
     }
     start = len(tiff(tags | {273: 0, 279: 0}))
     lengths = [len(strip) for strip in strips]
-    offsets = [start + 36 + sum(lengths[:index]) for index in range(3)]
-    tables = struct.pack("<9I", bits, bits, bits, *offsets, *lengths)
-    return tiff(
-        tags | {258: (3, start), 273: (3, start + 12), 279: (3, start + 24)}, tables + b"".join(strips)
-    )
+    offsets = [start + 12 * count + sum(lengths[:index]) for index in range(count)]
+    tables = struct.pack(f"<{3 * count}I", *count * [bits], *offsets, *lengths)
+    places = {tag: (count, start + 4 * count * index) for index, tag in enumerate((258, 273, 279))}
+    return tiff(tags | places, tables + b"".join(strips))
 
 
 @pytest.mark.parametrize(("bits", "deflated"), [(8, False), (8, True), (16, True)])
 def test_a_tiff_may_come_in_planes(bits: int, deflated: bool) -> None:
     assert (decoded(planar_tiff(RGB, bits, deflated=deflated)).pixels == RGB).all()
+
+
+def test_a_tiff_in_planes_may_be_transparent() -> None:
+    rgba, expected = transparent()
+
+    assert difference(decoded(planar_tiff(np.asarray(rgba), 8, deflated=False)).pixels, expected) < 1
 
 
 def test_a_tiff_of_16_bits_in_planes_is_no_noise() -> None:
@@ -932,6 +947,7 @@ def test_avif_data_larger_than_its_container_claims_counts() -> None:
         decoded(data, max_pixels=10_000)
 
 
+GRAY: dict[int, int | tuple[int, int]] = {256: 8, 257: 8, 258: 8, 262: 1, 273: 8, 278: 8, 279: 64}
 LYING = {
     "jpeg without pixels": resized_jpeg(JPEG, 0, 16),
     "jpeg of many comments": JPEG[:2] + b"\xff\xfe\0\x02" * 5_000 + JPEG[2:],
@@ -948,11 +964,13 @@ LYING = {
     "gif without a frame": b"GIF89a" + bytes(7) + b";",
     "bmp without data": bmp(1_000, 1_000),
     "tiff without data": gray_tiff(1_000, 1_000),
+    "tiff of two photometric interpretations": tiff(GRAY | {262: (2, 8)}, bytes(1_000)),
+    "tiff of a signed number": tiff(GRAY, bytes(1_000)).replace(b"\2\1\4\0", b"\2\1\x09\0"),
     "tiff of too many strips": gray_tiff(8, 8, strip_offsets=(200, 150), rows_per_strip=8),
     "tiff of too few strips": gray_tiff(8, 8, rows_per_strip=4),
     "tiff of old jpeg": gray_tiff(8, 8, compression=6),
-    "tiff of one vast tile": tiff(
-        {256: 8, 257: 8, 258: 8, 259: 8, 262: 1, 322: 60_000, 323: 60_000, 324: 8, 325: 100}, bytes(1_000)
+    "tiff of jpeg that does not tell its length": tiff(
+        {256: 8, 257: 8, 258: 8, 259: 7, 262: 1, 273: 8, 278: 8}, bytes(1_000)
     ),
     # 6 is where its directory begins, and how many tags that has.
     "tiff whose directory begins in its header": b"MM\0*\0\0\0\6"
@@ -978,6 +996,21 @@ LYING = {
 def test_headers_that_lie_are_refused(data: bytes) -> None:
     with pytest.raises(InvalidImageError):
         decoded(data, max_pixels=64_000_000)
+
+
+@pytest.mark.parametrize(
+    ("tags", "reason"),
+    [
+        ({320: (250, 8), 532: (250, 8)}, "overlap"),
+        ({322: 60_000, 323: 60_000, 324: 8, 325: 100}, "do not fit"),
+    ],
+    ids=["overlapping tags", "one vast tile"],
+)
+def test_a_tiff_that_asks_too_much_of_a_decoder_reaches_none(
+    tags: dict[int, int | tuple[int, int]], reason: str
+) -> None:
+    with pytest.raises(InvalidImageError, match=reason):
+        decoded(tiff(GRAY | tags, bytes(1_000)))
 
 
 def test_a_progressive_jpeg_of_endless_scans_is_refused() -> None:
