@@ -55,8 +55,7 @@ def agreed(boxes: Float32Array, found: Located) -> Float32Array:
     """(N, 5, 2) the landmarks of the faces in some boxes (N, 4)."""
     fit = np.maximum(overlap(square(boxes), found.windows), LEAST_FIT) ** FIT
     votes = (overlap(boxes, found.boxes) > AGREE) * fit * found.scores
-    shares = (votes / votes.sum(axis=1, keepdims=True)).astype(np.float32)
-    return np.tensordot(shares, found.landmarks, 1)
+    return np.tensordot(votes / votes.sum(axis=1, keepdims=True), found.landmarks, 1)
 
 
 def put_right(boxes: Float32Array) -> Float32Array:

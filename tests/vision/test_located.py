@@ -36,6 +36,17 @@ def test_a_face_within_a_face_is_one() -> None:
     assert apart(located((0, 0, 100, 100), (30, 30, 70, 70))).candidates.tolist() == [0]
 
 
+def test_of_landmarks_those_count_more_that_onet_is_sure_of() -> None:
+    found = located((10, 10, 30, 30), (10.5, 10, 30.5, 30))
+    face = apart(found._replace(scores=np.array([0.9, 0.3], np.float32)))
+    assert (face.landmarks < 0.3).all()
+
+
+def test_a_face_outside_the_square_that_showed_it_has_landmarks() -> None:
+    found = located((0, 0, 100, 100), (200, 0, 300, 100))
+    assert apart(found._replace(windows=found.windows + 500)).landmarks[:, 0, 0].tolist() == [0, 1]
+
+
 def test_faces_that_touch_keep_their_own_landmarks() -> None:
     faces = apart(located((0, 0, 100, 100), (60, 0, 160, 100)))
     assert faces.landmarks[:, 0, 0].tolist() == [0, 1]
