@@ -1134,7 +1134,8 @@ def test_the_last_box_of_a_container_may_tell_its_length_otherwise(length: int) 
 
 @pytest.mark.parametrize(("compatible", "name"), [(b"heic", "heif"), (b"avif", "avif")])
 def test_the_brand_of_both_containers_does_not_tell_the_format(compatible: bytes, name: str) -> None:
-    assert sniff(struct.pack(">I", 20) + b"ftypmif1" + bytes(4) + compatible) == name
+    brands = b"mif1" + bytes(4) + compatible + b"miaf"
+    assert sniff(struct.pack(">I", 24) + b"ftyp" + brands + b"avif") == name
 
 
 def test_a_heif_with_long_item_numbers_is_not_made_of_itself_either() -> None:
