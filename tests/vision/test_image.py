@@ -962,6 +962,8 @@ LYING = {
     "gif of many comments": gif((1, 1), (1, 1), b"!\xfe\x01a\0" * 30_000),
     "gif of a long comment": gif((1, 1), (1, 1), b"!\xfe" + b"\x01a" * 30_000 + b"\0"),
     "gif without a frame": b"GIF89a" + bytes(7) + b";",
+    "gif that ends before its frame": b"GIF89a" + bytes(7),
+    "gif that ends in a comment": b"GIF89a" + bytes(7) + b"!\xfe\x09a",
     "bmp without data": bmp(1_000, 1_000),
     "tiff without data": gray_tiff(1_000, 1_000),
     "tiff of two photometric interpretations": tiff(GRAY | {262: (2, 8)}, bytes(1_000)),
