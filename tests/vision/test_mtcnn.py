@@ -1,5 +1,6 @@
 """The cascade as a whole, on photos and on networks that say what a test needs."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -417,6 +418,18 @@ def test_face_is_found_through_the_others_where_the_best_are_none(
     likely = Mtcnn(sessions["pnet"], LetsPass(), Disbelieves(), sessions["onet"])
     (face,) = detect(likely, astronaut, min_face_size=60)
     assert overlap(regions(face), golden["facenet_box"]).item() > 0.75
+
+
+@pytest.mark.parametrize("size", [0, math.nan])
+def test_a_smallest_face_of_no_size_is_refused(size: float) -> None:
+    with pytest.raises(ValueError, match="min_face_size"):
+        DetectionParameters(size)
+
+
+@pytest.mark.parametrize("factor", [0, 1, math.nan])
+def test_a_pyramid_that_does_not_end_is_refused(factor: float) -> None:
+    with pytest.raises(ValueError, match="pyramid_factor"):
+        DetectionParameters(40, pyramid_factor=factor)
 
 
 def test_default_minimum_grows_with_the_image() -> None:
