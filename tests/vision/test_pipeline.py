@@ -60,6 +60,8 @@ def test_a_portrait_that_leans_is_named_like_the_upright_one(
 def test_options_filter_faces(pipeline: EmotionPipeline, photo: bytes) -> None:
     assert not pipeline.analyze(photo, AnalysisOptions(min_confidence=1.0)).faces
     assert not pipeline.analyze(photo, AnalysisOptions(min_face_size=300)).faces
+    (face,) = pipeline.analyze(photo).faces
+    assert len(pipeline.analyze(photo, AnalysisOptions(min_confidence=face.face.confidence)).faces) == 1
 
 
 def test_of_several_faces_the_largest_are_kept(pipeline: EmotionPipeline, photo: bytes) -> None:
@@ -96,6 +98,17 @@ def test_a_graph_that_answers_no_probabilities_is_not_served(
     classifiers = {"own": EmotionClassifier(Answering(answer), uncertain_below=0.5)}
     with pytest.raises(ValueError, match="'own' answers"):
         EmotionPipeline(pipeline.detector, classifiers, "own").warm_up()
+
+
+def test_the_model_that_is_asked_for_answers_and_tells_what_is_uncertain(
+    pipeline: EmotionPipeline, photo: bytes
+) -> None:
+    graph = Answering([0.5, 0.25, 0.25, 0, 0, 0, 0])
+    classifiers = {name: EmotionClassifier(graph, least) for name, least in (("wary", 0.6), ("bold", 0.5))}
+    own = EmotionPipeline(pipeline.detector, classifiers, "wary")
+    analyses = [own.analyze(photo, AnalysisOptions(model=model)) for model in (None, "bold")]
+    answers = [(each.model, [face.uncertain for face in each.faces]) for each in analyses]
+    assert answers == [("wary", [True]), ("bold", [False])]
 
 
 class Refusing:

@@ -206,6 +206,18 @@ def test_tracked_equals_detected_on_still_frames(pipeline: EmotionPipeline, pixe
         assert face.dominant_emotion == face.analyzed.dominant_emotion == detected.dominant_emotion
 
 
+def test_a_face_is_followed_in_frames_decoded_at_a_reduced_scale(
+    pipeline: EmotionPipeline, pixels: UInt8Array
+) -> None:
+    frame, options = DecodedImage(pixels, 1024, 1024, "jpeg", 1), AnalysisOptions()
+    faces = detected = pipeline.detect(frame, options)
+    for _ in range(3):
+        faces = pipeline.follow(frame, faces, options)
+        assert [face.box for face in faces] == [face.box for face in detected]
+        for face, before in zip(faces, detected, strict=True):
+            assert face.window == pytest.approx(before.window, abs=0.1)
+
+
 def test_a_moving_face_is_followed(pipeline: EmotionPipeline, pixels: UInt8Array) -> None:
     frames = play(pipeline, [np.roll(pixels, 8 * index, axis=1) for index in range(6)])
     lefts = [frame.faces[0].analyzed.face.box.x for frame in frames]
@@ -242,3 +254,6 @@ def test_options_hold_while_following(pipeline: EmotionPipeline, pixels: UInt8Ar
     tracker = Tracker(pipeline, AnalysisOptions(min_confidence=1.0))
     first = tracker.track(image_of(pixels), Memory(), 0.0)
     assert (first.faces, first.memory.following, first.memory.next_id) == ((), (), 1)
+    faces = pipeline.detect(image_of(pixels), AnalysisOptions())
+    assert len(pipeline.follow(image_of(pixels), faces, AnalysisOptions())) == 1
+    assert pipeline.follow(image_of(pixels), faces, tracker.options) == ()
