@@ -15,6 +15,7 @@ from service.vision.proposals import (
     MAX_PER_TILE,
     STRIDE,
     TILE,
+    TILES_AT_ONCE,
     ProposalStage,
     peaks,
     tiles,
@@ -38,6 +39,20 @@ def test_of_a_tile_the_best_windows_are_kept() -> None:
     rows = -(-MAX_PER_TILE // windows_across)
     assert len(found.squares)
     assert found.squares[:, 1].min() >= TILE - CELL - STRIDE * rows
+
+
+def test_of_more_tiles_than_are_seen_at_once_none_is_left_out() -> None:
+    class LikesTheFirst(SeesFacesEverywhere):
+        def run(self, inputs: Mapping[str, NDArray[Any]]) -> Sequence[NDArray[Any]]:
+            probability, *others = super().run(inputs)
+            first = np.zeros_like(probability)
+            first[:, 0, 0] = 1
+            return [first, *others]
+
+    side = 9 * (TILE - CELL + STRIDE)
+    stage = ProposalStage(LikesTheFirst(), LetsPass())
+    found = stage.propose([np.zeros((side, side, 3), np.uint8)], CELL, 0.005, threshold=0.6)
+    assert len(found.squares) == 81 > TILES_AT_ONCE
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2])
