@@ -156,7 +156,7 @@ class Mtcnn:
         once = rows_at(seen, np.flatnonzero(doubtful))
         again = self._look(halvings, square(once.boxes), EVERY)
         least = np.where(once.scores > accept, accept - FALL, accept + OVER)
-        settled = again._replace(scores=np.maximum(once.scores, again.scores), candidates=once.candidates)
+        settled = again._replace(scores=np.maximum(once.scores, again.scores))
         clear = rows_at(seen, np.flatnonzero(~doubtful & (seen.scores > accept)))
         return joined([clear, rows_at(settled, np.flatnonzero(again.scores > least))])
 
