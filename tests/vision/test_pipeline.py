@@ -79,6 +79,8 @@ def test_of_several_faces_the_largest_are_kept(pipeline: EmotionPipeline, photo:
 def test_an_unknown_model_is_named(pipeline: EmotionPipeline, photo: bytes) -> None:
     with pytest.raises(UnknownModelError, match="no model 'nobody': there are balanced"):
         pipeline.analyze(photo, AnalysisOptions(model="nobody"))
+    with pytest.raises(UnknownModelError):  # before anything is decoded
+        pipeline.analyze(b"no picture", AnalysisOptions(model="nobody"))
 
 
 class Answering:
