@@ -29,6 +29,13 @@ def test_the_environment_is_read_and_options_win(monkeypatch: pytest.MonkeyPatch
     assert read_settings(port=5).port == 5
 
 
+@pytest.mark.parametrize("name", ["workers", "queue_size", "shutdown_grace_s", "max_streams"])
+def test_zero_means_none(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """Also where the name is in small letters."""
+    monkeypatch.setenv(f"fer_{name}", "0")
+    assert getattr(read_settings(), name) == 0
+
+
 def test_a_dotenv_file_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / ".env").write_text("FER_WORKERS=3\nOTHER=1\n")
     monkeypatch.chdir(tmp_path)
@@ -36,7 +43,17 @@ def test_a_dotenv_file_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
 
 @pytest.mark.parametrize(
-    ("name", "value"), [("PORT", "http"), ("PORT", "65536"), ("WORKERS", "-1"), ("LOG_LEVEL", "loud")]
+    ("name", "value"),
+    [
+        ("PORT", "http"),
+        ("PORT", "65536"),
+        ("WORKERS", "-1"),
+        ("LOG_LEVEL", "loud"),
+        ("MAX_PIXELS", "178000001"),
+        ("MAX_BODY_BYTES", "0"),
+        ("REQUEST_TIMEOUT_S", "0"),
+        ("STREAM_IDLE_TIMEOUT_S", "0"),
+    ],
 )
 def test_a_bad_value_is_told_in_one_sentence(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
     monkeypatch.setenv(f"FER_{name}", value)
@@ -71,12 +88,14 @@ def test_no_key_is_set_by_an_empty_variable(monkeypatch: pytest.MonkeyPatch) -> 
     "value",
     [
         ",",
+        "sha256:" + "0123456789abcdef" * 4 + "0",
         "good, sha256:0123456789",
         "sha256:" + "g" * 64,
         "good, schlüssel",
         "good, schl\udcfcssel",
         f"good, sha256:{sha256().hexdigest().upper()}",
         '["good", "0123456789"]',
+        ' ["good", "0123456789"]\n',
         "['good']",
         "good, '0123456789'",
         f'"sha256:{sha256(b"good").hexdigest()}"',
@@ -105,7 +124,7 @@ def test_a_dotenv_file_that_is_no_text_is_told(tmp_path: Path, monkeypatch: pyte
 
 
 @pytest.mark.parametrize(
-    "line", ["FER_PORT 9000", 'FER_API_KEYS="a-secret', "fer_port: 9000", "FER_API_KEYS"]
+    "line", ["FER_PORT 9000", 'FER_API_KEYS="a-secret', "fer_port: 9000", "FER_API_KEYS", "fer_api_keys"]
 )
 def test_a_line_that_would_set_nothing_is_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, line: str
@@ -127,7 +146,7 @@ def test_another_name_alone_is_passed_over(
 
 
 @pytest.mark.parametrize(
-    "name", ["FER_API_KEY", "FER_API_KEYS_FILE", "fer_key", "fer_worker", "FER_MODEL_STORES"]
+    "name", ["FER_API_KEY", "FER_API_KEYS_FILE", "fer_key", "fer_worker", "FER_WOKRERS", "FER_MODEL_STORES"]
 )
 @pytest.mark.parametrize("in_file", [True, False])
 def test_a_misspelled_setting_is_told(

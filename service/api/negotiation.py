@@ -19,7 +19,7 @@ def negotiate(accept: str | None, offers: Sequence[str]) -> str:
     """
     if accept in (None, "", "*/*"):  # what most clients send
         return offers[0]
-    ranges = [_media_range(part) for part in accept.split(",") if part.strip()]
+    ranges = [_media_range(part) for part in accept.split(",")]
     quality, best = max(((_quality(offer, ranges), -index) for index, offer in enumerate(offers)))
     if quality <= 0:
         raise NotAcceptableError(f"this resource answers in {', '.join(offers)}")
@@ -30,7 +30,7 @@ def _media_range(text: str) -> tuple[str, float]:
     name, *parameters = (part.strip().lower() for part in text.split(";"))
     weights = [parameter[2:] for parameter in parameters if parameter.startswith("q=")]
     try:
-        return name, min(max(float(weights[0]), 0.0), 1.0) if weights else 1.0
+        return name, float(weights[0]) if weights else 1.0
     except ValueError:
         return name, 0.0
 

@@ -9,7 +9,7 @@ def usable_cpus(cgroup: Path = Path("/sys/fs/cgroup")) -> int:
     """At least 1; the smaller of the affinity mask and the cgroup (v2 or v1) quota, rounded up."""
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     quota = _quota_v2(cgroup / "cpu.max") or _quota_v1(cgroup / "cpu")
-    return max(1, min(allowed, math.ceil(quota)) if quota else allowed)
+    return min(allowed, math.ceil(quota)) if quota else allowed
 
 
 def _quota_v2(path: Path) -> float | None:

@@ -11,12 +11,14 @@ OFFERS = ["application/json", "image/jpeg", "image/png"]
     ("accept", "expected"),
     [
         (None, "application/json"),
+        ("", "application/json"),
         ("*/*", "application/json"),
         ("image/png", "image/png"),
         ("image/*", "image/jpeg"),
         ("image/*, image/jpeg;q=0", "image/png"),
         ("image/*;q=0.5, application/json;q=0.4", "image/jpeg"),
         ("IMAGE/PNG ; q=1.0", "image/png"),
+        ("image/png, image/png;level=1;q=0", "image/png"),
         ("text/html, */*;q=0.1", "application/json"),
     ],
 )
@@ -40,7 +42,7 @@ def test_any_line_may_name_the_answer(client: httpx.Client, photo: bytes, path: 
     assert client.send(request).status_code == 200
 
 
-@pytest.mark.parametrize("accept", ["text/html", "*/*;q=0", "image/png;q=x", ","])
+@pytest.mark.parametrize("accept", ["text/html", "*/*;q=0", "image/png;q=x", "image/png;q=-1", ","])
 def test_what_no_answer_satisfies_is_refused(accept: str) -> None:
     with pytest.raises(NotAcceptableError):
         negotiate(accept, OFFERS)

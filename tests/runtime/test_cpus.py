@@ -13,7 +13,9 @@ def write(path: Path, text: str) -> None:
     path.write_text(text)
 
 
-@pytest.mark.parametrize(("quota", "cpus"), [("50000 100000", 1), ("max 100000", ALLOWED)])
+@pytest.mark.parametrize(
+    ("quota", "cpus"), [("50000 100000", 1), ("150000 100000", min(2, ALLOWED)), ("max 100000", ALLOWED)]
+)
 def test_a_version_2_quota_counts(tmp_path: Path, quota: str, cpus: int) -> None:
     write(tmp_path / "cpu.max", quota + "\n")
     assert usable_cpus(tmp_path) == cpus

@@ -40,5 +40,13 @@ def test_it_follows_the_work() -> None:
     assert rate.seconds_per_call == pytest.approx(1, rel=0.02)
 
 
+def test_one_slow_call_says_little_about_the_next() -> None:
+    rate = DrainRate(workers=1)
+    for number in range(100):
+        rate.ended(number - 0.01, number, more_wait=False)
+    rate.ended(100, 101, more_wait=False)
+    assert rate.seconds_per_call < 0.1
+
+
 def test_nothing_is_known_before_the_first_call() -> None:
     assert DrainRate(workers=4).seconds_per_call == 0
