@@ -1,6 +1,7 @@
 """Settings are read, checked and all documented."""
 
 import re
+import sys
 from hashlib import sha256
 from pathlib import Path
 
@@ -121,6 +122,22 @@ def test_a_dotenv_file_that_is_no_text_is_told(tmp_path: Path, monkeypatch: pyte
     monkeypatch.chdir(tmp_path)
     with pytest.raises(SettingsError, match=r"the file \.env cannot be read"):
         read_settings()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="a file that nobody can read, not even root")
+def test_a_dotenv_file_that_cannot_be_read_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / ".env").symlink_to("/proc/self/mem")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SettingsError, match=r"the file \.env cannot be read"):
+        read_settings()
+
+
+def test_a_folder_of_that_name_is_an_environment_of_python_s(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / ".env").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert read_settings().port == 8000
 
 
 @pytest.mark.parametrize(
