@@ -69,9 +69,9 @@ class Connection(HttpToolsProtocol):
         """Wait for nothing any more."""
         # uvicorn tells the last of several requests that came at once, and none that is being answered.
         for cycle in self._unanswered:
-            cycle.disconnected = not cycle.response_complete
-            cycle.message_event.set()
-        self._unanswered.clear()
+            cycle.disconnected = True
+            # Of a request that never begins, a circle of references would keep the body.
+            cycle.on_response = lambda: None
         super().connection_lost(exc)
         self._loss.happen()
         for timer in (self._reading, self._writing, self._watching):

@@ -21,7 +21,7 @@ from service.runtime.model_store import ModelStore
 from service.server import server_config
 from service.settings import Settings
 from service.vision.pipeline import EmotionPipeline
-from tests.conftest import Loaded, Serve, running
+from tests.conftest import Gated, Loaded, Serve, running, until
 
 HEAD = b"POST /detect-emotions HTTP/1.1\r\nHost: x\r\n"
 HANDSHAKE = (
@@ -149,6 +149,25 @@ def test_answers_that_nobody_reads_are_cut_off(serve: Serve) -> None:
         hung_up.register(connection, 0)
         connection.sendall(8 * LARGE_FILE)  # the kernel alone would take one or two
         assert hung_up.poll(30_000), "the server still waits for its answer to be read"
+
+
+def test_nothing_is_kept_of_requests_whose_client_left(gated: Gated, photo: bytes) -> None:
+    """Also of one that has not begun: a circle of references would keep its body until it is collected."""
+    post = HEAD + b"Content-Length: %d\r\n\r\n" % len(photo) + photo
+    gc.collect()
+    gc.disable()
+    try:
+        with gated() as (client, gate):
+            with connected(client) as connection:
+                connection.sendall(post + post)
+                assert gate.entered.wait(30)
+            until(lambda: 'code="499"' in client.get("/metrics").text)
+            gate.open.set()
+            until(lambda: "fer_inflight_requests 0.0" in client.get("/metrics").text)
+            held = [one for one in gc.get_objects() if isinstance(one, Connection)]
+            assert not [one for one in held if one.transport.is_closing()]
+    finally:
+        gc.enable()
 
 
 def test_an_answer_that_is_read_arrives_whole(serve: Serve) -> None:

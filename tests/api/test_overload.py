@@ -75,7 +75,9 @@ def answers(client: httpx.Client) -> dict[str, float]:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells")
 @pytest.mark.parametrize("count", [1, 2])
-def test_of_a_client_that_asked_and_hung_up_no_request_begins(serve: Serve, photo: bytes, count: int) -> None:
+def test_of_a_client_that_asked_and_hung_up_no_request_begins(
+    serve: Serve, photo: bytes, count: int, caplog: pytest.LogCaptureFixture
+) -> None:
     with serve(workers=1) as client:
         with socket.create_connection((client.base_url.host, client.base_url.port or 0)) as connection:
             # Nothing leaves before the end of the connection does.
@@ -85,6 +87,7 @@ def test_of_a_client_that_asked_and_hung_up_no_request_begins(serve: Serve, phot
             )
         assert client.post("/detect-emotions", content=photo).status_code == 200
         until(lambda: answers(client) == {"200": 1, "499": 1})
+    assert not [record for record in caplog.records if record.levelname == "ERROR"]
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells")
