@@ -12,6 +12,7 @@ import cv2
 import pytest
 
 from service.runtime.model_store import CHECKOUT_STORE, ModelStore, ModelStoreError, load_pipeline
+from tests.conftest import Loaded
 
 
 @pytest.fixture
@@ -41,6 +42,12 @@ def test_the_committed_store_is_whole() -> None:
         assert (len(data), hashlib.sha256(data).hexdigest()) == (entry.bytes, entry.sha256)
         assert entry.licence
         assert entry.provenance
+
+
+def test_each_model_is_uncertain_below_what_the_manifest_says(loaded: Loaded) -> None:
+    store, pipeline = loaded
+    found = {name: classifier.uncertain_below for name, classifier in pipeline.classifiers.items()}
+    assert found == {name: entry.uncertain_below for name, entry in store.manifest.emotion.items()}
 
 
 def test_a_missing_graph_is_named(store: Path) -> None:
@@ -97,6 +104,8 @@ def test_a_missing_manifest_is_named(tmp_path: Path) -> None:
         (lambda m: m["emotion"]["balanced"].update(sha256="0"), "sha256"),
         (lambda m: m["emotion"]["balanced"]["measured"].update(ece=float("nan")), "measured.ece: Input"),
         (lambda m: m["emotion"]["balanced"]["measured"].update(ece="small"), "measured.ece: Input"),
+        (lambda m: m["emotion"]["balanced"].update(uncertain_below=50), "uncertain_below: Input"),
+        (lambda m: m["emotion"]["balanced"].update(labelset="ferplus"), "labelset: Extra inputs"),
         (lambda m: m["emotion"]["balanced"].update(bytes=1), "(1 bytes)"),
         (lambda m: m["emotion"]["balanced"].update(file="/etc/passwd"), "a path inside the store"),
         (lambda m: m["emotion"]["balanced"].update(file="../balanced.onnx"), "a path inside the store"),
@@ -104,6 +113,7 @@ def test_a_missing_manifest_is_named(tmp_path: Path) -> None:
         (lambda m: m["emotion"]["balanced"].update(file="emotion"), "no regular file"),
         (lambda m: m["emotion"].update({"a b": m["emotion"]["balanced"]}), "String should match pattern"),
         (lambda m: m["emotion"]["balanced"]["inputs"][0].update(name="other"), "inputs and outputs"),
+        (lambda m: m["emotion"]["balanced"]["outputs"][0].update(name="other"), "inputs and outputs"),
     ],
 )
 def test_a_wrong_manifest_says_where(store: Path, change: Callable[[Any], None], complaint: str) -> None:
