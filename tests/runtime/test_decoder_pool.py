@@ -106,6 +106,17 @@ def test_pixels_are_those_of_the_same_process(pool: DecoderPool, name: str) -> N
     assert theirs.exif_orientation == ours.exif_orientation
 
 
+def test_a_photo_needs_no_process_unless_it_has_many_scans() -> None:
+    photo = read_header((DATA / "astronaut.jpg").read_bytes())
+    pool = DecoderPool()
+
+    assert pool.decode(photo, 20).width == 512
+    assert not pool.processes
+    assert pool.decode(replace(photo, passes=100), 20).width == 512
+    assert pool.processes
+    pool.close()
+
+
 def test_a_refusal_is_passed_on_and_costs_no_process(pool: DecoderPool) -> None:
     process = process_of(pool)
 
