@@ -74,7 +74,8 @@ class Connection(HttpToolsProtocol):
             cycle.on_response = lambda: None
         super().connection_lost(exc)
         self._loss.happen()
-        for timer in (self._reading, self._writing, self._watching):
+        # uvicorn's own, too, which would keep a connection that was reset until it runs out.
+        for timer in (self._reading, self._writing, self._watching, self.timeout_keep_alive_task):
             stop(timer)
 
     def data_received(self, data: bytes) -> None:

@@ -170,6 +170,18 @@ def test_nothing_is_kept_of_requests_whose_client_left(gated: Gated, photo: byte
         gc.enable()
 
 
+def test_nothing_is_kept_of_a_connection_that_is_reset(client: httpx.Client) -> None:
+    """As probes and load balancers do."""
+    with connected(client) as connection:
+        connection.sendall(b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert connection.recv(1) == b"H"  # closed with the rest unread
+    for _ in range(2):
+        assert client.get("/livez").status_code == 200
+    gc.collect()
+    held = [one for one in gc.get_objects() if isinstance(one, Connection)]
+    assert not [one for one in held if one.transport.is_closing()]
+
+
 def test_an_answer_that_is_read_arrives_whole(serve: Serve) -> None:
     with serve() as client, connected(client, receive_buffer=4096) as connection:
         connection.sendall(LARGE_FILE.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n"))
