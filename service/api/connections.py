@@ -159,6 +159,7 @@ class Connection(HttpToolsProtocol):
             self.send_400_response("Invalid HTTP request received.")
             return
         super().handle_websocket_upgrade()
+        self.parser = None  # type: ignore[assignment]  # a circle of references
         if not self.transport.get_protocol().handshake_initiated:  # type: ignore[attr-defined]
             super().send_400_response("Invalid WebSocket handshake received.")
 

@@ -12,6 +12,7 @@ from functools import partial
 
 import httpx
 import pytest
+from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 from uvicorn.server import ServerState
 
 from service.api.connections import Connection, hung_up
@@ -168,6 +169,14 @@ def test_nothing_is_kept_of_requests_whose_client_left(gated: Gated, photo: byte
             assert not [one for one in held if one.transport.is_closing()]
     finally:
         gc.enable()
+
+
+def test_nothing_is_kept_of_what_a_connection_was_asked_before(client: httpx.Client) -> None:
+    for _ in range(9):
+        assert client.get("/livez").status_code == 200
+    gc.collect()
+    held = [one for one in gc.get_objects() if isinstance(one, RequestResponseCycle)]
+    assert len(held) < 9
 
 
 def test_nothing_is_kept_of_a_connection_that_is_reset(client: httpx.Client) -> None:

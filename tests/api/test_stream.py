@@ -20,6 +20,7 @@ from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 from websockets.typing import Subprotocol
 
+from service.api.connections import Connection
 from service.api.errors import problem_of
 from service.api.schemas import StreamFrame
 from service.api.sockets import refuse
@@ -247,6 +248,8 @@ def test_nothing_is_kept_of_a_stream_whose_client_left(client: httpx.Client, pho
             ask(stream, photo)
         until(lambda: "fer_streams 0.0" in client.get("/metrics").text)
         assert not [one for one in gc.get_objects() if isinstance(one, StreamSession)]
+        connections = [one for one in gc.get_objects() if isinstance(one, Connection)]
+        assert not [one for one in connections if one.transport.is_closing()]
     finally:
         gc.enable()
 
