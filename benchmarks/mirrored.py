@@ -59,12 +59,13 @@ def main() -> None:
         parser.error(f"no boxes.tsv in {folder}: pass --data")
     detector = load_pipeline().detector
     photos = (np.asarray(Image.open(folder / path).convert("RGB")) for path in read_truth(folder))
-    rows = np.array([row for photo in photos for row in asides(detector, photo)])
+    rows = np.array([row for photo in photos for row in asides(detector, photo)]).reshape(-1, 4)
     print("| width of the face | faces | networks' box | answered box | landmarks |\n|---|---|---|---|---|")
     for least, most in pairwise(WIDTHS):
         some = rows[(rows[:, 0] >= least) & (rows[:, 0] < most)]
-        means = " | ".join(f"{mean:+.2f}" for mean in some[:, 1:].mean(axis=0))
-        print(f"| {least} to {most} | {len(some)} | {means} |")
+        if len(some):
+            means = " | ".join(f"{mean:+.2f}" for mean in some[:, 1:].mean(axis=0))
+            print(f"| {least} to {most} | {len(some)} | {means} |")
 
 
 if __name__ == "__main__":
